@@ -1,0 +1,114 @@
+# distill - one binary, built room by room. The floors are stated once, here: each room is an archive, and a test links its own
+# room's archive and those below, so a line that reaches upwards does not link.
+#   make [MODE=release|debug|asan|tsan] [B=dir]   make help
+MODE    ?= release
+B       ?= build/$(MODE)
+CC      ?= cc
+AR      ?= ar
+PREFIX  ?= /usr/local
+VERSION := 0.1.0
+
+ROOMS := distill/base distill/math distill/format distill/model distill/engine datasets teacher student convert distill/cli
+below_distill/base   :=
+below_distill/math   := distill/base
+below_distill/format := distill/base
+below_distill/model  := distill/math distill/format distill/base
+below_distill/engine := distill/model $(below_distill/model)
+below_datasets       := distill/engine $(below_distill/engine)
+below_teacher        := datasets $(below_datasets)
+below_student        := datasets $(below_datasets)
+below_convert        := datasets $(below_datasets)
+below_distill/cli    := teacher student convert datasets $(below_datasets)
+
+# What each room links from outside.
+libs_distill/base := -lcjson -lz -lpcre2-8 -lutf8proc -lpthread -lm
+libs_distill/math := -lopenblas
+libs_datasets     := -lsqlite3 -lgmp
+libs_teacher      := -lcurl
+libs_distill/cli  := -lyaml -lmicrohttpd
+
+WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes
+ifdef CI
+WARN   += -Werror
+endif
+FLAGS_release := -O2 -g -DNDEBUG
+FLAGS_debug   := -O0 -g3
+FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+CFLAGS  += -std=c11 -D_GNU_SOURCE -I. $(WARN) $(FLAGS_$(MODE)) -fno-math-errno -ffp-contract=off -DKD_VERSION='"$(VERSION)"'
+LDFLAGS += $(FLAGS_$(MODE))
+
+SRC      := $(foreach r,$(ROOMS),$(wildcard $(r)/*.c))
+MAIN     := distill/cli/main.c
+lib       = $(B)/lib/$(subst /,_,$(1)).a
+objs      = $(patsubst %.c,$(B)/obj/%.o,$(filter-out $(MAIN),$(wildcard $(1)/*.c)))
+archives  = $(call lib,$(1)) $(foreach r,$(below_$(1)),$(call lib,$(r)))
+libs_of   = $(foreach r,$(1) $(below_$(1)),$(libs_$(r)))
+
+# tests/ROOM/test_X.c -> $(B)/tests/ROOM/test_X, linked against ROOM and what is below it; tests/ROOM/fuzz_X.c likewise.
+TESTSRC  := $(foreach r,$(ROOMS),$(wildcard tests/$(r)/test_*.c))
+TESTS    := $(TESTSRC:tests/%.c=$(B)/tests/%)
+FUZZSRC  := $(foreach r,$(ROOMS),$(wildcard tests/$(r)/fuzz_*.c))
+REPLAYS  := $(FUZZSRC:tests/%.c=$(B)/tests/%)
+BENCHSRC := $(foreach r,$(ROOMS),$(wildcard tests/$(r)/bench_*.c))
+BENCHES  := $(BENCHSRC:tests/%.c=$(B)/tests/%)
+SCRIPTS  := $(sort $(wildcard tests/*/test_*.sh tests/*/*/test_*.sh))
+
+all: $(B)/distill
+
+help:
+	@echo "make all      build $(B)/distill             make demo     the whole pipe on a real model (setup included)"
+	@echo "make test     setup, build, every test       make check    tests under ASan+UBSan, clang-tidy, clang-format"
+	@echo "make fuzz     readers under libFuzzer (SECONDS_EACH=60)"
+	@echo "make bench    speed beside the peers         make soak     slow proofs: random kills, long fuzzing"
+	@echo "make install  DESTDIR= PREFIX=$(PREFIX)      MODE=release|debug|asan|tsan   B=$(B)"
+
+$(B)/distill: $(B)/obj/$(MAIN:.c=.o) $(call archives,distill/cli)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,distill/cli)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+define room
+$(call lib,$(1)): $(call objs,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$(AR) rcs $$@ $$^
+$(B)/tests/$(1)/%: tests/$(1)/%.c $(call archives,$(1))
+	@mkdir -p $$(@D)
+	$(CC) $(CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $$@.d -o $$@ $$< $(LDFLAGS) $(KD_FUZZMAIN) $$(call archives,$(1)) -lcmocka $$(call libs_of,$(1))
+# make test-distill/base runs one room's tests
+test-$(1): $(filter $(B)/tests/$(1)/%,$(TESTS) $(REPLAYS)) $(if $(filter distill/cli,$(1)),$(B)/distill)
+	tests/run.sh $(B) $$(filter $(B)/tests/$(1)/%,$$^) $(filter tests/$(1)/%,$(SCRIPTS))
+endef
+$(foreach r,$(ROOMS),$(eval $(call room,$(r))))
+# Outside a fuzzing build, an entry point is linked with a main that replays its corpus.
+$(REPLAYS): KD_FUZZMAIN := tests/fuzz_replay.c
+
+build-tests: all $(TESTS) $(REPLAYS)
+setup:
+	scripts/setup.sh
+# The README's test command: everything a stranger's machine needs, then every test.
+test: setup
+	$(MAKE) build-tests
+	tests/run.sh $(B) $(TESTS) $(REPLAYS) $(SCRIPTS)
+check:
+	scripts/check.sh
+fuzz:
+	scripts/fuzz.sh
+bench: all $(BENCHES)
+	scripts/bench.sh $(B)
+soak: all
+	scripts/soak.sh $(B)
+demo: setup
+	$(MAKE) all
+	scripts/demo.sh $(B)
+install: all
+	install -D -m 755 $(B)/distill $(DESTDIR)$(PREFIX)/bin/distill
+clean:
+	rm -rf build
+
+.PHONY: all help test check fuzz bench soak demo setup install clean build-tests $(ROOMS:%=test-%)
+.SECONDARY:
+-include $(SRC:%.c=$(B)/obj/%.d) $(TESTS:%=%.d) $(REPLAYS:%=%.d) $(BENCHES:%=%.d)
