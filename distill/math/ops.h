@@ -1,0 +1,46 @@
+/* distill/math/ops.h - the small operators of a transformer, forward. Vector bodies chosen at start, scalar reference kept.
+ * Every one works row by row with sums in a fixed order, so rows do not feel each other. Reentrant, allocates nothing.
+ * Their backward passes stand in grad.h. */
+#ifndef KD_MATH_OPS_H
+#define KD_MATH_OPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* y[c] = w[c] * x[c] / sqrt(mean(x^2) + eps), per row. x, y [N, C], y may be x; w [C]. rstd [N] receives 1/sqrt(...) or NULL.
+ * Source: Zhang and Sennrich 2019, arXiv:1910.07467. */
+void kd_rmsnorm(float *y, float *rstd, const float *x, const float *w, size_t N, size_t C, float eps);
+
+/* Rotary embedding in Hugging Face's (NeoX) order on heads of one row: for j < D/2, with a = pos * inv_freq[j],
+ *   (x[j], x[j+D/2]) <- scale * (x[j] cos a - x[j+D/2] sin a, x[j+D/2] cos a + x[j] sin a)
+ * x [N, heads, D] with ldx floats between rows; pos [N]; inv_freq [D/2] f32; the angle's product in f32 and its sine and cosine as accurate as
+ * double would give of it. table: cos and sin [positions, D/2] from kd_rope_table. scale is yarn's attention factor (1 elsewhere).
+ * Source: Su et al. 2021, arXiv:2104.09864. */
+void kd_rope_table(float *cos_, float *sin_, size_t positions, const float *inv_freq, size_t D, float scale); /* [positions, D/2] each */
+void kd_rope(float *x, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D);
+void kd_rope_backward(float *dx, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D); /* transpose, in place */
+
+/* y = silu(g) * u elementwise, silu(v) = v / (1 + exp(-v)). y may be g or u. */
+void kd_swiglu(float *y, const float *g, const float *u, size_t n);
+
+/* Softmax in place over v[0..n); returns log(sum(exp)) of the inputs (f32 exp within 2 ulp, sums in double). */
+double kd_softmax(float *v, size_t n);
+/* log(sum_i exp(v[i])), v untouched. */
+double kd_logsumexp(const float *v, size_t n);
+
+float kd_dot_f32(const float *a, const float *b, size_t n);
+void kd_axpy_f32(float *y, float a, const float *x, size_t n); /* y += a x */
+
+/* Attention of rows over a KV cache, one query row and one head group at a time:
+ *   out[h] = sum_s softmax_s(q[h] . k[s] * scale) v[s],   s < len
+ *   q, out [H, D] f32; keys and values in the cache's type (KD_F32, KD_F16 or KD_Q8_0): row s of kv head g at kv_at(s) as given by pages:
+ *   pages[s / page_rows] points to the page; within it row (s % page_rows) starts at row * row_stride + g * head_stride bytes.
+ * Sums run over s in order, in fixed chunks: the result does not depend on how pages lie. work: at least H * (len + 16) floats. */
+typedef struct {
+    const void *const *k_pages, *const *v_pages;
+    size_t page_rows, row_stride, head_stride; /* bytes, the same for k and v */
+    int type;                                  /* kd_dtype */
+} kd_kv_view;
+void kd_attend(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work);
+
+#endif
