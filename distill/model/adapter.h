@@ -1,0 +1,52 @@
+/* distill/model/adapter.h - low-rank adapters (LoRA, rsLoRA, DoRA) in PEFT's layout: files, part of the forward pass, merging.
+ * Leans on model.h, format/safetensors.h. Rows are in Hugging Face's order whatever the base is stored in.
+ * Sources: Hu et al. 2021 arXiv:2106.09685; Kalajdzievski 2023 arXiv:2312.03732; Liu et al. 2024 arXiv:2402.09353. */
+#ifndef KD_MODEL_ADAPTER_H
+#define KD_MODEL_ADAPTER_H
+
+#include "distill/base/pool.h"
+#include "distill/model/model.h"
+
+/* One adapted matrix [out,in]: W' = W + scale * B A; with DoRA, row o of W' times magnitude[o] / ||W'[o]||. r = 0: not adapted. */
+typedef struct {
+    uint32_t r;
+    float alpha, scale;   /* scale = alpha/r, or alpha/sqrt(r) (rsLoRA) */
+    float *a, *b;         /* a [r,in], b [out,r] */
+    float *magnitude;     /* [out] or NULL; DoRA */
+    float *row_scale;     /* [out] magnitude / ||W + scale B A||, or NULL until kd_adapter_bind */
+} kd_lora;
+
+typedef struct {
+    uint32_t r;
+    float alpha, dropout;
+    bool rslora, dora;
+    char *base;           /* base_model_name_or_path, may be NULL */
+    uint32_t targets;     /* bit KD_Q .. KD_DOWN, bit KD_EMBED, bit KD_HEAD */
+} kd_adapter_config;
+
+typedef struct kd_adapter {
+    kd_adapter_config config;
+    uint32_t L;
+    kd_lora *layers;      /* [L * KD_MATS], layer-major */
+    kd_lora embed, head;  /* LoRA on embed_tokens (a [r,V], b [C,r] as PEFT has them) and lm_head */
+    float *saved_embed, *saved_head; /* [V,C] modules_to_save, or NULL */
+} kd_adapter;
+
+/* An adapter of zeros for these targets (all r, alpha alike); the trainer initialises. Errors: KD_EINVAL, KD_ENOMEM. */
+kd_code kd_adapter_new(kd_adapter **out, const kd_config *c, const kd_adapter_config *ac, kd_err *e);
+/* From a PEFT folder: adapter_config.json and adapter_model.safetensors; rank_pattern and alpha_pattern honoured; what we lack refused by name. */
+kd_code kd_adapter_open(kd_adapter **out, const char *dir, const kd_config *c, kd_err *e);
+/* Into a PEFT folder (made if absent); files appear whole. base: what base_model_name_or_path says. */
+kd_code kd_adapter_save(const kd_adapter *a, const char *dir, const kd_config *c, const char *base, kd_err *e);
+void kd_adapter_free(kd_adapter *a);
+kd_lora *kd_adapter_lora(kd_adapter *a, kd_role r, uint32_t layer); /* NULL where r is not adapted */
+/* Computes row_scale of DoRA rows against m's weights. Needed before kd_adapter_apply and merging. */
+kd_code kd_adapter_bind(kd_adapter *a, const kd_model *m, kd_pool *pool, kd_err *e);
+
+/* y (already W x, without bias) becomes the adapted product: y = row_scale * (y + scale * B (A x)); bias is added behind. x [N,in], y [N,out].
+ * work: N * r floats. Row by row in a fixed order. */
+void kd_lora_apply(const kd_lora *l, const float *x, size_t ldx, float *y, size_t ldy, size_t N, size_t in, size_t out, float *work, kd_pool *pool);
+/* row o of the merged matrix: w [in] (the stored row as f32) becomes row_scale * (w + scale * B[o] A). */
+void kd_lora_merge_row(const kd_lora *l, size_t o, float *w, size_t in);
+
+#endif
