@@ -1,0 +1,43 @@
+/* datasets/label.h - judging answers: verdicts and measures stand beside samples and delete nothing. Leans on study.h, base. */
+#ifndef KD_DATASETS_LABEL_H
+#define KD_DATASETS_LABEL_H
+
+#include "datasets/study.h"
+#include "distill/base/pool.h"
+
+/* ---- one answer at a time (eval, teachers that stop when an answer is right) ---- */
+typedef enum { KD_UNKNOWN, KD_RIGHT, KD_WRONG } kd_verdict;
+const char *kd_verdict_name(kd_verdict v); /* "unknown", "right", "wrong" */
+typedef struct {
+    kd_verdict verdict;
+    char reason[96];  /* "boxed 18 = 18", "no answer found", "too large", ... */
+} kd_judgement;
+/* Is the final answer of text (what stands outside the thought) the gold one? text's last \boxed{}, "final answer is", #### or, failing these,
+ * last number, compared exactly. Bounded in time and memory for every input. Reentrant. gold: the bare reference ("42", "\\frac{1}{2}"). */
+kd_code kd_label_math(kd_judgement *out, kd_str text, kd_str gold, kd_err *e);
+/* The final answer of text as it stands there (a view), {NULL,0} if none; *how (or NULL) "boxed", "final answer", "####", "last number". */
+kd_str kd_math_final(kd_str text, const char **how);
+/* Are two bare answers equal? For majority votes. Errors: KD_ENOMEM. */
+kd_code kd_math_equal(kd_verdict *out, kd_str a, kd_str b, kd_err *e);
+
+/* Share of text that only repeats, 0 (nothing does) to 1 (an endless loop): the longest tail of period p repeated >= 3 times over the length, or
+ * the share of bytes in repeated 8-word windows beyond their first, whichever is more. O(n). Errors: KD_ENOMEM. */
+kd_code kd_label_repeats(double *out, kd_str text, kd_err *e);
+
+/* ---- a whole study ---- */
+typedef struct {
+    const char *checks;   /* comma-separated names, NULL: "math,finished,repeats,empty" */
+    const char *select;   /* only samples of this expression; NULL: all */
+    bool again;           /* also those that have the label at this version */
+    kd_pool *pool;        /* NULL: the caller alone */
+} kd_label_opts;
+typedef struct {
+    uint64_t looked;      /* samples that lacked a label of those asked for */
+    uint64_t written;     /* label rows */
+    uint64_t right, wrong, unknown; /* of math (and code) */
+} kd_label_report;
+/* Labels what lacks a label at its version, in batches of one transaction each: may be killed and run again. Errors: KD_EINVAL an unknown check
+ * (the message lists them), and the study's own. */
+kd_code kd_label_run(kd_study *s, const kd_label_opts *o, const kd_watch *w, kd_label_report *out, kd_err *e);
+
+#endif
