@@ -4,7 +4,9 @@
 
 #include "distill/base/mem.h"
 
-/* A file mapped for reading, shared between processes. Refuses what is not a regular file. */
+/* A file mapped for reading, shared between processes. Refuses what is not a regular file.
+ * The size is taken once, when it is opened. Who shortens the file in place while it is mapped makes a read beyond its new end raise
+ * SIGBUS (distill/cli turns that into exit 74); a file replaced by rename, as kd_writer does it, leaves the map as it was. */
 typedef struct kd_map kd_map;
 kd_code kd_map_open(kd_map **out, const char *path, kd_err *e); /* KD_ENOENT, KD_EIO; an empty file maps to size 0 */
 const unsigned char *kd_map_data(const kd_map *m);

@@ -16,6 +16,7 @@ void kd_sha256_hex(const void *p, size_t n, char out[65]); /* lower case, NUL-te
 void kd_hex(const unsigned char *p, size_t n, char *out);  /* 2n digits and a NUL */
 kd_code kd_sha256_file(const char *path, char out[65], kd_err *e);
 
-uint64_t kd_hash64(const void *p, size_t n, uint64_t seed);
+uint64_t kd_siphash(const void *p, size_t n, uint64_t k0, uint64_t k1); /* the key as two little-endian words */
+uint64_t kd_hash64(const void *p, size_t n, uint64_t seed);             /* kd_siphash under a key made of seed */
 
 #endif
