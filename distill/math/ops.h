@@ -35,7 +35,9 @@ void kd_axpy_f32(float *y, float a, const float *x, size_t n); /* y += a x */
  *   out[h] = sum_s softmax_s(q[h] . k[s] * scale) v[s],   s < len
  *   q, out [H, D] f32; keys and values in the cache's type (KD_F32, KD_F16 or KD_Q8_0): row s of kv head g at kv_at(s) as given by pages:
  *   pages[s / page_rows] points to the page; within it row (s % page_rows) starts at row * row_stride + g * head_stride bytes.
- * Sums run over s in order, in fixed chunks: the result does not depend on how pages lie. work: at least H * (len + 16) floats. */
+ * Sums run over s in order, in fixed chunks: the result does not depend on how pages lie. work: at least H * (len + 16) floats.
+ * D <= KD_ATTEND_MAX_D; H a multiple of G; for KD_Q8_0 D is a multiple of 32. */
+enum { KD_ATTEND_MAX_D = 512 };
 typedef struct {
     const void *const *k_pages, *const *v_pages;
     size_t page_rows, row_stride, head_stride; /* bytes, the same for k and v */

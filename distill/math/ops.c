@@ -1,0 +1,70 @@
+/* distill/math/ops.c - the operators of ops.h: the choice of kernel, and what needs none. Leans on ops_kernels.h, base/cpu.h. */
+#include "distill/math/ops.h"
+
+#include "distill/base/cpu.h"
+#include "distill/math/ops_kernels.h"
+
+#include <math.h>
+
+const kd_ops *kd_ops_get(void) {
+#if defined(__x86_64__)
+    switch (kd_cpu_get()->level) {
+    case KD_CPU_AVX512:
+        return &kd_ops_avx512;
+    case KD_CPU_AVX2:
+        return &kd_ops_avx2;
+    case KD_CPU_SCALAR:
+        break;
+    }
+#endif
+    return &kd_ops_scalar;
+}
+
+void kd_rmsnorm(float *y, float *rstd, const float *x, const float *w, size_t N, size_t C, float eps) {
+    kd_ops_get()->rmsnorm(y, rstd, x, w, N, C, eps);
+}
+
+void kd_rope_table(float *cos_, float *sin_, size_t positions, const float *inv_freq, size_t D, float scale) {
+    for (size_t p = 0; p < positions; p++)
+        for (size_t j = 0; j < D / 2; j++) {
+            float angle = (float)p * inv_freq[j]; /* rounded to f32, as the models were trained */
+            cos_[p * (D / 2) + j] = (float)(cos((double)angle) * (double)scale);
+            sin_[p * (D / 2) + j] = (float)(sin((double)angle) * (double)scale);
+        }
+}
+
+void kd_rope(float *x, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D) {
+    const kd_ops *k = kd_ops_get();
+    for (size_t n = 0; n < N; n++)
+        k->rope(x + n * ldx, cos_ + (size_t)pos[n] * (D / 2), sin_ + (size_t)pos[n] * (D / 2), heads, D, 1.0f);
+}
+
+void kd_rope_backward(float *dx, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D) {
+    const kd_ops *k = kd_ops_get();
+    for (size_t n = 0; n < N; n++)
+        k->rope(dx + n * ldx, cos_ + (size_t)pos[n] * (D / 2), sin_ + (size_t)pos[n] * (D / 2), heads, D, -1.0f);
+}
+
+void kd_swiglu(float *y, const float *g, const float *u, size_t n) {
+    kd_ops_get()->swiglu(y, g, u, n);
+}
+
+double kd_softmax(float *v, size_t n) {
+    return kd_ops_get()->softmax(v, n);
+}
+
+double kd_logsumexp(const float *v, size_t n) {
+    return kd_ops_get()->logsumexp(v, n);
+}
+
+float kd_dot_f32(const float *a, const float *b, size_t n) {
+    return kd_ops_get()->dot(a, b, n);
+}
+
+void kd_axpy_f32(float *y, float a, const float *x, size_t n) {
+    kd_ops_get()->axpy(y, a, x, n);
+}
+
+void kd_attend(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work) {
+    kd_ops_get()->attend(out, q, kv, len, H, G, D, scale, work);
+}

@@ -1,0 +1,163 @@
+/* tests/distill/math/test_linear.c - products with a stored matrix against sums in double, and their invariance to the bit: whatever the other
+ * rows, their number, and the threads. Every instruction set that this machine has is run. */
+#include "distill/base/cpu.h"
+#include "distill/base/mem.h"
+#include "distill/base/rng.h"
+#include "distill/math/codec.h"
+#include "distill/math/linear.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const levels[] = {"scalar", "avx2", "avx512-base", NULL}; /* NULL: all this machine has */
+enum { LEVELS = sizeof levels / sizeof *levels };
+
+/* False where the machine lacks the level: capping there would run a lower one twice. */
+static bool use(const char *level) {
+    kd_cpu_cap(NULL);
+    kd_cpu_level have = kd_cpu_get()->level;
+    if (level && ((strcmp(level, "avx2") == 0 && have < KD_CPU_AVX2) || (strncmp(level, "avx512", 6) == 0 && have < KD_CPU_AVX512)))
+        return false;
+    assert_true(kd_cpu_cap(level));
+    return true;
+}
+
+static float *floats(size_t n, uint64_t seed, float scale) {
+    float *v = kd_aligned_alloc(64, n * sizeof *v + 64);
+    kd_rng r = {.key = seed};
+    assert_non_null(v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = scale * (float)kd_rng_normal(&r);
+    return v;
+}
+
+/* rows x cols of random values stored as t. The bytes start one byte off, as they may in a mapped file. */
+static kd_mat matrix(kd_dtype t, size_t rows, size_t cols, uint64_t seed, void **own) {
+    kd_mat m = {.type = t, .rows = rows, .cols = cols};
+    assert_true(kd_dtype_row_bytes((int)t, cols, &m.row_bytes));
+    char *bytes = kd_malloc(rows * m.row_bytes + 1);
+    float *v = floats(rows * cols, seed, 0.05f);
+    assert_non_null(bytes);
+    for (size_t r = 0; r < rows; r++)
+        if (t == KD_F32)
+            memcpy(bytes + 1 + r * m.row_bytes, v + r * cols, cols * sizeof *v);
+        else
+            assert_int_equal(kd_quantize(t, v + r * cols, bytes + 1 + r * m.row_bytes, cols, NULL, NULL), KD_OK);
+    kd_free(v);
+    m.data = bytes + 1;
+    *own = bytes;
+    return m;
+}
+
+typedef struct {
+    kd_dtype type;
+    size_t rows, cols, N;
+} shape;
+static const shape shapes[] = {
+    {KD_F32, 1, 1, 1},     {KD_F32, 3, 7, 2},      {KD_F32, 67, 100, 13},   {KD_F32, 64, 512, 48},  {KD_F32, 130, 1030, 61},
+    {KD_F32, 9, 4099, 7},  {KD_F32, 40, 32, 200},  {KD_BF16, 33, 576, 9},   {KD_F16, 70, 96, 5},    {KD_Q8_0, 100, 1056, 50},
+    {KD_Q4_1, 192, 576, 64}, {KD_Q4_0, 65, 64, 3}, {KD_Q5_1, 20, 1536, 6}, {KD_Q5_0, 77, 544, 49},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static void against_double(void **state) {
+    (void)state;
+    for (size_t l = 0; l < LEVELS; l++) {
+        if (!use(levels[l]))
+            continue;
+        for (size_t s = 0; s < SHAPES; s++) {
+            shape p = shapes[s];
+            void *own;
+            kd_mat m = matrix(p.type, p.rows, p.cols, s + 1, &own);
+            size_t ldx = p.cols + 3, ldy = p.rows + 5;
+            float *x = floats(p.N * ldx, 77 + s, 1), *y = floats(p.N * ldy, 99 + s, 1), *bias = floats(p.rows, 5, 1), *w = floats(p.cols, 1, 1);
+            float *was = floats(p.N * ldy, 99 + s, 1);
+            void *scratch = kd_aligned_alloc(64, kd_linear_scratch(p.cols, p.N, 1));
+            bool accumulate = s % 2;
+            kd_linear_f32(&m, s % 3 ? bias : NULL, x, ldx, y, ldy, p.N, accumulate, NULL, scratch);
+            for (size_t o = 0; o < p.rows; o++) {
+                kd_dequantize(m.type, kd_mat_row(&m, o), w, p.cols);
+                for (size_t n = 0; n < p.N; n++) {
+                    double sum = s % 3 ? (double)bias[o] : 0, size = fabs(sum);
+                    if (accumulate)
+                        sum += (double)was[n * ldy + o], size += fabs((double)was[n * ldy + o]);
+                    for (size_t c = 0; c < p.cols; c++) {
+                        sum += (double)x[n * ldx + c] * (double)w[c];
+                        size += fabs((double)x[n * ldx + c] * (double)w[c]);
+                    }
+                    double bound = size * 6e-8 * (4 + (double)p.cols / 32);
+                    if (!(fabs((double)y[n * ldy + o] - sum) <= bound))
+                        fail_msg("level %s shape %zu y[%zu,%zu] = %.9g, not %.9g (bound %.3g)", levels[l] ? levels[l] : "all", s, n, o,
+                                 (double)y[n * ldy + o], sum, bound);
+                }
+            }
+            for (size_t n = 0; n < p.N; n++)
+                for (size_t o = p.rows; o < ldy; o++)
+                    assert_memory_equal(&y[n * ldy + o], &was[n * ldy + o], sizeof *y); /* what is beside y is left alone */
+            kd_free(own), kd_free(x), kd_free(y), kd_free(bias), kd_free(w), kd_free(was), kd_free(scratch);
+        }
+    }
+    kd_cpu_cap(NULL);
+}
+
+/* Row n alone, and among 2..64 others, and by two and three threads: the same bits. */
+static void rows_do_not_feel_each_other(void **state) {
+    (void)state;
+    kd_pool *pool[2];
+    assert_int_equal(kd_pool_new(&pool[0], 2, NULL), KD_OK);
+    assert_int_equal(kd_pool_new(&pool[1], 3, NULL), KD_OK);
+    static const shape some[] = {{KD_F32, 70, 1100, 0}, {KD_Q4_1, 48, 576, 0}, {KD_BF16, 25, 96, 0}, {KD_F32, 12, 19, 0}};
+    for (size_t l = 0; l < LEVELS; l++) {
+        if (!use(levels[l]))
+            continue;
+        for (size_t s = 0; s < sizeof some / sizeof *some; s++) {
+            enum { N = 64 };
+            void *own;
+            kd_mat m = matrix(some[s].type, some[s].rows, some[s].cols, s, &own);
+            float *x = floats(N * m.cols, 3, 1), *one = floats(N * m.rows, 4, 1), *y = floats(N * m.rows, 5, 1);
+            void *scratch = kd_aligned_alloc(64, kd_linear_scratch(m.cols, N, 3));
+            for (size_t n = 0; n < N; n++)
+                kd_linear_f32(&m, NULL, x + n * m.cols, m.cols, one + n * m.rows, m.rows, 1, false, NULL, scratch);
+            for (size_t n = 2; n <= N; n++) {
+                kd_pool *with = n % 3 ? pool[n % 3 - 1] : NULL;
+                memset(y, 0x7f, N * m.rows * sizeof *y);
+                kd_linear_f32(&m, NULL, x, m.cols, y, m.rows, n, false, with, scratch);
+                assert_memory_equal(y, one, n * m.rows * sizeof *y);
+            }
+            kd_free(own), kd_free(x), kd_free(one), kd_free(y), kd_free(scratch);
+        }
+    }
+    kd_cpu_cap(NULL);
+    kd_pool_free(pool[0]);
+    kd_pool_free(pool[1]);
+}
+
+/* A row map gives the rows in its order; bytes that no element owns are not read into the result. */
+static void row_map(void **state) {
+    (void)state;
+    void *own;
+    kd_mat m = matrix(KD_Q8_0, 32, 64, 8, &own), p = m;
+    uint32_t map[32];
+    for (uint32_t r = 0; r < 32; r++)
+        map[r] = (r * 7 + 3) % 32;
+    p.row_map = map;
+    float *x = floats(5 * 64, 3, 1), *a = floats(5 * 32, 4, 1), *b = floats(5 * 32, 5, 1);
+    void *scratch = kd_aligned_alloc(64, kd_linear_scratch(64, 5, 1));
+    kd_linear_f32(&m, NULL, x, 64, a, 32, 5, false, NULL, scratch);
+    kd_linear_f32(&p, NULL, x, 64, b, 32, 5, false, NULL, scratch);
+    for (size_t n = 0; n < 5; n++)
+        for (size_t r = 0; r < 32; r++)
+            assert_memory_equal(&b[n * 32 + r], &a[n * 32 + map[r]], sizeof *a);
+    kd_free(own), kd_free(x), kd_free(a), kd_free(b), kd_free(scratch);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_double), cmocka_unit_test(rows_do_not_feel_each_other), cmocka_unit_test(row_map)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
