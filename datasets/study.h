@@ -15,7 +15,8 @@ typedef enum {
     KD_STUDY_WRITE, /* must exist; an older schema is migrated */
     KD_STUDY_CREATE /* made if absent */
 } kd_study_mode;
-/* Errors: KD_ENOENT; KD_EFORMAT not a study, damaged, or of a newer distill; KD_ECREATE; KD_EIO locked, read-only, disk full. */
+/* Errors: KD_ENOENT; KD_EFORMAT not a study, damaged, or of a newer distill; KD_ECREATE; KD_EIO read-only, disk full;
+ * KD_ELIMIT locked by another program for 30 s (running again mends that). */
 kd_code kd_study_open(kd_study **out, const char *path, kd_study_mode mode, kd_err *e);
 void kd_study_close(kd_study *s);
 const char *kd_study_path(const kd_study *s);
@@ -71,6 +72,7 @@ typedef enum {
     KD_THOUGHT_TAGS,              /* completion = <think> thought </think> answer */
     KD_THOUGHT_CLOSE,             /* completion = thought </think> answer (the opening tag was the prompt's) */
     KD_THOUGHT_UNCLOSED,          /* completion = <think> thought (cut before it closed) */
+    KD_THOUGHT_OPENED,            /* completion = thought (the opening tag was the prompt's; cut before it closed) */
     KD_THOUGHT_REASONING_CONTENT, /* given apart, in that field */
     KD_THOUGHT_REASONING,
     KD_THOUGHT_THINKING
