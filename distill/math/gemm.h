@@ -1,0 +1,39 @@
+/* distill/math/gemm.h - the large products of training, in f32: forward, gradient of the input, gradient of the weight.
+ * The one room that includes OpenBLAS. It is called single-threaded on tiles whose shapes follow from the matrices alone, and the tiles
+ * are handed to our own pool: the bits do not depend on the number of threads. Leans on mat.h, codec.h, base/pool.h. */
+#ifndef KD_MATH_GEMM_H
+#define KD_MATH_GEMM_H
+
+#include "distill/base/pool.h"
+#include "distill/math/mat.h"
+
+#include <stdbool.h>
+
+/* How products run. scratch: kd_gemm_scratch(threads of the pool) bytes, 64-byte aligned. Borrowed; one product at a time. */
+typedef struct {
+    kd_pool *pool; /* NULL: the caller alone */
+    void *scratch;
+} kd_gemm;
+size_t kd_gemm_scratch(int threads);
+
+/* C[M,N] = alpha * op(A) op(B) + beta * C on the caller's thread; op transposes where ta, tb say so; ld* in floats, row-major.
+ * beta = 0 never reads C. M, N or K may be 0. */
+void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb, float beta,
+              float *C, size_t ldc);
+
+/* y[n,o] (+)= alpha * sum_c x[n,c] W[o,c] + (bias ? bias[o] : 0);  x [N, cols], y [N, rows], strides in floats.
+ * A stored matrix is expanded panel by panel inside its tile. Allocates nothing. Test: tests/distill/math/test_gemm.c */
+void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N, float alpha,
+               bool accumulate);
+/* dx[n,c] (+)= alpha * sum_o dy[n,o] W[o,c];  dy [N, rows], dx [N, cols]. */
+void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha, bool accumulate);
+/* dw[o,c] += alpha * sum_n dy[n,o] x[n,c];  dw [rows, cols]. */
+void kd_gemm_dw(const kd_gemm *g, float *dw, size_t lddw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t N, size_t rows,
+                size_t cols, float alpha);
+
+/* A plain f32 matrix as products take it. */
+static inline kd_mat kd_mat_f32(const float *data, size_t rows, size_t cols) {
+    return (kd_mat){KD_F32, rows, cols, cols * sizeof(float), data, NULL};
+}
+
+#endif
