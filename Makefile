@@ -27,7 +27,7 @@ libs_datasets     := -lsqlite3 -lgmp
 libs_teacher      := -lcurl
 libs_distill/cli  := -lyaml -lmicrohttpd
 
-WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes
+WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Wno-psabi
 ifdef CI
 WARN   += -Werror
 endif

@@ -216,8 +216,7 @@ static void head(kd_net *n, const kd_micro *b, const kd_ce *ce, bool train) {
     kd_tape *t = &n->tape;
     const kd_gemm *g = &t->work.gemm;
     const size_t C = n->c.C, V = n->c.V;
-    job j = {.n = n, .b = b, .ce = ce, .grad = train, .rstd = t->layer[n->c.L - 1].rstd2};
-    if (train) j.rstd = t->xq; /* rstd2 is the tape's; xq is free here and has room */
+    job j = {.n = n, .b = b, .ce = ce, .grad = train, .rstd = t->xq}; /* xq is free here and has room */
     kd_pool_run(g->pool, final_norm_task, &j, blocks(b->NL, ROWS));
     for (size_t at = 0; at < b->NL; at += t->logit_rows) {
         const size_t rows = b->NL - at < t->logit_rows ? b->NL - at : t->logit_rows;

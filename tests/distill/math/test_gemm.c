@@ -1,0 +1,140 @@
+/* The products of training against sums in double: every shape of tile, stored type, stride; and the same bits at any number of threads. */
+#include "distill/base/cpu.h"
+#include "distill/base/mem.h"
+#include "distill/base/rng.h"
+#include "distill/math/codec.h"
+#include "distill/math/gemm.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <math.h>
+#include <string.h>
+
+static float *noise(size_t n, uint64_t seed) {
+    float *v = kd_malloc(n * sizeof *v);
+    assert_non_null(v);
+    kd_rng r = {.key = seed};
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)kd_rng_normal(&r);
+    return v;
+}
+
+typedef struct {
+    size_t N, rows, cols;
+    kd_dtype type;
+    bool mapped;
+} shape;
+
+static void near(const float *got, size_t ldg, const double *want, size_t R, size_t C, const char *what) {
+    double worst = 0, norm = 0;
+    for (size_t r = 0; r < R; r++)
+        for (size_t c = 0; c < C; c++) {
+            double d = (double)got[r * ldg + c] - want[r * C + c];
+            worst += d * d;
+            norm += want[r * C + c] * want[r * C + c];
+        }
+    if (!(sqrt(worst) <= 2e-6 * sqrt(norm) + 1e-12)) fail_msg("%s off by %.2e of its norm", what, sqrt(worst / norm));
+}
+
+/* y, dx, dw of one shape with strides wider than the rows, accumulating onto something; with threads workers. */
+static void products(const shape *s, int threads, float **keep) {
+    const size_t N = s->N, R = s->rows, C = s->cols, ldx = C + 3, ldy = R + 5;
+    float *w = noise(R * C, 1), *x = noise(N * ldx, 2), *dy = noise(N * ldy, 3), *bias = noise(R, 4), *y = noise(N * ldy, 5), *dx = noise(N * ldx, 6);
+    float *dw = noise(R * C, 7), *row = kd_malloc(C * sizeof *row);
+    size_t bytes = 0;
+    assert_true(kd_dtype_row_bytes((int)s->type, C, &bytes));
+    unsigned char *stored = kd_malloc(R * bytes);
+    uint32_t *map = kd_malloc(R * sizeof *map);
+    double *W = kd_malloc(R * C * sizeof *W), *Y = kd_malloc(N * R * sizeof *Y), *DX = kd_malloc(N * C * sizeof *DX), *DW = kd_malloc(R * C * sizeof *DW);
+    for (size_t r = 0; r < R; r++) {
+        size_t at = s->mapped ? R - 1 - r : r;
+        map[r] = (uint32_t)at;
+        if (s->type == KD_F32) memcpy(stored + at * bytes, w + r * C, bytes);
+        else assert_int_equal(kd_quantize(s->type, w + r * C, stored + at * bytes, C, NULL, NULL), KD_OK);
+        kd_dequantize(s->type, stored + at * bytes, row, C);
+        for (size_t c = 0; c < C; c++)
+            W[r * C + c] = (double)row[c];
+    }
+    kd_mat m = {s->type, R, C, bytes, stored, s->mapped ? map : NULL};
+    for (size_t n = 0; n < N; n++)
+        for (size_t r = 0; r < R; r++) {
+            double sum = (double)y[n * ldy + r] + (double)bias[r];
+            for (size_t c = 0; c < C; c++)
+                sum += 0.5 * (double)x[n * ldx + c] * W[r * C + c];
+            Y[n * R + r] = sum;
+        }
+    for (size_t n = 0; n < N; n++)
+        for (size_t c = 0; c < C; c++) {
+            double sum = 0;
+            for (size_t r = 0; r < R; r++)
+                sum += 2 * (double)dy[n * ldy + r] * W[r * C + c];
+            DX[n * C + c] = sum;
+        }
+    for (size_t r = 0; r < R; r++)
+        for (size_t c = 0; c < C; c++) {
+            double sum = (double)dw[r * C + c];
+            for (size_t n = 0; n < N; n++)
+                sum += (double)dy[n * ldy + r] * (double)x[n * ldx + c];
+            DW[r * C + c] = sum;
+        }
+    kd_pool *pool = NULL;
+    if (threads > 1) assert_int_equal(kd_pool_new(&pool, threads, NULL), KD_OK);
+    void *scratch = kd_aligned_alloc(64, kd_gemm_scratch(threads));
+    kd_gemm g = {pool, scratch};
+    kd_gemm_y(&g, y, ldy, x, ldx, &m, bias, N, 0.5f, true);
+    kd_gemm_dx(&g, dx, ldx, dy, ldy, &m, N, 2, false);
+    kd_gemm_dw(&g, dw, C, dy, ldy, x, ldx, N, R, C, 1);
+    near(y, ldy, Y, N, R, "y");
+    near(dx, ldx, DX, N, C, "dx");
+    near(dw, C, DW, R, C, "dw");
+    float *mine[3] = {y, dx, dw};
+    size_t n[3] = {N * ldy, N * ldx, R * C};
+    for (int i = 0; i < 3; i++) {
+        if (keep[i]) {
+            assert_memory_equal(keep[i], mine[i], n[i] * sizeof(float)); /* bits of one thread */
+            kd_free(mine[i]);
+        } else {
+            keep[i] = mine[i];
+        }
+    }
+    kd_pool_free(pool);
+    void *all[] = {w, x, dy, bias, row, stored, map, W, Y, DX, DW, scratch};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        kd_free(all[i]);
+}
+
+static void test_products(void **state) {
+    (void)state;
+    const shape shapes[] = {
+        {1, 1, 1, KD_F32, false},       {7, 5, 3, KD_F32, false},        {33, 48, 32, KD_F32, true},     {300, 272, 40, KD_F32, false},
+        {65, 100, 600, KD_F32, false},  {70, 24, 512, KD_Q8_0, false},   {130, 300, 544, KD_Q8_0, true}, {600, 40, 96, KD_Q4_0, false},
+        {20, 530, 64, KD_BF16, false},  {90, 700, 33, KD_F16, true},     {2, 16, 1024, KD_Q5_1, false},
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        float *keep[3] = {NULL, NULL, NULL};
+        for (int threads = 1; threads <= 3; threads++)
+            products(&shapes[i], threads, keep);
+        for (int k = 0; k < 3; k++)
+            kd_free(keep[k]);
+    }
+}
+
+static void test_edges(void **state) {
+    (void)state;
+    float c[4] = {1, 2, NAN, 4}, a[2] = {1, 1}, b[2] = {1, 1};
+    kd_sgemm(false, false, 2, 2, 0, 1, a, 1, b, 2, 0, c, 2); /* nothing to sum: zeros, and what was there is not read */
+    for (int i = 0; i < 4; i++)
+        assert_true(c[i] == 0);
+    c[0] = 3;
+    kd_sgemm(false, false, 1, 1, 0, 1, a, 1, b, 2, 2, c, 2);
+    assert_true(c[0] == 6);
+    kd_sgemm(false, false, 0, 2, 2, 1, a, 2, b, 2, 0, c, 2);
+    assert_true(c[0] == 6);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_edges)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
