@@ -47,7 +47,7 @@ const kd_gguf_kv *kd_gguf_at(const kd_gguf *g, size_t i);
 const kd_gguf_kv *kd_gguf_find(const kd_gguf *g, const char *key); /* NULL if absent */
 
 /* Typed getters: true if the key is there with that kind of value. The integer getters take any integer type whose value fits, float
- * any float type. _or forms give otherwise for absent and for another kind. */
+ * any float type. */
 bool kd_gguf_str(const kd_gguf *g, const char *key, kd_str *out);
 bool kd_gguf_u32(const kd_gguf *g, const char *key, uint32_t *out);
 bool kd_gguf_i64(const kd_gguf *g, const char *key, int64_t *out);
