@@ -40,12 +40,17 @@ kd_code kd_adapter_open(kd_adapter **out, const char *dir, const kd_config *c, k
 kd_code kd_adapter_save(const kd_adapter *a, const char *dir, const kd_config *c, const char *base, kd_err *e);
 void kd_adapter_free(kd_adapter *a);
 kd_lora *kd_adapter_lora(kd_adapter *a, kd_role r, uint32_t layer); /* NULL where r is not adapted */
+/* alpha/r, or alpha/sqrt(r) where rslora. */
+float kd_lora_scale(float alpha, uint32_t r, bool rslora);
+/* One pair of zero factors for a matrix [out,in] (and a zero magnitude for DoRA). */
+kd_code kd_lora_new(kd_lora *l, uint32_t r, float alpha, bool rslora, bool dora, size_t in, size_t out, kd_err *e);
 /* Computes row_scale of DoRA rows against m's weights. Needed before kd_adapter_apply and merging. */
 kd_code kd_adapter_bind(kd_adapter *a, const kd_model *m, kd_pool *pool, kd_err *e);
 
 /* y (already W x, without bias) becomes the adapted product: y = row_scale * (y + scale * B (A x)); bias is added behind. x [N,in], y [N,out].
- * work: N * r floats. Row by row in a fixed order. */
-void kd_lora_apply(const kd_lora *l, const float *x, size_t ldx, float *y, size_t ldy, size_t N, size_t in, size_t out, float *work, kd_pool *pool);
+ * work: N * r floats; scratch as kd_linear_f32 has it. Row n depends on row n alone, to the bit. */
+void kd_lora_apply(const kd_lora *l, const float *x, size_t ldx, float *y, size_t ldy, size_t N, size_t in, size_t out, float *work, kd_pool *pool,
+                   void *scratch);
 /* row o of the merged matrix: w [in] (the stored row as f32) becomes row_scale * (w + scale * B[o] A). */
 void kd_lora_merge_row(const kd_lora *l, size_t o, float *w, size_t in);
 

@@ -45,6 +45,8 @@ kd_code kd_config_from_json(kd_config *out, const char *text, size_t len, const 
 kd_code kd_config_from_gguf(kd_config *out, const kd_gguf *g, kd_err *e);
 /* config.json for c, in Hugging Face's older spelling, which every version reads; dtype: "float32", "bfloat16", "float16". */
 kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd_err *e);
+/* What holds for a config from anywhere: heads divide, an even head width, an epsilon in (0,1). KD_EFORMAT. */
+kd_code kd_config_check(const kd_config *c, const char *what, kd_err *e);
 void kd_config_clear(kd_config *c);
 
 /* inv_freq [D/2] f32 with the scaling applied, and what cos and sin are multiplied with (yarn's attention factor, else 1).
