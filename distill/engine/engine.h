@@ -5,6 +5,7 @@
 #ifndef KD_ENGINE_ENGINE_H
 #define KD_ENGINE_ENGINE_H
 
+#include "distill/base/event.h"
 #include "distill/engine/sample.h"
 #include "distill/model/forward.h"
 #include "distill/model/tokenizer.h"
@@ -75,6 +76,7 @@ typedef struct {
     size_t stop_tokens_n;
     bool ignore_eog;          /* the tokenizer's end-of-generation tokens are drawn but do not end (for measuring) */
     bool no_loop_guard;
+    bool keep_answer;         /* the next prompt will likely begin with this prompt and its answer (a talk goes on): keep both */
     bool show_special;        /* control tokens appear in the text */
     bool logprobs;            /* of the drawn tokens */
     size_t top_logprobs;      /* and of the most likely ones (at most 64) */

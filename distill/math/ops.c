@@ -57,6 +57,14 @@ double kd_logsumexp(const float *v, size_t n) {
     return kd_ops_get()->logsumexp(v, n);
 }
 
+float kd_max_f32(const float *v, size_t n) {
+    return kd_ops_get()->max(v, n);
+}
+
+double kd_exp_f32(float *out, const float *v, size_t n, float m, float a) {
+    return kd_ops_get()->exp_sum(out, v, n, m, a);
+}
+
 float kd_dot_f32(const float *a, const float *b, size_t n) {
     return kd_ops_get()->dot(a, b, n);
 }

@@ -28,6 +28,10 @@ double kd_softmax(float *v, size_t n);
 /* log(sum_i exp(v[i])), v untouched. */
 double kd_logsumexp(const float *v, size_t n);
 
+float kd_max_f32(const float *v, size_t n); /* -INFINITY for n = 0; NaN where one hides the maximum */
+/* out[i] = exp((v[i] - m) * a), out may be v or NULL; returns the sum. */
+double kd_exp_f32(float *out, const float *v, size_t n, float m, float a);
+
 float kd_dot_f32(const float *a, const float *b, size_t n);
 void kd_axpy_f32(float *y, float a, const float *x, size_t n); /* y += a x */
 

@@ -5,7 +5,7 @@
 
 #include "distill/math/ops_attend.h"
 
-const kd_ops kd_ops_avx512 = {rmsnorm, rope, swiglu, softmax, logsumexp, dot, axpy, vexp, attend};
+const kd_ops kd_ops_avx512 = {rmsnorm, rope, swiglu, softmax, logsumexp, max_of, exp_sum, dot, axpy, vexp, attend};
 #else
 typedef int kd_ops_avx512_is_for_x86;
 #endif

@@ -93,22 +93,22 @@ static float max_of(const float *v, size_t n) {
     return m;
 }
 
-/* sum of exp(v[i] - m), stored over out if not NULL. Blocks of 16 vectors are summed in floats, blocks in double. */
-static double exp_sum(float *out, const float *v, size_t n, float m) {
-    vf mv = v_set(m);
+/* sum of exp((v[i] - m) * a), stored over out if not NULL. Blocks of 16 vectors are summed in floats, blocks in double. */
+static double exp_sum(float *out, const float *v, size_t n, float m, float a) {
+    vf mv = v_set(m), av = v_set(a);
     double sum = 0;
     for (size_t i = 0; i < n;) {
         vf s = v_zero();
         size_t end = n - i < 16 * VW ? n : i + 16 * VW;
         for (; i + VW <= end; i += VW) {
-            vf e = v_exp(v_load(v + i) - mv);
+            vf e = v_exp((v_load(v + i) - mv) * av);
             s = s + e;
             if (out)
                 v_store(out + i, e);
         }
         if (i < end) { /* the lanes outside read as 0 and must not count */
             float t[VW];
-            v_store(t, v_exp(v_load_n(v + i, end - i) - mv));
+            v_store(t, v_exp((v_load_n(v + i, end - i) - mv) * av));
             for (size_t k = 0; i < end; i++, k++) {
                 sum += (double)t[k];
                 if (out)
@@ -122,7 +122,7 @@ static double exp_sum(float *out, const float *v, size_t n, float m) {
 
 static double softmax(float *v, size_t n) {
     float m = max_of(v, n);
-    double sum = exp_sum(v, v, n, m);
+    double sum = exp_sum(v, v, n, m, 1.0f);
     vf r = v_set((float)(1.0 / sum));
     size_t i = 0;
     for (; i + VW <= n; i += VW)
@@ -134,5 +134,5 @@ static double softmax(float *v, size_t n) {
 
 static double logsumexp(const float *v, size_t n) {
     float m = max_of(v, n);
-    return (double)m + log(exp_sum(NULL, v, n, m));
+    return (double)m + log(exp_sum(NULL, v, n, m, 1.0f));
 }

@@ -10,6 +10,8 @@ typedef struct {
     void (*swiglu)(float *y, const float *g, const float *u, size_t n);
     double (*softmax)(float *v, size_t n);
     double (*logsumexp)(const float *v, size_t n);
+    float (*max)(const float *v, size_t n);
+    double (*exp_sum)(float *out, const float *v, size_t n, float m, float a);
     float (*dot)(const float *a, const float *b, size_t n);
     void (*axpy)(float *y, float a, const float *x, size_t n);
     void (*exp)(float *y, const float *x, size_t n); /* y[i] = exp(x[i]) */

@@ -4,4 +4,4 @@
 
 #include "distill/math/ops_attend.h"
 
-const kd_ops kd_ops_scalar = {rmsnorm, rope, swiglu, softmax, logsumexp, dot, axpy, vexp, attend};
+const kd_ops kd_ops_scalar = {rmsnorm, rope, swiglu, softmax, logsumexp, max_of, exp_sum, dot, axpy, vexp, attend};

@@ -1,0 +1,89 @@
+/* distill/engine/engine_seq.h - what an engine and its sequences are made of. Private to distill/engine. Leans on engine.h, loop.h. */
+#ifndef KD_ENGINE_SEQ_H
+#define KD_ENGINE_SEQ_H
+
+#include "distill/engine/engine.h"
+#include "distill/engine/loop.h"
+
+typedef struct seq {
+    uint64_t id;
+    kd_request r;          /* its arrays and strings are copies of ours, in arena */
+    kd_arena arena;
+    kd_ids ids;            /* prompt, then what was generated */
+    size_t limit;          /* ids at most */
+    kd_kv *kv;             /* NULL while waiting */
+    size_t shared;         /* prompt positions taken from others at first admission */
+    bool admitted, cancelled;
+    kd_detokenizer *detok; /* NULL without text */
+    kd_buf text;
+    size_t sent, longest_stop;
+    kd_loop loop;
+    float *logprobs;
+    kd_top *top;
+    size_t logprobs_cap, top_cap;
+    int64_t t_submit, t_admit, t_first;
+} seq;
+
+/* A prompt's keys and values kept for those that begin alike. */
+typedef struct {
+    kd_ids ids;
+    kd_kv *kv;
+    uint64_t used; /* the step that last took from it */
+} prefix;
+
+typedef struct {
+    seq **v;
+    size_t n, cap;
+} seq_list;
+
+/* One drawn token, filled by a worker. */
+typedef struct {
+    seq *s;
+    float *logits; /* [V] */
+    int32_t id;
+    float logprob;
+    kd_top top[64];
+} draw;
+
+enum { PAGE_ROWS = 32, PREFIXES = 64, SHARE_LEAST = 8, MAX_TOP = 64 };
+
+struct kd_engine {
+    const kd_model *model;
+    const kd_tokenizer *tok;
+    kd_engine_options o; /* resolved */
+    kd_pool *pool;
+    bool own_pool;
+    kd_forward *forward;
+    kd_kv_pool *kv_pool;
+    size_t V, page_budget; /* pages in all; SIZE_MAX without a bound */
+    seq_list waiting, running; /* running in order of admission */
+    prefix prefixes[PREFIXES];
+    size_t nprefix;
+    uint64_t next_id;
+    kd_engine_stats stats;
+    /* of a step */
+    int32_t *tokens;       /* [rows] */
+    kd_batch_seq *batch;   /* [sequences] */
+    size_t *want;          /* [sequences] */
+    draw *draws;           /* [sequences] */
+    float *logits;         /* [sequences, V] */
+    char *work;            /* [threads] of work_bytes */
+    size_t work_bytes;
+};
+
+/* answer.c: takes the drawn token into the answer: text, stops, loop, log-probabilities. *done and *finish say whether that ended it. */
+kd_code answer_push(kd_engine *en, seq *s, const draw *d, bool *done, kd_finish *finish, kd_err *e);
+/* Tells on_done; s must be out of every list. Frees it (not its kv). */
+void answer_end(kd_engine *en, seq *s, kd_finish finish);
+void seq_free(seq *s);
+/* draw.c: fills id, logprob, top of n draws, spread over the pool. */
+void draw_all_rows(kd_engine *en, size_t n);
+/* prefix.c */
+/* The longest beginning of ids[0..n) that someone has computed (at most n - 1), as a fork in *kv (NULL if under SHARE_LEAST). *wait: someone is
+ * computing a longer one right now. */
+kd_code prefix_take(kd_engine *en, const int32_t *ids, size_t n, kd_kv **kv, size_t *len, bool *wait, kd_err *e);
+void prefix_keep(kd_engine *en, seq *s); /* takes s->kv, to keep it or drop it */
+bool prefix_evict(kd_engine *en);        /* drops the one longest unused; false if there is none */
+void seq_list_remove(seq_list *l, size_t i);
+
+#endif

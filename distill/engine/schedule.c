@@ -1,0 +1,191 @@
+/* distill/engine/schedule.c - one step: who joins, which rows go through the model, who gives way when memory is short, what was drawn.
+ * The oldest sequence always moves: younger ones give their pages back and are computed again, with the same result (forward.h). */
+#include "distill/base/clock.h"
+#include "distill/engine/engine_seq.h"
+
+#include <string.h>
+
+static void sweep_cancelled(kd_engine *en) {
+    for (int k = 0; k < 2; k++) {
+        seq_list *l = k ? &en->running : &en->waiting;
+        for (size_t i = 0; i < l->n;) {
+            seq *s = l->v[i];
+            if (!s->cancelled) {
+                i++;
+                continue;
+            }
+            seq_list_remove(l, i);
+            answer_end(en, s, KD_FINISH_CANCELLED);
+        }
+    }
+}
+
+/* True when s, of whom `shared` positions are there, fits beside those running, each of which may want a page soon. */
+static bool fits(kd_engine *en, const seq *s, size_t shared) {
+    size_t need = s->ids.n / PAGE_ROWS + 1 - shared / PAGE_ROWS + en->running.n;
+    while (kd_kv_pages_left(en->kv_pool) < need)
+        if (!prefix_evict(en))
+            return en->running.n == 0; /* alone, it fits: its limit was cut to that */
+    return true;
+}
+
+static kd_code admit(kd_engine *en, kd_err *e) {
+    for (size_t i = 0; i < en->waiting.n && en->running.n < en->o.sequences;) {
+        seq *s = en->waiting.v[i];
+        kd_kv *kv;
+        size_t shared;
+        bool wait;
+        kd_code c = prefix_take(en, s->ids.id, s->ids.n, &kv, &shared, &wait, e);
+        if (c != KD_OK)
+            return c;
+        if (wait) { /* others may pass: what they give does not depend on it */
+            i++;
+            continue;
+        }
+        if (!fits(en, s, shared)) {
+            kd_kv_free(kv);
+            return KD_OK;
+        }
+        if (!kv && (c = kd_kv_new(&kv, en->kv_pool, e)) != KD_OK)
+            return c;
+        if (kd_grow((void **)&en->running.v, &en->running.cap, en->running.n + 1, sizeof(seq *)) != KD_OK) {
+            kd_kv_free(kv);
+            return kd_fail(e, KD_ENOMEM, "no memory for %zu sequences", en->running.n + 1);
+        }
+        s->kv = kv;
+        if (!s->admitted) {
+            s->admitted = true, s->shared = shared, s->t_admit = (int64_t)kd_now_ns();
+            en->stats.prompt_tokens += s->r.prompt_n;
+            en->stats.shared_tokens += shared;
+        }
+        seq_list_remove(&en->waiting, i);
+        en->running.v[en->running.n++] = s;
+    }
+    return KD_OK;
+}
+
+/* The youngest gives its pages back and waits, first in line. */
+static kd_code preempt(kd_engine *en, kd_err *e) {
+    if (kd_grow((void **)&en->waiting.v, &en->waiting.cap, en->waiting.n + 1, sizeof(seq *)) != KD_OK)
+        return kd_fail(e, KD_ENOMEM, "no memory for %zu waiting requests", en->waiting.n + 1);
+    seq *s = en->running.v[--en->running.n];
+    kd_kv_free(s->kv);
+    s->kv = NULL;
+    memmove(en->waiting.v + 1, en->waiting.v, en->waiting.n++ * sizeof(seq *));
+    en->waiting.v[0] = s;
+    en->stats.preemptions++;
+    return KD_OK;
+}
+
+/* Room for `rows` more positions of running[i]: kept prefixes go first, then, if may_preempt, younger sequences. *ok: there is room. */
+static kd_code make_room(kd_engine *en, size_t i, size_t rows, bool may_preempt, bool *ok, kd_err *e) {
+    seq *s = en->running.v[i];
+    for (;;) {
+        kd_code c = kd_kv_reserve(s->kv, kd_kv_len(s->kv) + rows, e);
+        *ok = c == KD_OK;
+        if (c != KD_ELIMIT)
+            return c;
+        kd_err_clear(e);
+        if (prefix_evict(en))
+            continue;
+        if (!may_preempt || i + 1 == en->running.n)
+            return KD_OK;
+        if ((c = preempt(en, e)) != KD_OK)
+            return c;
+    }
+}
+
+static bool decoding(const seq *s) {
+    return kd_kv_len(s->kv) + 1 == s->ids.n && s->ids.n > s->r.prompt_n;
+}
+
+static void put(kd_engine *en, kd_batch *b, seq *s, size_t rows) {
+    size_t len = kd_kv_len(s->kv);
+    memcpy(en->tokens + b->n, s->ids.id + len, rows * sizeof *en->tokens);
+    en->batch[b->nseq++] = (kd_batch_seq){s->kv, rows};
+    b->n += rows;
+    if (len + rows == s->ids.n) {
+        en->draws[b->nwant].s = s;
+        en->draws[b->nwant].logits = en->logits + b->nwant * en->V;
+        en->want[b->nwant++] = b->n - 1;
+    }
+}
+
+/* Rows of this step: one of every sequence that generates, then pieces of prompts in order of admission. */
+static kd_code assemble(kd_engine *en, kd_batch *b, kd_err *e) {
+    bool ok;
+    kd_code c;
+    *b = (kd_batch){.tokens = en->tokens, .seqs = en->batch, .want = en->want};
+    for (size_t i = 0; i < en->running.n; i++) {
+        if (!decoding(en->running.v[i]))
+            continue;
+        if ((c = make_room(en, i, 1, true, &ok, e)) != KD_OK)
+            return c;
+        if (ok)
+            put(en, b, en->running.v[i], 1);
+        else { /* the youngest of all, and no room: it gives way itself */
+            if ((c = preempt(en, e)) != KD_OK)
+                return c;
+        }
+    }
+    for (size_t i = 0; i < en->running.n && b->n < en->o.rows; i++) {
+        seq *s = en->running.v[i];
+        if (decoding(s))
+            continue;
+        size_t rows = s->ids.n - kd_kv_len(s->kv);
+        if (rows > en->o.rows - b->n)
+            rows = en->o.rows - b->n;
+        if ((c = make_room(en, i, rows, b->n == 0, &ok, e)) != KD_OK)
+            return c;
+        if (ok)
+            put(en, b, s, rows);
+    }
+    return KD_OK;
+}
+
+static kd_code accept(kd_engine *en, size_t n, kd_err *e) {
+    for (size_t k = 0; k < n; k++) {
+        seq *s = en->draws[k].s;
+        bool done;
+        kd_finish finish = KD_FINISH_STOP;
+        if (s->cancelled)
+            continue;
+        kd_code c = answer_push(en, s, &en->draws[k], &done, &finish, e);
+        if (c != KD_OK)
+            return c;
+        en->stats.generated_tokens++;
+        if (!done)
+            continue;
+        for (size_t i = 0; i < en->running.n; i++)
+            if (en->running.v[i] == s) {
+                seq_list_remove(&en->running, i);
+                break;
+            }
+        prefix_keep(en, s);
+        answer_end(en, s, finish);
+    }
+    return KD_OK;
+}
+
+kd_code kd_engine_step(kd_engine *en, size_t *left, kd_err *e) {
+    kd_batch b;
+    sweep_cancelled(en);
+    kd_code c = admit(en, e);
+    if (c == KD_OK && (c = assemble(en, &b, e)) == KD_OK && b.n) {
+        en->stats.steps++;
+        if ((c = kd_forward_run(en->forward, &b, en->logits, e)) == KD_OK) {
+            draw_all_rows(en, b.nwant);
+            c = accept(en, b.nwant, e);
+        }
+    }
+    *left = en->waiting.n + en->running.n;
+    return c;
+}
+
+kd_code kd_engine_run(kd_engine *en, const kd_watch *watch, kd_err *e) {
+    size_t left = 1;
+    kd_code c = KD_OK;
+    while (c == KD_OK && left && (c = (kd_code)kd_stopping(watch)) == KD_OK)
+        c = kd_engine_step(en, &left, e);
+    return c;
+}
