@@ -14,7 +14,17 @@ typedef struct {
     size_t n, at;
     const char *path;
     bool capped;
+    const kd_map *map;
+    size_t shed; /* pages before this were given back */
 } cursor;
+
+/* Long lists of strings are walked once: what is behind us need not stay in memory. */
+static void shed(cursor *c) {
+    if (c->at - c->shed >= 4u << 20) {
+        kd_map_advise(c->map, c->shed, c->at - c->shed, KD_MAP_DONTNEED);
+        c->shed = c->at;
+    }
+}
 
 static kd_code need(const cursor *c, uint64_t n, const char *what, kd_str name, kd_err *e) {
     if (n <= c->n - c->at)
@@ -72,6 +82,8 @@ static kd_code walk_strings(kd_gguf_header *h, cursor *c, kd_gguf_kv *kv, kd_err
         kd_code r = take_str(c, KD_GGUF_STRING_MAX, &s, "a string", kv->key, e);
         if (r)
             return r;
+        if (i % 1024 == 0)
+            shed(c);
     }
     kv->marks = marks;
     return KD_OK;
@@ -244,7 +256,7 @@ static kd_code read_file(kd_gguf_header *h, kd_tensors *set, kd_err *e) {
     const kd_map *m = set->maps[set->files - 1];
     size_t size = kd_map_size(m), first = set->n;
     bool capped = size > KD_GGUF_HEADER_MAX;
-    cursor c = {kd_map_data(m), capped ? KD_GGUF_HEADER_MAX : size, 0, kd_map_path(m), capped};
+    cursor c = {kd_map_data(m), capped ? KD_GGUF_HEADER_MAX : size, 0, kd_map_path(m), capped, m, 0};
     uint64_t tensors = 0, keys = 0, total = 0;
     kd_code r = read_magic(h, &c, &tensors, &keys, e);
     if (r || (r = read_keys(h, &c, keys, e)) || (r = read_alignment(h, c.path, e)))

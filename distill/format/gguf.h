@@ -9,7 +9,7 @@
 #define KD_GGUF_KEYS_MAX (1u << 16)
 #define KD_GGUF_TENSORS_MAX (1u << 18)
 #define KD_GGUF_KEY_MAX 65535u         /* bytes of a key */
-#define KD_GGUF_STRING_MAX (64u << 20)
+#define KD_GGUF_STRING_MAX (40u << 20) /* some files carry a whole tokenizer.json of 33 MB */
 #define KD_GGUF_NAME_MAX 63u           /* bytes of a tensor's name: ggml keeps 64 with the NUL */
 #define KD_GGUF_DIMS_MAX 4
 #define KD_GGUF_ALIGN_MAX 65536u       /* a power of two from 8 */
