@@ -22,12 +22,15 @@ below_distill/cli    := teacher student convert datasets $(below_datasets)
 
 # What each room links from outside.
 libs_distill/base := -lcjson -lz -lpcre2-8 -lutf8proc -lpthread -lm
-libs_distill/math := -lopenblas
+# OpenBLAS in its threaded build, by rpath, whatever the system's alternative is: we call it on one thread each from many workers, and the
+# serial build has no locks (measured, Debian 12: up to 98 of 160 000 products wrong, 8 callers; the threaded one: none). It starts in 1.6 ms.
+BLASDIR := $(firstword $(wildcard /usr/lib/*/openblas-pthread))
+libs_distill/math := $(BLASDIR:%=-L% -Wl,-rpath,%) -lopenblas
 libs_datasets     := -lsqlite3 -lgmp
 libs_teacher      := -lcurl
 libs_distill/cli  := -lyaml -lmicrohttpd
 
-WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Wno-psabi
+WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Wno-psabi -Wno-missing-field-initializers
 ifdef CI
 WARN   += -Werror
 endif
@@ -86,6 +89,12 @@ $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 # Outside a fuzzing build, an entry point is linked with a main that replays its corpus.
 $(REPLAYS): KD_FUZZMAIN := tests/fuzz_replay.c
 
+libs: $(foreach r,$(ROOMS),$(call lib,$(r)))
+print-libs:
+	@echo $(call libs_of,distill/cli)
+format:
+	git ls-files '*.c' '*.h' | xargs clang-format -i
+
 build-tests: all $(TESTS) $(REPLAYS)
 setup:
 	scripts/setup.sh
@@ -109,6 +118,6 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all help test check fuzz bench soak demo setup install clean build-tests $(ROOMS:%=test-%)
+.PHONY: all help test check fuzz bench soak demo setup install clean build-tests libs print-libs format $(ROOMS:%=test-%)
 .SECONDARY:
 -include $(SRC:%.c=$(B)/obj/%.d) $(TESTS:%=%.d) $(REPLAYS:%=%.d) $(BENCHES:%=%.d)

@@ -41,7 +41,8 @@ static bool own_group(const char *controller, char *path, size_t cap)
             for (char *w = strtok_r(names, ",", &inner); w; w = strtok_r(NULL, ",", &inner)) match |= strcmp(w, controller) == 0;
         }
         if (!match) continue;
-        const int n = controller ? snprintf(path, cap, "/sys/fs/cgroup/%s%s", controller, group) : snprintf(path, cap, "/sys/fs/cgroup%s", group);
+        const int n =
+            controller ? snprintf(path, cap, "/sys/fs/cgroup/%s%s", controller, group) : snprintf(path, cap, "/sys/fs/cgroup%s", group);
         return n > 0 && (size_t)n < cap;
     }
     return false;

@@ -72,8 +72,7 @@ static void apply(kd_cpu_level cap)
 {
     current = detected;
     if (current.level > cap) current.level = cap;
-    if (current.level < KD_CPU_AVX512 || base_only)
-        current.avx512_vnni = current.avx512_bf16 = current.amx_bf16 = current.amx_int8 = false;
+    if (current.level < KD_CPU_AVX512 || base_only) current.avx512_vnni = current.avx512_bf16 = current.amx_bf16 = current.amx_int8 = false;
     if (current.level < KD_CPU_AVX2 || base_only) current.avx_vnni = false;
     describe();
 }

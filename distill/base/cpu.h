@@ -10,9 +10,9 @@ typedef struct {
     kd_cpu_level level;
     bool avx512_vnni, avx512_bf16, avx_vnni, amx_bf16, amx_int8; /* false when the cap is below them */
 } kd_cpu;
-const kd_cpu *kd_cpu_get(void);          /* detected at first use, capped */
+const kd_cpu *kd_cpu_get(void); /* detected at first use, capped */
 /* "scalar", "avx2", "avx512" (without its extensions: "avx512-base"); false for another word. NULL lifts the cap. Call before kernels run. */
 bool kd_cpu_cap(const char *level);
-const char *kd_cpu_describe(void);       /* "avx512 vnni bf16"; static */
+const char *kd_cpu_describe(void); /* "avx512 vnni bf16"; static */
 
 #endif

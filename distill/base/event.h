@@ -9,10 +9,10 @@
 typedef enum { KD_EV_BEGIN, KD_EV_STEP, KD_EV_END, KD_EV_NOTE, KD_EV_WARN } kd_event_kind;
 typedef struct {
     kd_event_kind kind;
-    const char *stage; /* "generate", "train", ...; static */
+    const char *stage;    /* "generate", "train", ...; static */
     uint64_t done, total; /* total 0 = unknown */
-    const char *unit;  /* "answers", "updates", "tensors"; static */
-    const char *text;  /* a note, or what to show beside the bar; valid during the call; may be NULL */
+    const char *unit;     /* "answers", "updates", "tensors"; static */
+    const char *text;     /* a note, or what to show beside the bar; valid during the call; may be NULL */
 } kd_event;
 
 /* Called from any thread, one call at a time is the receiver's business (lock there). stop, if not NULL, is asked between steps:

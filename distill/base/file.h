@@ -22,29 +22,29 @@ kd_code kd_file_read(kd_buf *out, const char *path, size_t limit, kd_err *e);
 /* Writes beside the target (PATH.tmp-PID-N), and only kd_writer_commit makes it PATH: fsync, rename, fsync of the folder.
  * Closing without commit removes it. Errors are sticky: commit reports the first. Messages name the path; a full disk is KD_EIO. */
 typedef struct kd_writer kd_writer;
-kd_code kd_writer_open(kd_writer **out, const char *path, kd_err *e);        /* KD_ECREATE */
-kd_code kd_writer_write(kd_writer *w, const void *p, size_t n, kd_err *e);   /* buffered */
-kd_code kd_writer_pad(kd_writer *w, size_t n, kd_err *e);                    /* n zero bytes */
+kd_code kd_writer_open(kd_writer **out, const char *path, kd_err *e);                    /* KD_ECREATE */
+kd_code kd_writer_write(kd_writer *w, const void *p, size_t n, kd_err *e);               /* buffered */
+kd_code kd_writer_pad(kd_writer *w, size_t n, kd_err *e);                                /* n zero bytes */
 kd_code kd_writer_at(kd_writer *w, uint64_t offset, const void *p, size_t n, kd_err *e); /* overwrites or extends at offset (pwrite) */
-uint64_t kd_writer_offset(const kd_writer *w);                               /* bytes appended by write and pad */
-kd_code kd_writer_commit(kd_writer *w, kd_err *e);                           /* then only close is left */
+uint64_t kd_writer_offset(const kd_writer *w);                                           /* bytes appended by write and pad */
+kd_code kd_writer_commit(kd_writer *w, kd_err *e);                                       /* then only close is left */
 void kd_writer_close(kd_writer *w);
 kd_code kd_file_write(const char *path, const void *p, size_t n, kd_err *e); /* open, write, commit, close */
 
 bool kd_file_exists(const char *path);
 bool kd_is_dir(const char *path);
 kd_code kd_file_size(const char *path, uint64_t *size, kd_err *e);
-kd_code kd_mkdirs(const char *path, kd_err *e);                              /* with parents; existing is fine */
-kd_code kd_rename_dir(const char *from, const char *to, kd_err *e);          /* atomic; to must not exist; fsyncs the parent */
+kd_code kd_mkdirs(const char *path, kd_err *e);                     /* with parents; existing is fine */
+kd_code kd_rename_dir(const char *from, const char *to, kd_err *e); /* atomic; to must not exist; fsyncs the parent */
 kd_code kd_fsync_dir(const char *path, kd_err *e);
-kd_code kd_remove_tree(const char *path, kd_err *e);                         /* never follows links; absent is fine */
+kd_code kd_remove_tree(const char *path, kd_err *e); /* never follows links; absent is fine */
 /* Names in a folder, sorted by bytes, without . and ..; freed with kd_names_free. */
 kd_code kd_list_dir(const char *path, char ***names, size_t *n, kd_err *e);
 void kd_names_free(char **names, size_t n);
-kd_code kd_disk_free(const char *path, uint64_t *bytes, kd_err *e);          /* for an ordinary user, at path or its nearest existing parent */
+kd_code kd_disk_free(const char *path, uint64_t *bytes, kd_err *e); /* for an ordinary user, at path or its nearest existing parent */
 
-char *kd_path_join(const char *dir, const char *name);                       /* NULL = no memory */
-const char *kd_path_base(const char *path);                                  /* what follows the last '/' */
+char *kd_path_join(const char *dir, const char *name); /* NULL = no memory */
+const char *kd_path_base(const char *path);            /* what follows the last '/' */
 /* True if name is one plain file name: not empty, no '/', no NUL or control byte, not "." or "..", at most 255 bytes. For names out of files. */
 bool kd_path_plain(kd_str name);
 

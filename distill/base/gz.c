@@ -91,8 +91,7 @@ static kd_code unzip_all(z_stream *z, kd_buf *out, size_t left, size_t limit, kd
         if (rc != Z_STREAM_END && z->avail_in == 0 && left == 0 && z->avail_out > 0)
             return kd_fail(e, KD_EFORMAT, "compressed data: cut off");
     }
-    if (z->avail_in > 0 || left > 0)
-        return kd_fail(e, KD_EFORMAT, "compressed data: %zu bytes behind its end", (size_t)z->avail_in + left);
+    if (z->avail_in > 0 || left > 0) return kd_fail(e, KD_EFORMAT, "compressed data: %zu bytes behind its end", (size_t)z->avail_in + left);
     return KD_OK;
 }
 

@@ -15,7 +15,7 @@ kd_code kd_lines_open(kd_lines **out, const char *path, kd_err *e);
 /* *line = next line without its end (LF or CRLF), valid until the next call, NUL bytes and all; *more = false at the end.
  * A cut or damaged gzip stream is KD_EFORMAT, a line beyond 1 GiB too. */
 kd_code kd_lines_next(kd_lines *l, kd_str *line, bool *more, kd_err *e);
-size_t kd_lines_number(const kd_lines *l);                                /* of the last line given, from 1 */
+size_t kd_lines_number(const kd_lines *l);                                  /* of the last line given, from 1 */
 void kd_lines_progress(const kd_lines *l, uint64_t *done, uint64_t *total); /* bytes of the file; total 0 = unknown */
 void kd_lines_close(kd_lines *l);
 

@@ -81,7 +81,10 @@ static int hex4(const char *p, const char *end)
     if (end - p < 4) return -1;
     for (int i = 0; i < 4; i++) {
         const char ch = p[i];
-        const int d = ch >= '0' && ch <= '9' ? ch - '0' : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10 : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10 : -1;
+        const int d = ch >= '0' && ch <= '9'   ? ch - '0'
+                      : ch >= 'a' && ch <= 'f' ? ch - 'a' + 10
+                      : ch >= 'A' && ch <= 'F' ? ch - 'A' + 10
+                                               : -1;
         if (d < 0) return -1;
         v = v << 4 | d;
     }
@@ -428,10 +431,7 @@ const kd_json_node *kd_json_first(const kd_json_node *n) { return holds_others(n
 
 const kd_json_node *kd_json_next(const kd_json_node *n) { return n ? outside(inside(n)->next) : NULL; }
 
-kd_str kd_json_key(const kd_json_node *member)
-{
-    return member && inside(member)->string ? key_of(inside(member)) : (kd_str){NULL, 0};
-}
+kd_str kd_json_key(const kd_json_node *member) { return member && inside(member)->string ? key_of(inside(member)) : (kd_str){NULL, 0}; }
 
 kd_str kd_json_string(const kd_json_node *n)
 {

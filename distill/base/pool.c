@@ -37,16 +37,13 @@ struct kd_pool {
     size_t first, tasks;
     _Alignas(64) atomic_uint_fast64_t ticket;
     _Alignas(64) atomic_size_t finished;
-    atomic_uint all_done;  /* futex: the caller waits here for the last task */
+    atomic_uint all_done;          /* futex: the caller waits here for the last task */
     _Alignas(64) atomic_uint bell; /* futex: rung by every run */
     atomic_int asleep;
     atomic_bool caller_asleep, stop;
 };
 
-static void futex_wait(atomic_uint *word, unsigned seen)
-{
-    (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
-}
+static void futex_wait(atomic_uint *word, unsigned seen) { (void)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0); }
 
 static void futex_wake(atomic_uint *word, int n) { (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0); }
 

@@ -50,7 +50,8 @@ static kd_code compile(kd_regex *r, size_t len, kd_err *e)
     r->code = pcre2_compile((PCRE2_SPTR)r->pattern, len, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &rc, &at, cc);
     pcre2_compile_context_free(cc);
     if (r->code) return KD_OK;
-    if (rc == PCRE2_ERROR_HEAP_FAILED || rc == 121) return kd_fail(e, KD_ENOMEM, "regular expression: no memory"); /* 121: no memory to compile */
+    if (rc == PCRE2_ERROR_HEAP_FAILED || rc == 121)
+        return kd_fail(e, KD_ENOMEM, "regular expression: no memory"); /* 121: no memory to compile */
     PCRE2_UCHAR why[160];
     if (pcre2_get_error_message(rc, why, sizeof why) < 0) why[0] = '\0';
     return kd_fail(e, KD_EFORMAT, "regular expression '%.200s', offset %zu: %s", r->pattern, (size_t)at, (const char *)why);

@@ -15,9 +15,9 @@ void kd_philox(const uint32_t ctr[4], const uint32_t key[2], uint32_t out[4]);
 uint32_t kd_rng_at(uint64_t key, uint64_t stream, uint64_t n); /* the nth number, from 0 */
 uint32_t kd_rng_u32(kd_rng *r);
 uint64_t kd_rng_u64(kd_rng *r);
-double kd_rng_uniform(kd_rng *r);               /* [0,1), 53 bits: uses two numbers */
-double kd_rng_normal(kd_rng *r);                /* Box-Muller: uses four */
-uint64_t kd_rng_below(kd_rng *r, uint64_t n);   /* 0..n-1 without bias; n >= 1 */
+double kd_rng_uniform(kd_rng *r);                        /* [0,1), 53 bits: uses two numbers */
+double kd_rng_normal(kd_rng *r);                         /* Box-Muller: uses four */
+uint64_t kd_rng_below(kd_rng *r, uint64_t n);            /* 0..n-1 without bias; n >= 1 */
 void kd_rng_shuffle(kd_rng *r, uint64_t *v, uint64_t n); /* Fisher-Yates */
 
 #endif

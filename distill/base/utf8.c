@@ -231,10 +231,7 @@ unsigned kd_uc_category(uint32_t cp)
     return (unsigned)(unsigned char)two[0] << 8 | (unsigned char)two[1];
 }
 
-static bool major(uint32_t cp, char letter)
-{
-    return cp <= 0x10ffff && utf8proc_category_string((utf8proc_int32_t)cp)[0] == letter;
-}
+static bool major(uint32_t cp, char letter) { return cp <= 0x10ffff && utf8proc_category_string((utf8proc_int32_t)cp)[0] == letter; }
 
 bool kd_uc_letter(uint32_t cp)
 {

@@ -17,16 +17,16 @@ size_t kd_utf8_partial(const char *s, size_t n);
 
 typedef enum { KD_NFC, KD_NFD, KD_NFKC, KD_NFKD } kd_normal_form;
 kd_code kd_utf8_normalize(kd_buf *out, const char *s, size_t n, kd_normal_form f, kd_err *e); /* s valid */
-kd_code kd_utf8_lower(kd_buf *out, const char *s, size_t n); /* full lower case by simple mappings */
+kd_code kd_utf8_lower(kd_buf *out, const char *s, size_t n);                                  /* full lower case by simple mappings */
 kd_code kd_utf8_upper(kd_buf *out, const char *s, size_t n);
 
 /* General category as two letters packed: 'L'<<8|'u' for Lu; "Cn" where unassigned. */
 unsigned kd_uc_category(uint32_t cp);
-bool kd_uc_letter(uint32_t cp);   /* L*  */
-bool kd_uc_mark(uint32_t cp);     /* M*  */
-bool kd_uc_number(uint32_t cp);   /* N*  */
-bool kd_uc_space(uint32_t cp);    /* White_Space */
-bool kd_uc_punct(uint32_t cp);    /* P*, and the ASCII symbols as Python's and Hugging Face's is_punctuation count them */
+bool kd_uc_letter(uint32_t cp); /* L*  */
+bool kd_uc_mark(uint32_t cp);   /* M*  */
+bool kd_uc_number(uint32_t cp); /* N*  */
+bool kd_uc_space(uint32_t cp);  /* White_Space */
+bool kd_uc_punct(uint32_t cp);  /* P*, and the ASCII symbols as Python's and Hugging Face's is_punctuation count them */
 uint32_t kd_uc_tolower(uint32_t cp);
 uint32_t kd_uc_toupper(uint32_t cp);
 

@@ -16,9 +16,9 @@ struct kd_writer {
     int fd;
     char *path, *temp;
     unsigned char *buffer;
-    size_t held;       /* bytes in buffer, which belong at offset - held */
+    size_t held; /* bytes in buffer, which belong at offset - held */
     uint64_t offset;
-    kd_err first;      /* the first error; sticky */
+    kd_err first; /* the first error; sticky */
     bool committed;
 };
 
