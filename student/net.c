@@ -249,6 +249,7 @@ void kd_net_run(kd_net *n, const kd_micro *b, const kd_ce *ce, uint64_t seed, ui
     kd_tape *t = &n->tape;
     const uint32_t L = n->c.L;
     assert(b->N <= n->shape.rows && b->NL && (!train || !n->shape.no_grad));
+    t->work.train = train;
     t->work.seed = seed;
     t->work.update = update;
     kd_attention_tasks(t->tasks, b->spans, b->n_spans);

@@ -83,7 +83,7 @@ static kd_mat mat_b(const kd_proj *p) { return kd_mat_f32(p->b, p->w.rows, p->r)
 void kd_proj_forward(kd_proj_work *wk, const kd_proj *p, kd_proj_tape *t, float *y, const float *x, size_t N, uint64_t row0, bool accumulate) {
     const kd_gemm *g = &wk->gemm;
     const size_t in = p->w.cols, out = p->w.rows;
-    const bool drop = p->r && p->dropout > 0;
+    const bool drop = p->r && p->dropout > 0 && wk->train;
     if (y && (!p->mag || drop)) kd_gemm_y(g, y, out, x, in, &p->w, p->bias, N, 1, accumulate);
     if (p->r == 0) return;
     const kd_mat A = mat_a(p), B = mat_b(p);
@@ -104,7 +104,7 @@ void kd_proj_backward(kd_proj_work *wk, const kd_proj *p, const kd_proj_tape *t,
                       uint64_t row0, bool accumulate) {
     const kd_gemm *g = &wk->gemm;
     const size_t in = p->w.cols, out = p->w.rows;
-    const bool drop = p->r && p->dropout > 0;
+    const bool drop = p->r && p->dropout > 0 && wk->train;
     if (p->dw) kd_gemm_dw(g, p->dw, in, dy, out, x, in, N, out, in, 1);
     if (p->dbias) column_sums(wk, p->dbias, dy, NULL, NULL, N, out);
     const float *dyc = dy;

@@ -31,6 +31,7 @@ typedef struct {
     float *t;                 /* [N,r] */
     float *xd, *dxd;          /* [N, widest input]; dropout */
     float *dyc;               /* [N, widest output]; DoRA */
+    bool train;               /* dropout acts */
     uint64_t seed, update;    /* of dropout */
 } kd_proj_work;
 
