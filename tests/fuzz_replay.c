@@ -14,8 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { TRUNCATE_BELOW = 4096 };
 static long inputs;
 
-static void feed(const uint8_t *data, size_t size)
-{
+static void feed(const uint8_t *data, size_t size) {
     uint8_t *exact = malloc(size ? size : 1);
     if (!exact) abort();
     if (size) memcpy(exact, data, size);
@@ -25,8 +24,7 @@ static void feed(const uint8_t *data, size_t size)
 }
 
 /* tests/ROOM/corpus/fuzz_NAME out of .../tests/ROOM/fuzz_NAME; false if the program lies elsewhere. */
-static int corpus_of(const char *program, char *out, size_t cap)
-{
+static int corpus_of(const char *program, char *out, size_t cap) {
     const char *tests = NULL;
     for (const char *p = program; (p = strstr(p, "tests/")); p++) tests = p;
     const char *name = strrchr(program, '/');
@@ -35,8 +33,7 @@ static int corpus_of(const char *program, char *out, size_t cap)
     return n > 0 && (size_t)n < cap;
 }
 
-static int feed_file(const char *path)
-{
+static int feed_file(const char *path) {
     struct stat st;
     FILE *f = fopen(path, "rb");
     if (!f) return 0;
@@ -56,8 +53,7 @@ static int feed_file(const char *path)
     return ok;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     char folder[PATH_MAX], path[2 * PATH_MAX];
     if (argc > 1) { /* files by name: to look at one finding */
         for (int i = 1; i < argc; i++)

@@ -9,8 +9,7 @@
 #include <unistd.h>
 
 /* Reads a small file into s, NUL-terminated; false if there is none. */
-static bool slurp(const char *path, char *s, size_t cap)
-{
+static bool slurp(const char *path, char *s, size_t cap) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
     size_t n = 0;
@@ -22,8 +21,7 @@ static bool slurp(const char *path, char *s, size_t cap)
 }
 
 /* The folder of our group: controller NULL for v2 ("0::/path"), else v1's line that names the controller. */
-static bool own_group(const char *controller, char *path, size_t cap)
-{
+static bool own_group(const char *controller, char *path, size_t cap) {
     char text[4096];
     if (!slurp("/proc/self/cgroup", text, sizeof text)) return false;
     char *save = NULL;
@@ -49,23 +47,20 @@ static bool own_group(const char *controller, char *path, size_t cap)
 }
 
 /* Cuts the last folder off path; false at the mount. */
-static bool up(char *path)
-{
+static bool up(char *path) {
     char *slash = strrchr(path, '/');
     if (!slash || slash - path < (long)strlen("/sys/fs/cgroup")) return false;
     *slash = '\0';
     return true;
 }
 
-static bool read_in(const char *dir, const char *file, char *s, size_t cap)
-{
+static bool read_in(const char *dir, const char *file, char *s, size_t cap) {
     char path[PATH_MAX + 64];
     const int n = snprintf(path, sizeof path, "%s/%s", dir, file);
     return n > 0 && (size_t)n < sizeof path && slurp(path, s, cap);
 }
 
-double kd_cgroup_cpus(void)
-{
+double kd_cgroup_cpus(void) {
     char dir[PATH_MAX], s[128];
     double best = 0;
     if (own_group(NULL, dir, sizeof dir)) do {
@@ -85,8 +80,7 @@ double kd_cgroup_cpus(void)
 }
 
 /* The value behind "key " in a memory.stat. */
-static uint64_t stat_value(const char *text, const char *key)
-{
+static uint64_t stat_value(const char *text, const char *key) {
     const size_t n = strlen(key);
     for (const char *s = text; s; s = strchr(s, '\n')) {
         if (*s == '\n') s++;
@@ -97,8 +91,7 @@ static uint64_t stat_value(const char *text, const char *key)
 
 /* One version's limit: the tightest from our group upwards. */
 static bool tightest(const char *controller, const char *limit_file, const char *used_file, const char *cache_key, uint64_t *limit,
-                     uint64_t *used)
-{
+                     uint64_t *used) {
     char dir[PATH_MAX], s[64], stat[8192];
     bool found = false;
     if (!own_group(controller, dir, sizeof dir)) return false;
@@ -115,8 +108,7 @@ static bool tightest(const char *controller, const char *limit_file, const char 
     return found;
 }
 
-bool kd_cgroup_memory(uint64_t *limit, uint64_t *used)
-{
+bool kd_cgroup_memory(uint64_t *limit, uint64_t *used) {
     uint64_t l1, u1;
     const bool v2 = tightest(NULL, "memory.max", "memory.current", "inactive_file", limit, used);
     if (!tightest("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", &l1, &u1)) return v2;

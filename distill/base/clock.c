@@ -8,8 +8,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-uint64_t kd_now_ns(void)
-{
+uint64_t kd_now_ns(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
@@ -17,15 +16,13 @@ uint64_t kd_now_ns(void)
 
 double kd_now(void) { return (double)kd_now_ns() * 1e-9; }
 
-int64_t kd_unix_ms(void)
-{
+int64_t kd_unix_ms(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-void kd_iso_time(int64_t unix_ms, char out[32])
-{
+void kd_iso_time(int64_t unix_ms, char out[32]) {
     int64_t s = unix_ms / 1000, ms = unix_ms % 1000;
     if (ms < 0) {
         ms += 1000;
@@ -41,15 +38,13 @@ void kd_iso_time(int64_t unix_ms, char out[32])
     (void)snprintf(out, 32, "%.19s.%03dZ", date, (int)ms);
 }
 
-uint64_t kd_peak_rss(void)
-{
+uint64_t kd_peak_rss(void) {
     struct rusage u;
     return getrusage(RUSAGE_SELF, &u) == 0 ? (uint64_t)u.ru_maxrss * 1024 : 0;
 }
 
 /* A line of /proc/meminfo, in bytes. */
-static uint64_t meminfo(const char *key)
-{
+static uint64_t meminfo(const char *key) {
     FILE *f = fopen("/proc/meminfo", "re");
     char line[160];
     uint64_t bytes = 0;
@@ -66,15 +61,13 @@ static uint64_t meminfo(const char *key)
     return bytes;
 }
 
-uint64_t kd_memory_total(void)
-{
+uint64_t kd_memory_total(void) {
     uint64_t limit, used;
     const uint64_t machine = meminfo("MemTotal");
     return kd_cgroup_memory(&limit, &used) && limit < machine ? limit : machine;
 }
 
-uint64_t kd_memory_free(void)
-{
+uint64_t kd_memory_free(void) {
     uint64_t limit, used;
     const uint64_t machine = meminfo("MemAvailable");
     if (!kd_cgroup_memory(&limit, &used)) return machine;

@@ -15,8 +15,7 @@ static bool base_only; /* avx512 without its extensions */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 #if defined(__x86_64__) || defined(__i386__)
-static uint64_t xcr0(void)
-{
+static uint64_t xcr0(void) {
     uint32_t lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
@@ -24,8 +23,7 @@ static uint64_t xcr0(void)
 
 static bool bit(uint32_t word, int n) { return (word >> n & 1u) != 0; }
 
-static void detect(kd_cpu *c)
-{
+static void detect(kd_cpu *c) {
     uint32_t a, b, cx, d, b7 = 0, c7 = 0, d7 = 0, a71 = 0;
     if (!__get_cpuid(1, &a, &b, &cx, &d)) return;
     if (!bit(cx, 27)) return; /* OSXSAVE: without it the system saves no wide registers */
@@ -50,8 +48,7 @@ static void detect(kd_cpu *c)
 static void detect(kd_cpu *c) { (void)c; }
 #endif
 
-static void describe(void)
-{
+static void describe(void) {
     static const char *const names[] = {"scalar", "avx2", "avx512"};
     strcpy(description, names[current.level]);
     if (current.avx_vnni && current.level == KD_CPU_AVX2) strcat(description, " avxvnni");
@@ -61,15 +58,13 @@ static void describe(void)
     if (current.amx_int8) strcat(description, " amx-int8");
 }
 
-static void start(void)
-{
+static void start(void) {
     detect(&detected);
     current = detected;
     describe();
 }
 
-static void apply(kd_cpu_level cap)
-{
+static void apply(kd_cpu_level cap) {
     current = detected;
     if (current.level > cap) current.level = cap;
     if (current.level < KD_CPU_AVX512 || base_only) current.avx512_vnni = current.avx512_bf16 = current.amx_bf16 = current.amx_int8 = false;
@@ -77,14 +72,12 @@ static void apply(kd_cpu_level cap)
     describe();
 }
 
-const kd_cpu *kd_cpu_get(void)
-{
+const kd_cpu *kd_cpu_get(void) {
     (void)pthread_once(&once, start);
     return &current;
 }
 
-bool kd_cpu_cap(const char *level)
-{
+bool kd_cpu_cap(const char *level) {
     (void)pthread_once(&once, start);
     static const struct {
         const char *word;
@@ -108,8 +101,7 @@ bool kd_cpu_cap(const char *level)
     return false;
 }
 
-const char *kd_cpu_describe(void)
-{
+const char *kd_cpu_describe(void) {
     (void)pthread_once(&once, start);
     return description;
 }

@@ -35,15 +35,13 @@ static const struct {
     {KD_MXFP4, {"mxfp4", 32, 17, true}},
 };
 
-const kd_dtype_info *kd_dtype_get(int type)
-{
+const kd_dtype_info *kd_dtype_get(int type) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].type == type) return &table[i].info;
     return NULL;
 }
 
-bool kd_dtype_named(const char *name, kd_dtype *out)
-{
+bool kd_dtype_named(const char *name, kd_dtype *out) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcasecmp(table[i].info.name, name) == 0) {
             *out = (kd_dtype)table[i].type;
@@ -52,8 +50,7 @@ bool kd_dtype_named(const char *name, kd_dtype *out)
     return false;
 }
 
-bool kd_dtype_row_bytes(int type, size_t cols, size_t *bytes)
-{
+bool kd_dtype_row_bytes(int type, size_t cols, size_t *bytes) {
     const kd_dtype_info *t = kd_dtype_get(type);
     if (!t || cols % t->block != 0) return false;
     return kd_mul_size(cols / t->block, t->bytes, bytes);

@@ -6,8 +6,7 @@
 #include <string.h>
 
 /* Bytes of s[0..n) without a character cut off at its end. */
-static size_t whole_characters(const char *s, size_t n)
-{
+static size_t whole_characters(const char *s, size_t n) {
     size_t start = n;
     for (int back = 0; start > 0 && back < 4; back++) {
         const unsigned char c = (unsigned char)s[--start];
@@ -20,8 +19,7 @@ static size_t whole_characters(const char *s, size_t n)
     return n;
 }
 
-static void fill(kd_err *e, kd_code c, const char *fmt, va_list ap, const char *tail)
-{
+static void fill(kd_err *e, kd_code c, const char *fmt, va_list ap, const char *tail) {
     char text[sizeof e->msg + 1]; /* one byte more, so that a cut shows */
     int wrote = vsnprintf(text, sizeof text, fmt, ap);
     size_t n = wrote < 0 ? 0 : (size_t)wrote;
@@ -39,8 +37,7 @@ static void fill(kd_err *e, kd_code c, const char *fmt, va_list ap, const char *
     e->code = c;
 }
 
-kd_code kd_fail(kd_err *e, kd_code c, const char *fmt, ...)
-{
+kd_code kd_fail(kd_err *e, kd_code c, const char *fmt, ...) {
     if (e) {
         va_list ap;
         va_start(ap, fmt);
@@ -50,8 +47,7 @@ kd_code kd_fail(kd_err *e, kd_code c, const char *fmt, ...)
     return c;
 }
 
-kd_code kd_fail_errno(kd_err *e, kd_code c, int errnum, const char *fmt, ...)
-{
+kd_code kd_fail_errno(kd_err *e, kd_code c, int errnum, const char *fmt, ...) {
     if (e) {
         char buf[128];
         const char *why = strerror_r(errnum, buf, sizeof buf); /* GNU's: returns the text */
@@ -63,8 +59,7 @@ kd_code kd_fail_errno(kd_err *e, kd_code c, int errnum, const char *fmt, ...)
     return c;
 }
 
-void kd_err_clear(kd_err *e)
-{
+void kd_err_clear(kd_err *e) {
     if (!e) return;
     e->code = KD_OK;
     e->msg[0] = '\0';

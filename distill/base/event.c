@@ -3,8 +3,7 @@
 
 #include <stddef.h>
 
-void kd_emit(const kd_watch *w, kd_event ev)
-{
+void kd_emit(const kd_watch *w, kd_event ev) {
     if (w && w->emit) w->emit(w->ctx, &ev);
 }
 

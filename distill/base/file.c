@@ -19,8 +19,7 @@ struct kd_map {
 };
 
 /* Opens a regular file for reading; -1 with *c and the message set. Never blocks on a fifo. */
-static int open_regular(const char *path, struct stat *st, kd_code *c, kd_err *e)
-{
+static int open_regular(const char *path, struct stat *st, kd_code *c, kd_err *e) {
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0) {
         *c = kd_fail_errno(e, errno == ENOMEM ? KD_ENOMEM : KD_ENOENT, errno, "%s", path);
@@ -38,8 +37,7 @@ static int open_regular(const char *path, struct stat *st, kd_code *c, kd_err *e
     return -1;
 }
 
-kd_code kd_map_open(kd_map **out, const char *path, kd_err *e)
-{
+kd_code kd_map_open(kd_map **out, const char *path, kd_err *e) {
     struct stat st;
     kd_code c = KD_OK;
     *out = NULL;
@@ -76,8 +74,7 @@ const unsigned char *kd_map_data(const kd_map *m) { return m->data; }
 size_t kd_map_size(const kd_map *m) { return m->size; }
 const char *kd_map_path(const kd_map *m) { return m->path; }
 
-void kd_map_advise(const kd_map *m, size_t offset, size_t n, kd_map_advice a)
-{
+void kd_map_advise(const kd_map *m, size_t offset, size_t n, kd_map_advice a) {
     static const int advice[] = {MADV_NORMAL, MADV_WILLNEED, MADV_DONTNEED, MADV_SEQUENTIAL};
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     if (!m->data || offset >= m->size) return;
@@ -90,8 +87,7 @@ void kd_map_advise(const kd_map *m, size_t offset, size_t n, kd_map_advice a)
     if (to > from) (void)madvise(m->data + from, to - from, advice[a]);
 }
 
-void kd_map_close(kd_map *m)
-{
+void kd_map_close(kd_map *m) {
     if (!m) return;
     if (m->data) (void)munmap(m->data, m->size);
     kd_free(m->path);
@@ -99,8 +95,7 @@ void kd_map_close(kd_map *m)
 }
 
 /* Reads fd to its end into out. */
-static kd_code read_all(kd_buf *out, int fd, const char *name, size_t limit, size_t guess, kd_err *e)
-{
+static kd_code read_all(kd_buf *out, int fd, const char *name, size_t limit, size_t guess, kd_err *e) {
     const size_t start = out->len;
     size_t step = guess < limit ? guess + 1 : limit;
     for (;;) {
@@ -120,8 +115,7 @@ static kd_code read_all(kd_buf *out, int fd, const char *name, size_t limit, siz
     return KD_OK;
 }
 
-kd_code kd_file_read(kd_buf *out, const char *path, size_t limit, kd_err *e)
-{
+kd_code kd_file_read(kd_buf *out, const char *path, size_t limit, kd_err *e) {
     const size_t before = out->len;
     kd_code c = KD_OK;
     if (strcmp(path, "-") == 0) {
@@ -148,28 +142,24 @@ kd_code kd_file_read(kd_buf *out, const char *path, size_t limit, kd_err *e)
     return c;
 }
 
-bool kd_file_exists(const char *path)
-{
+bool kd_file_exists(const char *path) {
     struct stat st;
     return stat(path, &st) == 0;
 }
 
-bool kd_is_dir(const char *path)
-{
+bool kd_is_dir(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-kd_code kd_file_size(const char *path, uint64_t *size, kd_err *e)
-{
+kd_code kd_file_size(const char *path, uint64_t *size, kd_err *e) {
     struct stat st;
     if (stat(path, &st) != 0) return kd_fail_errno(e, errno == ENOENT || errno == ENOTDIR ? KD_ENOENT : KD_EIO, errno, "%s", path);
     *size = (uint64_t)st.st_size;
     return KD_OK;
 }
 
-kd_code kd_mkdirs(const char *path, kd_err *e)
-{
+kd_code kd_mkdirs(const char *path, kd_err *e) {
     char *p = kd_strdup(path);
     kd_code c = KD_OK;
     if (!p) return kd_fail(e, KD_ENOMEM, "%s: no memory", path);
@@ -190,8 +180,7 @@ kd_code kd_mkdirs(const char *path, kd_err *e)
 }
 
 /* The folder that holds path, the caller's; NULL = no memory. */
-static char *parent_of(const char *path)
-{
+static char *parent_of(const char *path) {
     size_t n = strlen(path);
     while (n > 1 && path[n - 1] == '/') n--;
     while (n > 0 && path[n - 1] != '/') n--;
@@ -200,8 +189,7 @@ static char *parent_of(const char *path)
     return kd_strndup(path, n);
 }
 
-kd_code kd_fsync_dir(const char *path, kd_err *e)
-{
+kd_code kd_fsync_dir(const char *path, kd_err *e) {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return kd_fail_errno(e, KD_EIO, errno, "%s", path);
     kd_code c = KD_OK;
@@ -211,8 +199,7 @@ kd_code kd_fsync_dir(const char *path, kd_err *e)
     return c;
 }
 
-kd_code kd_rename_dir(const char *from, const char *to, kd_err *e)
-{
+kd_code kd_rename_dir(const char *from, const char *to, kd_err *e) {
     char *parent = parent_of(to);
     if (!parent) return kd_fail(e, KD_ENOMEM, "%s: no memory", to);
     kd_code c = KD_OK;
@@ -234,8 +221,7 @@ kd_code kd_rename_dir(const char *from, const char *to, kd_err *e)
 }
 
 /* Removes name within the folder fd, and what is below it. depth bounds the recursion. */
-static int remove_at(int at, const char *name, int depth)
-{
+static int remove_at(int at, const char *name, int depth) {
     if (unlinkat(at, name, 0) == 0 || errno == ENOENT) return 0;
     if (errno != EISDIR && errno != EPERM) return -1;
     const int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -268,15 +254,13 @@ static int remove_at(int at, const char *name, int depth)
     return rc;
 }
 
-kd_code kd_remove_tree(const char *path, kd_err *e)
-{
+kd_code kd_remove_tree(const char *path, kd_err *e) {
     return remove_at(AT_FDCWD, path, 0) == 0 ? KD_OK : kd_fail_errno(e, KD_EIO, errno, "%s: cannot be removed", path);
 }
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-kd_code kd_list_dir(const char *path, char ***names, size_t *n, kd_err *e)
-{
+kd_code kd_list_dir(const char *path, char ***names, size_t *n, kd_err *e) {
     char **list = NULL;
     size_t count = 0, cap = 0;
     kd_code c = KD_OK;
@@ -309,14 +293,12 @@ kd_code kd_list_dir(const char *path, char ***names, size_t *n, kd_err *e)
     return KD_OK;
 }
 
-void kd_names_free(char **names, size_t n)
-{
+void kd_names_free(char **names, size_t n) {
     for (size_t i = 0; i < n; i++) kd_free(names[i]);
     kd_free(names);
 }
 
-kd_code kd_disk_free(const char *path, uint64_t *bytes, kd_err *e)
-{
+kd_code kd_disk_free(const char *path, uint64_t *bytes, kd_err *e) {
     char *p = kd_strdup(path);
     if (!p) return kd_fail(e, KD_ENOMEM, "%s: no memory", path);
     kd_code c = KD_OK;
@@ -340,8 +322,7 @@ done:
     return c;
 }
 
-char *kd_path_join(const char *dir, const char *name)
-{
+char *kd_path_join(const char *dir, const char *name) {
     const size_t a = strlen(dir), b = strlen(name);
     const bool slash = a > 0 && dir[a - 1] != '/';
     size_t n;
@@ -354,14 +335,12 @@ char *kd_path_join(const char *dir, const char *name)
     return p;
 }
 
-const char *kd_path_base(const char *path)
-{
+const char *kd_path_base(const char *path) {
     const char *s = strrchr(path, '/');
     return s ? s + 1 : path;
 }
 
-bool kd_path_plain(kd_str name)
-{
+bool kd_path_plain(kd_str name) {
     if (name.len == 0 || name.len > 255 || kd_str_is(name, ".") || kd_str_is(name, "..")) return false;
     for (size_t i = 0; i < name.len; i++) {
         const unsigned char c = (unsigned char)name.data[i];

@@ -12,42 +12,36 @@
 enum { INPUT = 1 << 17 };
 #define LINE_LIMIT ((size_t)1 << 30)
 
-static voidpf take(voidpf unused, uInt count, uInt size)
-{
+static voidpf take(voidpf unused, uInt count, uInt size) {
     (void)unused;
     return kd_calloc(count, size);
 }
 
-static void give(voidpf unused, voidpf p)
-{
+static void give(voidpf unused, voidpf p) {
     (void)unused;
     kd_free(p);
 }
 
 /* zlib counts in 32 bits: gives it the next part of what is left. */
-static void feed(z_stream *z, size_t *left)
-{
+static void feed(z_stream *z, size_t *left) {
     const size_t n = *left < UINT_MAX / 2 ? *left : UINT_MAX / 2;
     z->avail_in = (uInt)n;
     *left -= n;
 }
 
-static void offer_room(z_stream *z, kd_buf *out)
-{
+static void offer_room(z_stream *z, kd_buf *out) {
     const size_t room = out->cap - out->len - 1;
     z->next_out = (Bytef *)out->data + out->len;
     z->avail_out = room < UINT_MAX / 2 ? (uInt)room : UINT_MAX / 2;
 }
 
 /* After zlib wrote: moves out's end to where it stopped. */
-static void accept(const z_stream *z, kd_buf *out)
-{
+static void accept(const z_stream *z, kd_buf *out) {
     out->len = (size_t)((char *)z->next_out - out->data);
     out->data[out->len] = '\0';
 }
 
-kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e)
-{
+kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) {
     const size_t before = out->len;
     z_stream z = {.zalloc = take, .zfree = give};
     if (level < 1 || level > 9) return kd_fail(e, KD_EINVAL, "compression level %d, expected 1 to 9", level);
@@ -74,8 +68,7 @@ kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e)
     return c;
 }
 
-static kd_code unzip_all(z_stream *z, kd_buf *out, size_t left, size_t limit, kd_err *e)
-{
+static kd_code unzip_all(z_stream *z, kd_buf *out, size_t left, size_t limit, kd_err *e) {
     const size_t before = out->len;
     for (int rc = Z_OK; rc != Z_STREAM_END;) {
         if (z->avail_in == 0 && left > 0) feed(z, &left);
@@ -95,8 +88,7 @@ static kd_code unzip_all(z_stream *z, kd_buf *out, size_t left, size_t limit, kd
     return KD_OK;
 }
 
-kd_code kd_unzip(kd_buf *out, const void *in, size_t n, size_t limit, kd_err *e)
-{
+kd_code kd_unzip(kd_buf *out, const void *in, size_t n, size_t limit, kd_err *e) {
     const size_t before = out->len;
     z_stream z = {.zalloc = take, .zfree = give};
     if (inflateInit2(&z, 15 + 32) != Z_OK) return kd_fail(e, KD_ENOMEM, "compressed data: no memory");
@@ -129,8 +121,7 @@ struct kd_lines {
 };
 
 /* The next piece of the file into l->input; *got = 0 at its end. */
-static kd_code fill(kd_lines *l, size_t *got, kd_err *e)
-{
+static kd_code fill(kd_lines *l, size_t *got, kd_err *e) {
     for (;;) {
         const ssize_t n = read(l->fd, l->input, INPUT);
         if (n < 0 && errno == EINTR) continue;
@@ -142,8 +133,7 @@ static kd_code fill(kd_lines *l, size_t *got, kd_err *e)
     }
 }
 
-void kd_lines_close(kd_lines *l)
-{
+void kd_lines_close(kd_lines *l) {
     if (!l) return;
     if (l->z_open) (void)inflateEnd(&l->z);
     if (l->fd > STDIN_FILENO) (void)close(l->fd);
@@ -153,8 +143,7 @@ void kd_lines_close(kd_lines *l)
     kd_free(l);
 }
 
-static kd_code open_input(kd_lines *l, const char *path, kd_err *e)
-{
+static kd_code open_input(kd_lines *l, const char *path, kd_err *e) {
     struct stat st;
     l->fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (l->fd < 0) return kd_fail_errno(e, KD_ENOENT, errno, "%s", path);
@@ -178,8 +167,7 @@ static kd_code open_input(kd_lines *l, const char *path, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_lines_open(kd_lines **out, const char *path, kd_err *e)
-{
+kd_code kd_lines_open(kd_lines **out, const char *path, kd_err *e) {
     *out = NULL;
     kd_lines *l = kd_calloc(1, sizeof *l);
     if (!l) return kd_fail(e, KD_ENOMEM, "%s: no memory", path);
@@ -200,8 +188,7 @@ kd_code kd_lines_open(kd_lines **out, const char *path, kd_err *e)
 }
 
 /* Between two members of a gzip file: another may start, zeros may fill it up, nothing else may come. */
-static kd_code between_members(kd_lines *l, kd_err *e)
-{
+static kd_code between_members(kd_lines *l, kd_err *e) {
     while (l->in_at < l->in_len && l->input[l->in_at] == 0) l->in_at++;
     if (l->in_at == l->in_len) return KD_OK;
     if (l->input[l->in_at] != 0x1f) return kd_fail(e, KD_EFORMAT, "%s: bytes behind the end of the gzip stream", l->path);
@@ -211,8 +198,7 @@ static kd_code between_members(kd_lines *l, kd_err *e)
 }
 
 /* Unpacks some of l->input behind l->text. */
-static kd_code unpack(kd_lines *l, kd_err *e)
-{
+static kd_code unpack(kd_lines *l, kd_err *e) {
     if (!l->inside) {
         const kd_code c = between_members(l, e);
         if (c || !l->inside) return c;
@@ -234,8 +220,7 @@ static kd_code unpack(kd_lines *l, kd_err *e)
 }
 
 /* More bytes behind l->text, or l->ended. */
-static kd_code more_text(kd_lines *l, kd_err *e)
-{
+static kd_code more_text(kd_lines *l, kd_err *e) {
     kd_code c = KD_OK;
     if (l->at > 0) { /* what was given may go */
         memmove(l->text.data, l->text.data + l->at, l->text.len - l->at);
@@ -259,8 +244,7 @@ static kd_code more_text(kd_lines *l, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_lines_next(kd_lines *l, kd_str *line, bool *more, kd_err *e)
-{
+kd_code kd_lines_next(kd_lines *l, kd_str *line, bool *more, kd_err *e) {
     *more = false;
     *line = (kd_str){NULL, 0};
     for (;;) {
@@ -291,8 +275,7 @@ kd_code kd_lines_next(kd_lines *l, kd_str *line, bool *more, kd_err *e)
 
 size_t kd_lines_number(const kd_lines *l) { return l->number; }
 
-void kd_lines_progress(const kd_lines *l, uint64_t *done, uint64_t *total)
-{
+void kd_lines_progress(const kd_lines *l, uint64_t *done, uint64_t *total) {
     *done = l->done - (l->in_len - l->in_at);
     *total = l->total;
 }

@@ -39,8 +39,7 @@ typedef struct {
     kd_code code;
 } scan;
 
-static kd_code wrong(scan *c, const char *where, const char *expected)
-{
+static kd_code wrong(scan *c, const char *where, const char *expected) {
     size_t line = 1;
     const char *start = c->s;
     for (const char *p = c->s; p < where; p++)
@@ -65,18 +64,15 @@ static kd_code wrong(scan *c, const char *where, const char *expected)
     return c->code = kd_fail(c->e, KD_EFORMAT, "%s: line %zu column %zu: %s expected, found %s", c->what, line, column, expected, found);
 }
 
-static void emit(scan *c, const char *p, size_t n)
-{
+static void emit(scan *c, const char *p, size_t n) {
     if (!c->code && kd_buf_append(&c->out, p, n)) c->code = kd_fail(c->e, KD_ENOMEM, "%s: no memory to parse it", c->what);
 }
 
-static void space(scan *c)
-{
+static void space(scan *c) {
     while (c->at < c->end && (*c->at == ' ' || *c->at == '\n' || *c->at == '\r' || *c->at == '\t')) c->at++;
 }
 
-static int hex4(const char *p, const char *end)
-{
+static int hex4(const char *p, const char *end) {
     int v = 0;
     if (end - p < 4) return -1;
     for (int i = 0; i < 4; i++) {
@@ -92,8 +88,7 @@ static int hex4(const char *p, const char *end)
 }
 
 /* One character into the text for cJSON. */
-static void emit_char(scan *c, uint32_t cp)
-{
+static void emit_char(scan *c, uint32_t cp) {
     char s[4];
     if (cp <= TAG_NUMBER) {
         s[0] = TAG_ESCAPE;
@@ -109,8 +104,7 @@ static void emit_char(scan *c, uint32_t cp)
 }
 
 /* An escape; c->at is at the backslash. */
-static void escape(scan *c)
-{
+static void escape(scan *c) {
     if (c->end - c->at < 2) {
         (void)wrong(c, c->end, "an escape");
         return;
@@ -145,8 +139,7 @@ static void escape(scan *c)
     emit_char(c, (uint32_t)cp);
 }
 
-static void string(scan *c)
-{
+static void string(scan *c) {
     emit(c, c->at++, 1);
     while (!c->code) {
         const char *p = c->at;
@@ -171,16 +164,14 @@ static void string(scan *c)
     }
 }
 
-static bool digits(scan *c)
-{
+static bool digits(scan *c) {
     const char *start = c->at;
     while (c->at < c->end && *c->at >= '0' && *c->at <= '9') c->at++;
     if (c->at == start) (void)wrong(c, c->at, "a digit");
     return c->at > start;
 }
 
-static void number(scan *c)
-{
+static void number(scan *c) {
     static const char open[] = {'"', TAG_NUMBER};
     const char *start = c->at;
     if (*c->at == '-') c->at++;
@@ -202,8 +193,7 @@ static void number(scan *c)
     emit(c, "\"", 1);
 }
 
-static bool literal(scan *c, const char *word)
-{
+static bool literal(scan *c, const char *word) {
     const size_t n = strlen(word);
     if ((size_t)(c->end - c->at) < n || memcmp(c->at, word, n) != 0) return false;
     emit(c, word, n);
@@ -212,8 +202,7 @@ static bool literal(scan *c, const char *word)
 }
 
 /* A key and its colon. */
-static void key(scan *c)
-{
+static void key(scan *c) {
     if (c->at == c->end || *c->at != '"') {
         (void)wrong(c, c->at, "a key in quotes");
         return;
@@ -229,8 +218,7 @@ static void key(scan *c)
 }
 
 /* The whole text. stack holds the brackets that are open. */
-static void check(scan *c)
-{
+static void check(scan *c) {
     char stack[DEPTH];
     int depth = 0;
     space(c);
@@ -282,8 +270,7 @@ static void check(scan *c)
 /* ---- after cJSON ---- */
 
 /* Undoes the escapes of emit_char in place; returns the length. */
-static size_t restore(char *s)
-{
+static size_t restore(char *s) {
     const char *from = strchr(s, TAG_ESCAPE);
     if (!from) return strlen(s);
     char *to = s + (from - s);
@@ -302,8 +289,7 @@ static size_t restore(char *s)
 static kd_str key_of(const cJSON *n) { return (kd_str){n->string, (size_t)n->valueint}; }
 
 /* Refuses an object with one key twice. A table of slots by hash; small objects are compared pair by pair. */
-static kd_code unique_keys(const cJSON *obj, size_t count, const char *what, kd_err *e)
-{
+static kd_code unique_keys(const cJSON *obj, size_t count, const char *what, kd_err *e) {
     const cJSON *twice = NULL;
     if (count <= 8) {
         for (const cJSON *a = obj->child; a && !twice; a = a->next)
@@ -327,8 +313,7 @@ static kd_code unique_keys(const cJSON *obj, size_t count, const char *what, kd_
                    twice->string);
 }
 
-static kd_code settle(cJSON *n, const char *what, kd_err *e)
-{
+static kd_code settle(cJSON *n, const char *what, kd_err *e) {
     if (n->string) {
         const size_t len = restore(n->string);
         if (len > INT_MAX) return kd_fail(e, KD_EFORMAT, "%s: a key of %zu bytes", what, len);
@@ -355,14 +340,12 @@ static kd_code settle(cJSON *n, const char *what, kd_err *e)
     return KD_OK;
 }
 
-static void use_our_memory(void)
-{
+static void use_our_memory(void) {
     cJSON_Hooks hooks = {kd_malloc, kd_free};
     cJSON_InitHooks(&hooks);
 }
 
-kd_code kd_json_parse(kd_json **out, const char *text, size_t len, const char *what, kd_err *e)
-{
+kd_code kd_json_parse(kd_json **out, const char *text, size_t len, const char *what, kd_err *e) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, use_our_memory);
     *out = NULL;
@@ -387,8 +370,7 @@ kd_code kd_json_parse(kd_json **out, const char *text, size_t len, const char *w
     return KD_OK;
 }
 
-void kd_json_free(kd_json *doc)
-{
+void kd_json_free(kd_json *doc) {
     if (!doc) return;
     cJSON_Delete(doc->root);
     kd_free(doc);
@@ -401,8 +383,7 @@ static const kd_json_node *outside(const cJSON *n) { return (const kd_json_node 
 
 const kd_json_node *kd_json_root(const kd_json *doc) { return doc ? outside(doc->root) : NULL; }
 
-kd_json_type kd_json_typeof(const kd_json_node *n)
-{
+kd_json_type kd_json_typeof(const kd_json_node *n) {
     if (!n) return KD_JSON_ABSENT;
     switch (inside(n)->type & 0xff) {
     case cJSON_NULL: return KD_JSON_NULL;
@@ -419,8 +400,7 @@ static bool holds_others(const kd_json_node *n) { return n && (cJSON_IsArray(ins
 
 size_t kd_json_count(const kd_json_node *n) { return holds_others(n) ? (size_t)inside(n)->valuedouble : 0; }
 
-const kd_json_node *kd_json_get(const kd_json_node *obj, const char *key)
-{
+const kd_json_node *kd_json_get(const kd_json_node *obj, const char *key) {
     if (!obj || !cJSON_IsObject(inside(obj))) return NULL;
     for (const cJSON *m = inside(obj)->child; m; m = m->next)
         if (kd_str_is(key_of(m), key)) return outside(m);
@@ -433,24 +413,20 @@ const kd_json_node *kd_json_next(const kd_json_node *n) { return n ? outside(ins
 
 kd_str kd_json_key(const kd_json_node *member) { return member && inside(member)->string ? key_of(inside(member)) : (kd_str){NULL, 0}; }
 
-kd_str kd_json_string(const kd_json_node *n)
-{
+kd_str kd_json_string(const kd_json_node *n) {
     if (kd_json_typeof(n) != KD_JSON_STRING) return (kd_str){NULL, 0};
     return (kd_str){inside(n)->valuestring, (size_t)inside(n)->valuedouble};
 }
 
-bool kd_json_bool(const kd_json_node *n, bool otherwise)
-{
+bool kd_json_bool(const kd_json_node *n, bool otherwise) {
     return kd_json_typeof(n) == KD_JSON_BOOL ? cJSON_IsTrue(inside(n)) != 0 : otherwise;
 }
 
-double kd_json_number(const kd_json_node *n, double otherwise)
-{
+double kd_json_number(const kd_json_node *n, double otherwise) {
     return kd_json_typeof(n) == KD_JSON_NUMBER ? strtod(inside(n)->valuestring, NULL) : otherwise;
 }
 
-bool kd_json_int(const kd_json_node *n, int64_t *out)
-{
+bool kd_json_int(const kd_json_node *n, int64_t *out) {
     if (kd_json_typeof(n) != KD_JSON_NUMBER) return false;
     const char *s = inside(n)->valuestring;
     if (strpbrk(s, ".eE")) { /* 3.0 and 1e3 are integers too, as far as a double tells them all apart */
@@ -466,8 +442,7 @@ bool kd_json_int(const kd_json_node *n, int64_t *out)
     return true;
 }
 
-kd_str kd_json_number_text(const kd_json_node *n)
-{
+kd_str kd_json_number_text(const kd_json_node *n) {
     if (kd_json_typeof(n) != KD_JSON_NUMBER) return (kd_str){NULL, 0};
     return (kd_str){inside(n)->valuestring, (size_t)inside(n)->valuedouble};
 }

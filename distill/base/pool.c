@@ -47,16 +47,14 @@ static void futex_wait(atomic_uint *word, unsigned seen) { (void)syscall(SYS_fut
 
 static void futex_wake(atomic_uint *word, int n) { (void)syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0); }
 
-static inline void relax(void)
-{
+static inline void relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #endif
 }
 
 /* Takes tasks of the present run until none is left; counts them as finished in one go. */
-static void work(kd_pool *p, int number)
-{
+static void work(kd_pool *p, int number) {
     size_t mine = 0, tasks = 0;
     uint_fast64_t seen = atomic_load_explicit(&p->ticket, memory_order_acquire);
     const uint_fast64_t run = seen >> 32;
@@ -76,8 +74,7 @@ static void work(kd_pool *p, int number)
 }
 
 /* Waits hot, then politely, until *word is no longer seen; false if patience ran out. */
-static bool spin(const kd_pool *p, atomic_uint *word, unsigned seen)
-{
+static bool spin(const kd_pool *p, atomic_uint *word, unsigned seen) {
     const uint64_t start = kd_now_ns();
     for (;;) {
         for (int i = 0; i < 64; i++) {
@@ -90,8 +87,7 @@ static bool spin(const kd_pool *p, atomic_uint *word, unsigned seen)
     }
 }
 
-static void *worker_main(void *arg)
-{
+static void *worker_main(void *arg) {
     const worker *me = arg;
     kd_pool *p = me->pool;
     unsigned heard = 0;
@@ -107,14 +103,12 @@ static void *worker_main(void *arg)
     }
 }
 
-static void ring(kd_pool *p)
-{
+static void ring(kd_pool *p) {
     atomic_fetch_add_explicit(&p->bell, 1, memory_order_seq_cst);
     if (atomic_load_explicit(&p->asleep, memory_order_seq_cst) > 0) futex_wake(&p->bell, INT_MAX);
 }
 
-static void await(kd_pool *p)
-{
+static void await(kd_pool *p) {
     const uint64_t start = kd_now_ns();
     while (atomic_load_explicit(&p->finished, memory_order_acquire) != p->tasks) {
         for (int i = 0; i < 64; i++) {
@@ -131,8 +125,7 @@ static void await(kd_pool *p)
     }
 }
 
-void kd_pool_run(kd_pool *p, kd_pool_fn *fn, void *ctx, size_t tasks)
-{
+void kd_pool_run(kd_pool *p, kd_pool_fn *fn, void *ctx, size_t tasks) {
     if (!p || p->threads == 1 || tasks <= 1) {
         for (size_t i = 0; i < tasks; i++) fn(ctx, i, 0);
         return;
@@ -152,8 +145,7 @@ void kd_pool_run(kd_pool *p, kd_pool_fn *fn, void *ctx, size_t tasks)
     }
 }
 
-static int processors(void)
-{
+static int processors(void) {
     cpu_set_t set;
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     const double quota = kd_cgroup_cpus();
@@ -161,8 +153,7 @@ static int processors(void)
     return n < 1 ? 1 : n;
 }
 
-kd_code kd_pool_new(kd_pool **out, int threads, kd_err *e)
-{
+kd_code kd_pool_new(kd_pool **out, int threads, kd_err *e) {
     *out = NULL;
     const int have = processors();
     if (threads < 0 || threads > 4096) return kd_fail(e, KD_EINVAL, "threads: %d, expected 0 (all) to 4096", threads);
@@ -193,8 +184,7 @@ kd_code kd_pool_new(kd_pool **out, int threads, kd_err *e)
     return KD_OK;
 }
 
-void kd_pool_free(kd_pool *p)
-{
+void kd_pool_free(kd_pool *p) {
     if (!p) return;
     atomic_store_explicit(&p->stop, true, memory_order_release);
     ring(p);

@@ -16,20 +16,17 @@ struct kd_regex {
     char *pattern;
 };
 
-static void *take(PCRE2_SIZE n, void *unused)
-{
+static void *take(PCRE2_SIZE n, void *unused) {
     (void)unused;
     return kd_malloc(n);
 }
 
-static void give(void *p, void *unused)
-{
+static void give(void *p, void *unused) {
     (void)unused;
     kd_free(p);
 }
 
-void kd_regex_free(kd_regex *r)
-{
+void kd_regex_free(kd_regex *r) {
     if (!r) return;
     pcre2_jit_stack_free(r->stack);
     pcre2_match_data_free(r->match);
@@ -40,8 +37,7 @@ void kd_regex_free(kd_regex *r)
     kd_free(r);
 }
 
-static kd_code compile(kd_regex *r, size_t len, kd_err *e)
-{
+static kd_code compile(kd_regex *r, size_t len, kd_err *e) {
     int rc;
     PCRE2_SIZE at;
     pcre2_compile_context *cc = pcre2_compile_context_create(r->general);
@@ -57,8 +53,7 @@ static kd_code compile(kd_regex *r, size_t len, kd_err *e)
     return kd_fail(e, KD_EFORMAT, "regular expression '%.200s', offset %zu: %s", r->pattern, (size_t)at, (const char *)why);
 }
 
-kd_code kd_regex_new(kd_regex **out, const char *pattern, size_t len, kd_err *e)
-{
+kd_code kd_regex_new(kd_regex **out, const char *pattern, size_t len, kd_err *e) {
     *out = NULL;
     kd_regex *r = kd_calloc(1, sizeof *r);
     kd_code c = KD_OK;
@@ -89,8 +84,7 @@ done:
 }
 
 kd_code kd_regex_find(kd_regex *r, const char *s, size_t n, size_t from, bool *found, size_t *start, size_t *end, size_t *groups,
-                      int max_groups, kd_err *e)
-{
+                      int max_groups, kd_err *e) {
     *found = false;
     if (from > n) return kd_fail(e, KD_EINVAL, "regular expression '%.200s': start %zu of %zu bytes", r->pattern, from, n);
     if (n == 0) s = "";

@@ -4,8 +4,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-int32_t kd_utf8_next(const char *s, size_t n, size_t *len)
-{
+int32_t kd_utf8_next(const char *s, size_t n, size_t *len) {
     const unsigned char *p = (const unsigned char *)s;
     const unsigned char c = p[0];
     *len = 1;
@@ -27,8 +26,7 @@ int32_t kd_utf8_next(const char *s, size_t n, size_t *len)
 }
 
 /* How many bytes from s[0] on are ASCII, eight at a time. */
-static size_t ascii_run(const char *s, size_t n)
-{
+static size_t ascii_run(const char *s, size_t n) {
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         uint64_t v;
@@ -39,8 +37,7 @@ static size_t ascii_run(const char *s, size_t n)
     return i;
 }
 
-bool kd_utf8_valid(const char *s, size_t n)
-{
+bool kd_utf8_valid(const char *s, size_t n) {
     for (size_t i = 0; i < n;) {
         i += ascii_run(s + i, n - i);
         size_t len;
@@ -50,8 +47,7 @@ bool kd_utf8_valid(const char *s, size_t n)
     return true;
 }
 
-size_t kd_utf8_put(char out[4], uint32_t cp)
-{
+size_t kd_utf8_put(char out[4], uint32_t cp) {
     if (cp < 0x80) {
         out[0] = (char)cp;
         return 1;
@@ -74,8 +70,7 @@ size_t kd_utf8_put(char out[4], uint32_t cp)
     return 4;
 }
 
-kd_code kd_utf8_replace(kd_buf *out, const char *s, size_t n)
-{
+kd_code kd_utf8_replace(kd_buf *out, const char *s, size_t n) {
     const size_t before = out->len;
     size_t start = 0;
     kd_code c = KD_OK;
@@ -98,15 +93,13 @@ kd_code kd_utf8_replace(kd_buf *out, const char *s, size_t n)
     return c;
 }
 
-size_t kd_utf8_count(const char *s, size_t n)
-{
+size_t kd_utf8_count(const char *s, size_t n) {
     size_t count = 0;
     for (size_t i = 0, len; i < n; i += len, count++) (void)kd_utf8_next(s + i, n - i, &len);
     return count;
 }
 
-size_t kd_utf8_partial(const char *s, size_t n)
-{
+size_t kd_utf8_partial(const char *s, size_t n) {
     for (size_t back = 1; back <= 3 && back <= n; back++) {
         const unsigned char c = (unsigned char)s[n - back];
         if (c < 0x80) return 0;
@@ -126,8 +119,7 @@ typedef struct {
     size_t n, cap;
 } points;
 
-static kd_code decompose(points *p, const char *s, size_t n, utf8proc_option_t options, kd_err *e)
-{
+static kd_code decompose(points *p, const char *s, size_t n, utf8proc_option_t options, kd_err *e) {
     for (size_t i = 0, len; i < n; i += len) {
         const int32_t cp = kd_utf8_next(s + i, n - i, &len);
         if (cp < 0) return kd_fail(e, KD_EFORMAT, "text to normalize: byte %zu is not UTF-8", i);
@@ -143,8 +135,7 @@ static unsigned ccc(int32_t cp) { return (unsigned)utf8proc_get_property(cp)->co
 
 /* Canonical ordering: each run of marks by combining class, stable. Long runs are counted into place, so that a text that is all marks
  * costs no more than its length. temp has room for n. */
-static void order_run(int32_t *v, size_t n, int32_t *temp)
-{
+static void order_run(int32_t *v, size_t n, int32_t *temp) {
     if (n < 32) {
         for (size_t i = 1; i < n; i++) {
             const int32_t x = v[i];
@@ -161,8 +152,7 @@ static void order_run(int32_t *v, size_t n, int32_t *temp)
     memcpy(v, temp, n * sizeof *v);
 }
 
-static kd_code order(points *p, kd_err *e)
-{
+static kd_code order(points *p, kd_err *e) {
     int32_t *temp = kd_realloc_array(NULL, p->n, sizeof *temp);
     if (!temp) return kd_fail(e, KD_ENOMEM, "text to normalize: no memory");
     for (size_t i = 0; i < p->n;) {
@@ -175,8 +165,7 @@ static kd_code order(points *p, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_utf8_normalize(kd_buf *out, const char *s, size_t n, kd_normal_form f, kd_err *e)
-{
+kd_code kd_utf8_normalize(kd_buf *out, const char *s, size_t n, kd_normal_form f, kd_err *e) {
     if (ascii_run(s, n) == n) return kd_buf_append(out, s, n) ? kd_fail(e, KD_ENOMEM, "text to normalize: no memory") : KD_OK;
     const size_t before = out->len;
     const bool compose = f == KD_NFC || f == KD_NFKC, compat = f == KD_NFKC || f == KD_NFKD;
@@ -204,8 +193,7 @@ kd_code kd_utf8_normalize(kd_buf *out, const char *s, size_t n, kd_normal_form f
     return c;
 }
 
-static kd_code map_case(kd_buf *out, const char *s, size_t n, uint32_t (*to)(uint32_t))
-{
+static kd_code map_case(kd_buf *out, const char *s, size_t n, uint32_t (*to)(uint32_t)) {
     const size_t before = out->len;
     kd_code c = KD_OK;
     for (size_t i = 0, len; i < n && !c; i += len) {
@@ -225,37 +213,32 @@ kd_code kd_utf8_upper(kd_buf *out, const char *s, size_t n) { return map_case(ou
 
 /* ---- properties ---- */
 
-unsigned kd_uc_category(uint32_t cp)
-{
+unsigned kd_uc_category(uint32_t cp) {
     const char *two = cp <= 0x10ffff ? utf8proc_category_string((utf8proc_int32_t)cp) : "Cn";
     return (unsigned)(unsigned char)two[0] << 8 | (unsigned char)two[1];
 }
 
 static bool major(uint32_t cp, char letter) { return cp <= 0x10ffff && utf8proc_category_string((utf8proc_int32_t)cp)[0] == letter; }
 
-bool kd_uc_letter(uint32_t cp)
-{
+bool kd_uc_letter(uint32_t cp) {
     if (cp < 0x80) return (cp | 0x20) >= 'a' && (cp | 0x20) <= 'z';
     return major(cp, 'L');
 }
 
 bool kd_uc_mark(uint32_t cp) { return major(cp, 'M'); }
 
-bool kd_uc_number(uint32_t cp)
-{
+bool kd_uc_number(uint32_t cp) {
     if (cp < 0x80) return cp >= '0' && cp <= '9';
     return major(cp, 'N');
 }
 
-bool kd_uc_space(uint32_t cp)
-{
+bool kd_uc_space(uint32_t cp) {
     if (cp < 0x80) return cp == ' ' || (cp >= 9 && cp <= 13);
     return cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f ||
            cp == 0x205f || cp == 0x3000;
 }
 
-bool kd_uc_punct(uint32_t cp)
-{
+bool kd_uc_punct(uint32_t cp) {
     if (cp < 0x80) return (cp >= 33 && cp <= 47) || (cp >= 58 && cp <= 64) || (cp >= 91 && cp <= 96) || (cp >= 123 && cp <= 126);
     return major(cp, 'P');
 }

@@ -24,8 +24,7 @@ struct kd_writer {
 
 static atomic_uint serial;
 
-kd_code kd_writer_open(kd_writer **out, const char *path, kd_err *e)
-{
+kd_code kd_writer_open(kd_writer **out, const char *path, kd_err *e) {
     kd_code c = KD_OK;
     struct stat st;
     *out = NULL;
@@ -61,14 +60,12 @@ done:
     return KD_OK;
 }
 
-static kd_code broken(kd_writer *w, kd_err *e)
-{
+static kd_code broken(kd_writer *w, kd_err *e) {
     if (e) *e = w->first;
     return w->first.code;
 }
 
-static kd_code put(kd_writer *w, const unsigned char *p, size_t n, uint64_t at)
-{
+static kd_code put(kd_writer *w, const unsigned char *p, size_t n, uint64_t at) {
     while (n > 0) {
         if (at > INT64_MAX) return kd_fail(&w->first, KD_EIO, "%s: offset %ju is beyond what a file can hold", w->path, (uintmax_t)at);
         const ssize_t put = pwrite(w->fd, p, n, (off_t)at);
@@ -83,15 +80,13 @@ static kd_code put(kd_writer *w, const unsigned char *p, size_t n, uint64_t at)
     return KD_OK;
 }
 
-static kd_code flush(kd_writer *w)
-{
+static kd_code flush(kd_writer *w) {
     const size_t n = w->held;
     w->held = 0;
     return put(w, w->buffer, n, w->offset - n);
 }
 
-kd_code kd_writer_write(kd_writer *w, const void *p, size_t n, kd_err *e)
-{
+kd_code kd_writer_write(kd_writer *w, const void *p, size_t n, kd_err *e) {
     if (w->first.code) return broken(w, e);
     if (n > BUFFER - w->held && flush(w)) return broken(w, e);
     if (n >= BUFFER) {
@@ -104,8 +99,7 @@ kd_code kd_writer_write(kd_writer *w, const void *p, size_t n, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_writer_pad(kd_writer *w, size_t n, kd_err *e)
-{
+kd_code kd_writer_pad(kd_writer *w, size_t n, kd_err *e) {
     static const unsigned char zero[4096];
     while (n > 0) {
         const size_t step = n < sizeof zero ? n : sizeof zero;
@@ -116,8 +110,7 @@ kd_code kd_writer_pad(kd_writer *w, size_t n, kd_err *e)
     return w->first.code ? broken(w, e) : KD_OK;
 }
 
-kd_code kd_writer_at(kd_writer *w, uint64_t offset, const void *p, size_t n, kd_err *e)
-{
+kd_code kd_writer_at(kd_writer *w, uint64_t offset, const void *p, size_t n, kd_err *e) {
     if (w->first.code) return broken(w, e);
     return flush(w) || put(w, p, n, offset) ? broken(w, e) : KD_OK;
 }
@@ -125,8 +118,7 @@ kd_code kd_writer_at(kd_writer *w, uint64_t offset, const void *p, size_t n, kd_
 uint64_t kd_writer_offset(const kd_writer *w) { return w->offset; }
 
 /* fsync of the folder that holds path. */
-static kd_code sync_parent(const char *path, kd_err *e)
-{
+static kd_code sync_parent(const char *path, kd_err *e) {
     const char *base = kd_path_base(path);
     if (base == path) return kd_fsync_dir(".", e);
     char *dir = kd_strndup(path, (size_t)(base - path));
@@ -136,8 +128,7 @@ static kd_code sync_parent(const char *path, kd_err *e)
     return c;
 }
 
-kd_code kd_writer_commit(kd_writer *w, kd_err *e)
-{
+kd_code kd_writer_commit(kd_writer *w, kd_err *e) {
     if (w->first.code || flush(w)) return broken(w, e);
     if (fsync(w->fd) != 0)
         (void)kd_fail_errno(&w->first, KD_EIO, errno, "%s: cannot be synced", w->path);
@@ -149,8 +140,7 @@ kd_code kd_writer_commit(kd_writer *w, kd_err *e)
     return w->first.code ? broken(w, e) : KD_OK;
 }
 
-void kd_writer_close(kd_writer *w)
-{
+void kd_writer_close(kd_writer *w) {
     if (!w) return;
     if (w->fd >= 0) (void)close(w->fd);
     if (w->temp && w->temp[0] && !w->committed) (void)unlink(w->temp);
@@ -160,8 +150,7 @@ void kd_writer_close(kd_writer *w)
     kd_free(w);
 }
 
-kd_code kd_file_write(const char *path, const void *p, size_t n, kd_err *e)
-{
+kd_code kd_file_write(const char *path, const void *p, size_t n, kd_err *e) {
     kd_writer *w;
     kd_code c = kd_writer_open(&w, path, e);
     if (c) return c;

@@ -15,8 +15,7 @@ typedef struct {
     int bad;
 } report;
 
-static void fact(const report *r, const char *key, const char *value)
-{
+static void fact(const report *r, const char *key, const char *value) {
     if (r->json) {
         kd_jsonw_key(r->json, key);
         kd_jsonw_cstr(r->json, value);
@@ -25,8 +24,7 @@ static void fact(const report *r, const char *key, const char *value)
     }
 }
 
-static void amount(const report *r, const char *key, uint64_t bytes)
-{
+static void amount(const report *r, const char *key, uint64_t bytes) {
     char s[32];
     if (r->json) {
         kd_jsonw_key(r->json, key);
@@ -37,14 +35,12 @@ static void amount(const report *r, const char *key, uint64_t bytes)
 }
 
 /* Says no, and why. */
-static void fault(report *r, const char *what)
-{
+static void fault(report *r, const char *what) {
     r->bad++;
     kd_warn(r->cli, "%s", what);
 }
 
-static void processor(char *out, size_t cap)
-{
+static void processor(char *out, size_t cap) {
     kd_buf text = {0};
     (void)snprintf(out, cap, "unknown");
     if (!kd_file_read(&text, "/proc/cpuinfo", 1 << 20, NULL) && text.data) {
@@ -56,8 +52,7 @@ static void processor(char *out, size_t cap)
 }
 
 /* Versions of the libraries that this process has loaded, asked by name: each is included by one file of another room only. */
-static const char *library_text(const char *symbol)
-{
+static const char *library_text(const char *symbol) {
     const char *(*ask)(void);
     void *found = dlsym(RTLD_DEFAULT, symbol);
     if (!found) return NULL;
@@ -65,8 +60,7 @@ static const char *library_text(const char *symbol)
     return ask();
 }
 
-static void libraries(report *r)
-{
+static void libraries(report *r) {
     static const struct {
         const char *name, *symbol;
     } known[] = {
@@ -88,8 +82,7 @@ static void libraries(report *r)
         fault(r, "this OpenBLAS is the serial build, which is not safe to call from several threads; install libopenblas0-pthread");
 }
 
-static kd_code run(kd_cli *cli, kd_err *e)
-{
+static kd_code run(kd_cli *cli, kd_err *e) {
     char cpu[160], threads[32], system[200];
     struct utsname u;
     uint64_t disk = 0;

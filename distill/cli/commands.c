@@ -16,8 +16,7 @@ static const kd_cmd *const table[] = {
 enum { COMMANDS = sizeof table / sizeof *table };
 
 /* The ith by name, whatever the order of the lines in commands.def. */
-const kd_cmd *kd_command_at(size_t i)
-{
+const kd_cmd *kd_command_at(size_t i) {
     const kd_cmd *found = NULL;
     for (size_t place = 0; place <= i; place++) {
         const kd_cmd *next = NULL;
@@ -29,15 +28,13 @@ const kd_cmd *kd_command_at(size_t i)
     return found;
 }
 
-const kd_cmd *kd_command_named(const char *name)
-{
+const kd_cmd *kd_command_named(const char *name) {
     for (size_t k = 0; k < COMMANDS; k++)
         if (strcmp(table[k]->name, name) == 0) return table[k];
     return NULL;
 }
 
-const char *kd_command_nearest(const char *name)
-{
+const char *kd_command_nearest(const char *name) {
     const char *best = NULL;
     size_t least = strlen(name) / 3 + 2;
     for (size_t k = 0; k < COMMANDS; k++) {

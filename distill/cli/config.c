@@ -21,8 +21,7 @@ typedef struct {
     kd_err *e;
 } reader;
 
-static kd_code next(reader *r)
-{
+static kd_code next(reader *r) {
     if (r->held) yaml_event_delete(&r->event);
     r->held = false;
     if (!yaml_parser_parse(&r->parser, &r->event)) {
@@ -40,14 +39,12 @@ static size_t line(const reader *r) { return r->event.start_mark.line + 1; }
 static kd_code bad(const reader *r, const char *what) { return kd_fail(r->e, KD_ECONFIG, "%s line %zu: %s", r->path, line(r), what); }
 
 /* A scalar that says "not set": plain, and empty, ~ or null. */
-static bool is_null(const yaml_event_t *ev)
-{
+static bool is_null(const yaml_event_t *ev) {
     const char *s = (const char *)ev->data.scalar.value;
     return ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (!*s || strcmp(s, "~") == 0 || strcmp(s, "null") == 0);
 }
 
-static kd_code set(reader *r, kd_opt_value *v)
-{
+static kd_code set(reader *r, kd_opt_value *v) {
     char where[600];
     const char *text = (const char *)r->event.data.scalar.value;
     if (strlen(text) != r->event.data.scalar.length) return bad(r, "a value with U+0000 in it");
@@ -56,8 +53,7 @@ static kd_code set(reader *r, kd_opt_value *v)
 }
 
 /* The value of a known key: a scalar, or a list where many may be given. */
-static kd_code value(reader *r, kd_opt_value *v)
-{
+static kd_code value(reader *r, kd_opt_value *v) {
     kd_code c = next(r);
     if (c) return c;
     if (r->event.type == YAML_SCALAR_EVENT) return is_null(&r->event) ? KD_OK : set(r, v);
@@ -71,8 +67,7 @@ static kd_code value(reader *r, kd_opt_value *v)
 }
 
 /* Passes over a value that is another command's; the file stays checked as YAML. */
-static kd_code skip(reader *r)
-{
+static kd_code skip(reader *r) {
     int depth = 0;
     do {
         const kd_code c = next(r);
@@ -83,8 +78,7 @@ static kd_code skip(reader *r)
     return KD_OK;
 }
 
-static kd_code unknown_key(const reader *r, const char *key, size_t len)
-{
+static kd_code unknown_key(const reader *r, const char *key, size_t len) {
     const char *near = kd_opts_nearest(r->cli, key, len);
     if (near) return kd_fail(r->e, KD_ECONFIG, "%s line %zu: unknown key '%s'; did you mean %s?", r->path, line(r), key, near);
     for (size_t i = 0; kd_command_at(i); i++)
@@ -97,8 +91,7 @@ static kd_code unknown_key(const reader *r, const char *key, size_t len)
 
 static kd_code mapping(reader *r, bool top);
 
-static kd_code entry(reader *r, bool top)
-{
+static kd_code entry(reader *r, bool top) {
     if (r->event.type != YAML_SCALAR_EVENT) return bad(r, "a key expected");
     const char *key = (const char *)r->event.data.scalar.value;
     const size_t len = strlen(key);
@@ -120,8 +113,7 @@ static kd_code entry(reader *r, bool top)
 }
 
 /* The entries of a mapping whose start is the present event. */
-static kd_code mapping(reader *r, bool top)
-{
+static kd_code mapping(reader *r, bool top) {
     for (;;) {
         kd_code c = next(r);
         if (c) return c;
@@ -130,8 +122,7 @@ static kd_code mapping(reader *r, bool top)
     }
 }
 
-static kd_code document(reader *r)
-{
+static kd_code document(reader *r) {
     kd_code c;
     bool done = false;
     for (;;) {
@@ -155,8 +146,7 @@ static kd_code document(reader *r)
     }
 }
 
-kd_code kd_config_read(kd_cli *cli, const char *path, kd_err *e)
-{
+kd_code kd_config_read(kd_cli *cli, const char *path, kd_err *e) {
     reader r = {.cli = cli, .path = path, .e = e};
     kd_buf text = {0};
     kd_code c = kd_file_read(&text, path, 1 << 20, e);
@@ -175,8 +165,7 @@ kd_code kd_config_read(kd_cli *cli, const char *path, kd_err *e)
 }
 
 /* A text as a YAML scalar; JSON's double quotes are YAML's. */
-static kd_code scalar(kd_buf *out, const kd_opt_value *v, const char *text)
-{
+static kd_code scalar(kd_buf *out, const kd_opt_value *v, const char *text) {
     if (v->opt->kind == KD_OPT_INT || v->opt->kind == KD_OPT_FLOAT || v->opt->kind == KD_OPT_FLAG || v->opt->kind == KD_OPT_SIZE)
         return kd_buf_puts(out, text);
     kd_jsonw w = {.out = out};
@@ -184,8 +173,7 @@ static kd_code scalar(kd_buf *out, const kd_opt_value *v, const char *text)
     return w.code;
 }
 
-kd_code kd_cli_config_yaml(const kd_cli *cli, kd_buf *out)
-{
+kd_code kd_cli_config_yaml(const kd_cli *cli, kd_buf *out) {
     static const char *const momentary[] = {"dry-run", "json", "quiet", "verbose", "config", "help"};
     kd_code c = KD_OK;
     for (size_t i = 0; i < cli->state->n_values && !c; i++) {

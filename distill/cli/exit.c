@@ -1,8 +1,7 @@
 /* distill/cli/exit.c - from error codes to exit statuses. */
 #include "distill/cli/cli.h"
 
-int kd_exit_status(kd_code c)
-{
+int kd_exit_status(kd_code c) {
     switch (c) {
     case KD_OK: return 0;
     case KD_ECHECK: return 1;

@@ -7,8 +7,7 @@
 enum { COLUMN = 34, WIDTH = 100 };
 
 /* text from column `at` on, wrapped at WIDTH and indented to COLUMN. A buffer that has no memory ends short; kd_help_* are for people. */
-static void wrapped(kd_buf *out, const char *text, size_t at)
-{
+static void wrapped(kd_buf *out, const char *text, size_t at) {
     if (at >= COLUMN - 1) {
         (void)kd_buf_putc(out, '\n');
         at = 0;
@@ -32,8 +31,7 @@ static void wrapped(kd_buf *out, const char *text, size_t at)
     (void)kd_buf_putc(out, '\n');
 }
 
-static void option(kd_buf *out, const kd_opt *o)
-{
+static void option(kd_buf *out, const kd_opt *o) {
     kd_buf left = {0}, right = {0};
     if (o->letter)
         (void)kd_buf_printf(&left, "  -%c, --%s", o->letter, o->name);
@@ -51,16 +49,14 @@ static void option(kd_buf *out, const kd_opt *o)
 
 static const char *group_of(const kd_opt *o) { return o->group ? o->group : "Options"; }
 
-static bool among(const kd_opt *list, const kd_opt *o)
-{
+static bool among(const kd_opt *list, const kd_opt *o) {
     for (; list && list->kind != KD_OPT_END; list++)
         if (strcmp(list->name, o->name) == 0) return true;
     return false;
 }
 
 /* The options group by group, in the order in which groups first appear, without those whose names are in `but`. */
-static void options(kd_buf *out, const kd_opt *opts, const kd_opt *but)
-{
+static void options(kd_buf *out, const kd_opt *opts, const kd_opt *but) {
     for (const kd_opt *o = opts; o && o->kind != KD_OPT_END; o++) {
         bool headed = o->hidden || among(but, o);
         for (const kd_opt *p = opts; p < o && !headed; p++) headed = !p->hidden && !among(but, p) && strcmp(group_of(p), group_of(o)) == 0;
@@ -71,8 +67,7 @@ static void options(kd_buf *out, const kd_opt *opts, const kd_opt *but)
     }
 }
 
-void kd_help_command(kd_buf *out, const kd_cmd *cmd)
-{
+void kd_help_command(kd_buf *out, const kd_cmd *cmd) {
     (void)kd_buf_printf(out, "distill %s - %s\n\nusage: distill %s [OPTIONS] %s\n", cmd->name, cmd->help, cmd->name,
                         cmd->usage ? cmd->usage : "");
     if (cmd->about) (void)kd_buf_printf(out, "\n%s%s", cmd->about, cmd->about[strlen(cmd->about) - 1] == '\n' ? "" : "\n");
@@ -80,8 +75,7 @@ void kd_help_command(kd_buf *out, const kd_cmd *cmd)
     options(out, kd_common_opts, cmd->opts);
 }
 
-void kd_help_list(kd_buf *out)
-{
+void kd_help_list(kd_buf *out) {
     (void)kd_buf_puts(out, "distill - from a question file to a small quantized model that learned from a large one\n\n"
                            "usage: distill COMMAND [OPTIONS] ARGUMENTS\n\nCommands:\n");
     for (size_t i = 0; kd_command_at(i); i++) (void)kd_buf_printf(out, "  %-12s %s\n", kd_command_at(i)->name, kd_command_at(i)->help);

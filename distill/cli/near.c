@@ -4,8 +4,7 @@
 enum { LONGEST = 64 };
 
 /* Optimal string alignment distance, three rows of the table at a time. */
-size_t kd_edit_distance(kd_str a, kd_str b, size_t limit)
-{
+size_t kd_edit_distance(kd_str a, kd_str b, size_t limit) {
     size_t rows[3][LONGEST + 1];
     if (a.len > LONGEST || b.len > LONGEST) return limit + 1;
     size_t *before = rows[0], *last = rows[1], *now = rows[2];

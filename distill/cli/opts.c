@@ -21,15 +21,13 @@ const kd_opt kd_common_opts[] = {
     {"help", 'h', KD_OPT_FLAG, NULL, NULL, "this text", "Everywhere"},
     {0}};
 
-static size_t count_of(const kd_opt *o)
-{
+static size_t count_of(const kd_opt *o) {
     size_t n = 0;
     while (o && o[n].kind != KD_OPT_END) n++;
     return n;
 }
 
-kd_code kd_opts_init(kd_cli *cli, const kd_cmd *cmd, kd_err *e)
-{
+kd_code kd_opts_init(kd_cli *cli, const kd_cmd *cmd, kd_err *e) {
     const size_t own = count_of(cmd->opts), common = count_of(kd_common_opts);
     kd_cli_state *s = kd_calloc(1, sizeof *s);
     *cli = (kd_cli){.cmd = cmd, .state = s};
@@ -45,15 +43,13 @@ kd_code kd_opts_init(kd_cli *cli, const kd_cmd *cmd, kd_err *e)
     return KD_OK;
 }
 
-void kd_opts_forget(kd_opt_value *v)
-{
+void kd_opts_forget(kd_opt_value *v) {
     for (size_t i = 0; i < v->n; i++) kd_free(v->values[i]);
     kd_free(v->values);
     *v = (kd_opt_value){.opt = v->opt, .word = -1};
 }
 
-void kd_opts_clear(kd_cli *cli)
-{
+void kd_opts_clear(kd_cli *cli) {
     kd_cli_state *s = cli->state;
     if (s) {
         for (size_t i = 0; s->values && i < s->n_values; i++) kd_opts_forget(&s->values[i]);
@@ -67,23 +63,20 @@ void kd_opts_clear(kd_cli *cli)
     *cli = (kd_cli){0};
 }
 
-static bool same_name(const char *known, const char *name, size_t len)
-{
+static bool same_name(const char *known, const char *name, size_t len) {
     size_t i = 0;
     for (; i < len && known[i]; i++)
         if (known[i] != (name[i] == '_' ? '-' : name[i])) return false;
     return i == len && !known[i];
 }
 
-kd_opt_value *kd_opts_find(const kd_cli *cli, const char *name, size_t len)
-{
+kd_opt_value *kd_opts_find(const kd_cli *cli, const char *name, size_t len) {
     for (size_t i = 0; i < cli->state->n_values; i++)
         if (same_name(cli->state->values[i].opt->name, name, len)) return &cli->state->values[i];
     return NULL;
 }
 
-const char *kd_opts_nearest(const kd_cli *cli, const char *name, size_t len)
-{
+const char *kd_opts_nearest(const kd_cli *cli, const char *name, size_t len) {
     const char *best = NULL;
     size_t least = len / 3 + 2;
     for (size_t i = 0; i < cli->state->n_values; i++) {
@@ -101,15 +94,13 @@ const char *kd_opts_nearest(const kd_cli *cli, const char *name, size_t len)
 
 /* ---- one value ---- */
 
-static kd_code out_of_range(const kd_opt *o, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+static kd_code out_of_range(const kd_opt *o, const char *text, const char *where, kd_code bad, kd_err *e) {
     return kd_fail(e, bad, "%s: %s is out of range, expected %.15g to %.15g", where, text, o->min, o->max);
 }
 
 static bool within(const kd_opt *o, double v) { return !(o->max > o->min) || (v >= o->min && v <= o->max); }
 
-static kd_code read_int(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+static kd_code read_int(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e) {
     char *end;
     errno = 0;
     const long long n = strtoll(text, &end, 10);
@@ -119,8 +110,7 @@ static kd_code read_int(kd_opt_value *v, const char *text, const char *where, kd
     return KD_OK;
 }
 
-static kd_code read_size(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+static kd_code read_size(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e) {
     static const char units[] = "KMGT";
     char *end;
     errno = 0;
@@ -143,8 +133,7 @@ static kd_code read_size(kd_opt_value *v, const char *text, const char *where, k
     return KD_OK;
 }
 
-static kd_code read_float(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+static kd_code read_float(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e) {
     char *end;
     const double x = strtod(text, &end);
     if (end == text || *end || isspace((unsigned char)*text) || !isfinite(x)) return kd_fail(e, bad, "%s: '%s' is no number", where, text);
@@ -153,8 +142,7 @@ static kd_code read_float(kd_opt_value *v, const char *text, const char *where, 
     return KD_OK;
 }
 
-static kd_code read_flag(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+static kd_code read_flag(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e) {
     static const char *const yes[] = {"true", "yes", "on", "1"}, *const no[] = {"false", "no", "off", "0"};
     for (int i = 0; i < 4; i++) {
         if (strcmp(text, yes[i]) == 0) return v->as.flag = true, KD_OK;
@@ -163,8 +151,7 @@ static kd_code read_flag(kd_opt_value *v, const char *text, const char *where, k
     return kd_fail(e, bad, "%s: '%s' is neither true nor false", where, text);
 }
 
-static kd_code read_word(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+static kd_code read_word(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e) {
     const size_t n = strlen(text);
     size_t least = n / 3 + 2;
     kd_str near = {NULL, 0};
@@ -188,8 +175,7 @@ static kd_code read_word(kd_opt_value *v, const char *text, const char *where, k
     return kd_fail(e, bad, "%s: '%s' is not one of %s", where, text, v->opt->arg);
 }
 
-static kd_code interpret(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+static kd_code interpret(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e) {
     switch (v->opt->kind) {
     case KD_OPT_FLAG: return read_flag(v, text, where, bad, e);
     case KD_OPT_INT: return read_int(v, text, where, bad, e);
@@ -201,8 +187,7 @@ static kd_code interpret(kd_opt_value *v, const char *text, const char *where, k
     }
 }
 
-kd_code kd_opts_set(kd_opt_value *v, kd_opt_source from, const char *text, const char *where, kd_code bad, kd_err *e)
-{
+kd_code kd_opts_set(kd_opt_value *v, kd_opt_source from, const char *text, const char *where, kd_code bad, kd_err *e) {
     if (v->n > 0 && v->from > from) return KD_OK;
     const kd_code c = interpret(v, text, where, bad, e);
     if (c) return c;
@@ -226,15 +211,13 @@ typedef struct {
     int argc, at;
 } words;
 
-static kd_code unknown(const kd_cli *cli, const char *flag, const char *name, size_t len, kd_err *e)
-{
+static kd_code unknown(const kd_cli *cli, const char *flag, const char *name, size_t len, kd_err *e) {
     const char *near = kd_opts_nearest(cli, name, len);
     if (near) return kd_fail(e, KD_EINVAL, "%s: unknown option %s; did you mean --%s?", cli->cmd->name, flag, near);
     return kd_fail(e, KD_EINVAL, "%s: unknown option %s (see distill help %s)", cli->cmd->name, flag, cli->cmd->name);
 }
 
-static kd_code long_flag(words *w, kd_err *e)
-{
+static kd_code long_flag(words *w, kd_err *e) {
     const char *arg = w->argv[w->at++], *name = arg + 2, *equals = strchr(name, '=');
     const size_t len = equals ? (size_t)(equals - name) : strlen(name);
     char where[80];
@@ -254,8 +237,7 @@ static kd_code long_flag(words *w, kd_err *e)
     return kd_opts_set(v, KD_FROM_FLAG, w->argv[w->at++], where, KD_EINVAL, e);
 }
 
-static kd_code short_flags(words *w, kd_err *e)
-{
+static kd_code short_flags(words *w, kd_err *e) {
     const char *arg = w->argv[w->at++];
     for (const char *s = arg + 1; *s; s++) {
         kd_opt_value *v = NULL;
@@ -275,8 +257,7 @@ static kd_code short_flags(words *w, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_opts_flags(kd_cli *cli, int argc, char **argv, kd_err *e)
-{
+kd_code kd_opts_flags(kd_cli *cli, int argc, char **argv, kd_err *e) {
     words w = {.cli = cli, .argv = argv, .argc = argc};
     size_t cap = 0;
     bool only_args = false;
@@ -300,8 +281,7 @@ kd_code kd_opts_flags(kd_cli *cli, int argc, char **argv, kd_err *e)
     return c;
 }
 
-kd_code kd_opts_env(kd_cli *cli, char **env, kd_err *e)
-{
+kd_code kd_opts_env(kd_cli *cli, char **env, kd_err *e) {
     static const char prefix[] = "DISTILL_";
     for (; env && *env; env++) {
         if (strncmp(*env, prefix, sizeof prefix - 1) != 0) continue;
@@ -320,8 +300,7 @@ kd_code kd_opts_env(kd_cli *cli, char **env, kd_err *e)
     return KD_OK;
 }
 
-static kd_code count_args(const kd_cli *cli, kd_err *e)
-{
+static kd_code count_args(const kd_cli *cli, kd_err *e) {
     const kd_cmd *m = cli->cmd;
     if (cli->n_args < (size_t)m->min_args)
         return kd_fail(e, KD_EINVAL, "%s: %s expected (distill %s [OPTIONS] %s)", m->name, cli->n_args ? "more arguments" : "arguments",
@@ -332,8 +311,7 @@ static kd_code count_args(const kd_cli *cli, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_opts_finish(kd_cli *cli, kd_err *e)
-{
+kd_code kd_opts_finish(kd_cli *cli, kd_err *e) {
     for (size_t i = 0; i < cli->state->n_values; i++) {
         kd_opt_value *v = &cli->state->values[i];
         char where[80];
@@ -355,8 +333,7 @@ kd_code kd_opts_finish(kd_cli *cli, kd_err *e)
 
 /* ---- getters ---- */
 
-static const kd_opt_value *need(const kd_cli *cli, const char *name, unsigned kinds)
-{
+static const kd_opt_value *need(const kd_cli *cli, const char *name, unsigned kinds) {
     const kd_opt_value *v = kd_opts_find(cli, name, strlen(name));
     if (!v || !(1u << v->opt->kind & kinds)) {
         (void)fprintf(stderr, "distill: our bug: option %s of %s is asked for %s\n", name, cli->cmd->name,
@@ -372,21 +349,18 @@ uint64_t kd_opt_size(const kd_cli *cli, const char *name) { return need(cli, nam
 double kd_opt_float(const kd_cli *cli, const char *name) { return need(cli, name, 1u << KD_OPT_FLOAT)->as.f; }
 int kd_opt_word(const kd_cli *cli, const char *name) { return need(cli, name, 1u << KD_OPT_ENUM)->word; }
 
-const char *kd_opt_string(const kd_cli *cli, const char *name)
-{
+const char *kd_opt_string(const kd_cli *cli, const char *name) {
     const kd_opt_value *v = need(cli, name, 1u << KD_OPT_STRING | 1u << KD_OPT_PATH | 1u << KD_OPT_ENUM);
     return v->n > 0 ? v->values[v->n - 1] : NULL;
 }
 
-size_t kd_opt_strings(const kd_cli *cli, const char *name, const char *const **values)
-{
+size_t kd_opt_strings(const kd_cli *cli, const char *name, const char *const **values) {
     const kd_opt_value *v = need(cli, name, 1u << KD_OPT_STRINGS);
     *values = (const char *const *)v->values;
     return v->n;
 }
 
-bool kd_opt_given(const kd_cli *cli, const char *name)
-{
+bool kd_opt_given(const kd_cli *cli, const char *name) {
     const kd_opt_value *v = need(cli, name, ~0u);
     return v->n > 0 && v->from != KD_FROM_DEFAULT;
 }

@@ -8,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-kd_code kd_cli_pool(kd_cli *cli, kd_pool **pool, kd_err *e)
-{
+kd_code kd_cli_pool(kd_cli *cli, kd_pool **pool, kd_err *e) {
     if (!cli->state->pool) {
         const kd_code c = kd_pool_new(&cli->state->pool, cli->threads, e);
         if (c) return c;
@@ -18,8 +17,7 @@ kd_code kd_cli_pool(kd_cli *cli, kd_pool **pool, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_out_str(kd_cli *cli, kd_str s)
-{
+kd_code kd_out_str(kd_cli *cli, kd_str s) {
     if (cli->state->out_failed) return KD_EIO;
     if (kd_progress_now && isatty(STDOUT_FILENO)) kd_progress_hide(kd_progress_now);
     if (s.len > 0 && fwrite(s.data, 1, s.len, stdout) != s.len) {
@@ -30,8 +28,7 @@ kd_code kd_out_str(kd_cli *cli, kd_str s)
     return KD_OK;
 }
 
-kd_code kd_out(kd_cli *cli, const char *fmt, ...)
-{
+kd_code kd_out(kd_cli *cli, const char *fmt, ...) {
     char small[1024];
     va_list ap, again;
     va_start(ap, fmt);
@@ -51,15 +48,13 @@ kd_code kd_out(kd_cli *cli, const char *fmt, ...)
     return c;
 }
 
-kd_jsonw *kd_out_json(kd_cli *cli)
-{
+kd_jsonw *kd_out_json(kd_cli *cli) {
     cli->state->line.len = 0;
     cli->state->json = (kd_jsonw){.out = &cli->state->line};
     return &cli->state->json;
 }
 
-kd_code kd_out_json_end(kd_cli *cli, kd_err *e)
-{
+kd_code kd_out_json_end(kd_cli *cli, kd_err *e) {
     kd_cli_state *s = cli->state;
     if (!s->json.code) s->json.code = kd_buf_putc(&s->line, '\n');
     if (s->json.code) return kd_fail(e, KD_ENOMEM, "standard output: no memory for a line");
@@ -68,8 +63,7 @@ kd_code kd_out_json_end(kd_cli *cli, kd_err *e)
     return fflush(stdout) == 0 ? KD_OK : (s->out_failed = true, s->out_errno = errno, kd_fail_errno(e, KD_EIO, errno, "standard output"));
 }
 
-static void remark(const char *before, const char *fmt, va_list ap)
-{
+static void remark(const char *before, const char *fmt, va_list ap) {
     char text[1100];
     const int n = snprintf(text, sizeof text, "%s", before);
     (void)vsnprintf(text + n, sizeof text - (size_t)n, fmt, ap);
@@ -79,8 +73,7 @@ static void remark(const char *before, const char *fmt, va_list ap)
         (void)fprintf(stderr, "%s\n", text);
 }
 
-void kd_note(kd_cli *cli, const char *fmt, ...)
-{
+void kd_note(kd_cli *cli, const char *fmt, ...) {
     if (cli->quiet) return;
     va_list ap;
     va_start(ap, fmt);
@@ -88,8 +81,7 @@ void kd_note(kd_cli *cli, const char *fmt, ...)
     va_end(ap);
 }
 
-void kd_warn(kd_cli *cli, const char *fmt, ...)
-{
+void kd_warn(kd_cli *cli, const char *fmt, ...) {
     (void)cli;
     va_list ap;
     va_start(ap, fmt);
@@ -97,8 +89,7 @@ void kd_warn(kd_cli *cli, const char *fmt, ...)
     va_end(ap);
 }
 
-const char *kd_human_bytes(uint64_t bytes, char s[32])
-{
+const char *kd_human_bytes(uint64_t bytes, char s[32]) {
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     double v = (double)bytes;
     int u = 0;
@@ -107,8 +98,7 @@ const char *kd_human_bytes(uint64_t bytes, char s[32])
     return s;
 }
 
-const char *kd_human_time(double seconds, char s[32])
-{
+const char *kd_human_time(double seconds, char s[32]) {
     if (!(seconds >= 0) || seconds > 8.64e8) return strcpy(s, "?");
     const long long whole = llround(seconds);
     if (seconds < 9.95)

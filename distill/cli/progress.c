@@ -44,8 +44,7 @@ kd_progress *kd_progress_now;
 
 static volatile sig_atomic_t stop_code, stages_open, bar_on_tty;
 
-static void on_signal(int sig)
-{
+static void on_signal(int sig) {
     const int code = sig == SIGINT ? KD_EINTERRUPT : KD_ETERMINATE, status = sig == SIGINT ? 130 : 143;
     /* Nothing to save, or asked a second time: leave at once. */
     if (stop_code != 0 || stages_open == 0) {
@@ -55,16 +54,14 @@ static void on_signal(int sig)
     stop_code = code;
 }
 
-static void on_bus_error(int sig)
-{
+static void on_bus_error(int sig) {
     static const char text[] = "distill: an input file was shortened while it was being read, or its disk failed\n";
     (void)sig;
     (void)!write(STDERR_FILENO, text, sizeof text - 1);
     _exit(74);
 }
 
-void kd_progress_signals(void)
-{
+void kd_progress_signals(void) {
     struct sigaction a = {.sa_flags = SA_RESTART};
     (void)sigemptyset(&a.sa_mask);
     a.sa_handler = on_signal;
@@ -78,8 +75,7 @@ void kd_progress_signals(void)
 
 /* ---- drawing; p->lock is held ---- */
 
-static void put(const kd_progress *p, const char *s, size_t n)
-{
+static void put(const kd_progress *p, const char *s, size_t n) {
     while (n > 0) {
         const ssize_t got = write(p->o.fd, s, n);
         if (got <= 0) return; /* nobody there to see */
@@ -88,8 +84,7 @@ static void put(const kd_progress *p, const char *s, size_t n)
     }
 }
 
-static void erase(kd_progress *p)
-{
+static void erase(kd_progress *p) {
     if (p->drawn) put(p, "\r\033[K", 4);
     p->drawn = false;
     bar_on_tty = 0;
@@ -97,22 +92,19 @@ static void erase(kd_progress *p)
 
 static stage *top(kd_progress *p) { return p->depth > 0 && p->depth <= DEPTH ? &p->stages[p->depth - 1] : NULL; }
 
-static int columns(const kd_progress *p)
-{
+static int columns(const kd_progress *p) {
     struct winsize w;
     return ioctl(p->o.fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col : 80;
 }
 
-static double rate_of(const stage *s, double now)
-{
+static double rate_of(const stage *s, double now) {
     const int oldest = s->held < MEMORY ? 0 : s->next;
     const double since = s->held ? s->at[oldest] : s->start;
     const uint64_t from = s->held ? s->done_at[oldest] : s->first;
     return now - since > 0.05 && s->done > from ? (double)(s->done - from) / (now - since) : 0;
 }
 
-static void remember(stage *s, double now)
-{
+static void remember(stage *s, double now) {
     const int newest = (s->next + MEMORY - 1) % MEMORY;
     if (s->held && now - s->at[newest] < 1) return;
     s->at[s->next] = now;
@@ -121,8 +113,7 @@ static void remember(stage *s, double now)
     if (s->held < MEMORY) s->held++;
 }
 
-static const char *rate_text(double rate, const char *unit, char s[64])
-{
+static const char *rate_text(double rate, const char *unit, char s[64]) {
     if (rate <= 0)
         s[0] = '\0';
     else if (rate >= 1 || strcmp(unit, "bytes") == 0)
@@ -136,8 +127,7 @@ static const char *rate_text(double rate, const char *unit, char s[64])
     return s;
 }
 
-static const char *count_text(const stage *s, char out[96])
-{
+static const char *count_text(const stage *s, char out[96]) {
     char a[32], b[32];
     if (s->unit && strcmp(s->unit, "bytes") == 0 && s->total)
         (void)snprintf(out, 96, "%s/%s", kd_human_bytes(s->done, a), kd_human_bytes(s->total, b));
@@ -151,8 +141,7 @@ static const char *count_text(const stage *s, char out[96])
 }
 
 /* One line that says where a stage stands, without the bar. */
-static void describe(const stage *s, double now, char *out, size_t cap)
-{
+static void describe(const stage *s, double now, char *out, size_t cap) {
     char count[96], rate[64], left[48] = "", t[32];
     const double r = rate_of(s, now);
     (void)rate_text(r, s->unit ? s->unit : "", rate);
@@ -163,8 +152,7 @@ static void describe(const stage *s, double now, char *out, size_t cap)
 }
 
 /* How many bytes of s fill at most width columns, taking a character for one column. */
-static size_t fit(const char *s, size_t width)
-{
+static size_t fit(const char *s, size_t width) {
     size_t i = 0;
     while (s[i] && width > 0) {
         i++;
@@ -174,8 +162,7 @@ static size_t fit(const char *s, size_t width)
     return i;
 }
 
-static void draw(kd_progress *p, double now)
-{
+static void draw(kd_progress *p, double now) {
     stage *s = top(p);
     if (!s || !p->o.tty || p->o.quiet || now - s->start < p->o.patience) return;
     char about[512], line[1024];
@@ -199,8 +186,7 @@ static void draw(kd_progress *p, double now)
     bar_on_tty = 1;
 }
 
-static void plain_line(kd_progress *p, stage *s, double now)
-{
+static void plain_line(kd_progress *p, stage *s, double now) {
     const double waited = now - s->start, every = p->o.every > 0 ? p->o.every : waited < 60 ? 10 : waited < 600 ? 30 : 60;
     if (p->o.tty || p->o.quiet || waited < p->o.patience || (s->shown && now - s->last_line < every)) return;
     char about[512], line[640];
@@ -211,8 +197,7 @@ static void plain_line(kd_progress *p, stage *s, double now)
     s->last_line = now;
 }
 
-static void say(kd_progress *p, const char *colour, const char *before, const char *text)
-{
+static void say(kd_progress *p, const char *colour, const char *before, const char *text) {
     char line[1200];
     erase(p);
     const int n = p->o.colour && *colour ? snprintf(line, sizeof line - 1, "%s%s\033[0m%s", colour, before, text)
@@ -224,8 +209,7 @@ static void say(kd_progress *p, const char *colour, const char *before, const ch
 
 /* ---- events ---- */
 
-static void finish(kd_progress *p, stage *s, double now)
-{
+static void finish(kd_progress *p, stage *s, double now) {
     if (!s->shown || p->o.quiet) return;
     char count[96], t[32], rate[64], line[400];
     const double took = now - s->start, r = took > 0 && s->done > s->first ? (double)(s->done - s->first) / took : 0;
@@ -237,8 +221,7 @@ static void finish(kd_progress *p, stage *s, double now)
     say(p, "\033[1m", name, line);
 }
 
-static void take_counts(stage *s, const kd_event *ev)
-{
+static void take_counts(stage *s, const kd_event *ev) {
     s->done = ev->done;
     if (ev->total) s->total = ev->total;
     if (ev->unit) s->unit = ev->unit;
@@ -249,8 +232,7 @@ static void take_counts(stage *s, const kd_event *ev)
     }
 }
 
-static void begin(kd_progress *p, const kd_event *ev, double now)
-{
+static void begin(kd_progress *p, const kd_event *ev, double now) {
     stages_open = stages_open + 1;
     if (++p->depth > DEPTH) return;
     stage *s = top(p);
@@ -258,8 +240,7 @@ static void begin(kd_progress *p, const kd_event *ev, double now)
     take_counts(s, ev);
 }
 
-static void on_event(void *ctx, const kd_event *ev)
-{
+static void on_event(void *ctx, const kd_event *ev) {
     kd_progress *p = ctx;
     const double now = kd_now();
     (void)pthread_mutex_lock(&p->lock);
@@ -292,14 +273,12 @@ static void on_event(void *ctx, const kd_event *ev)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-static int on_stop(void *ctx)
-{
+static int on_stop(void *ctx) {
     (void)ctx;
     return stop_code;
 }
 
-static void *tick(void *arg)
-{
+static void *tick(void *arg) {
     kd_progress *p = arg;
     (void)pthread_mutex_lock(&p->lock);
     while (!p->ending) {
@@ -314,8 +293,7 @@ static void *tick(void *arg)
     return NULL;
 }
 
-kd_code kd_progress_new(kd_progress **out, const kd_progress_options *o, kd_err *e)
-{
+kd_code kd_progress_new(kd_progress **out, const kd_progress_options *o, kd_err *e) {
     *out = NULL;
     kd_progress *p = kd_calloc(1, sizeof *p);
     if (!p) return kd_fail(e, KD_ENOMEM, "progress: no memory");
@@ -339,8 +317,7 @@ kd_code kd_progress_new(kd_progress **out, const kd_progress_options *o, kd_err 
     return KD_OK;
 }
 
-void kd_progress_free(kd_progress *p)
-{
+void kd_progress_free(kd_progress *p) {
     if (!p) return;
     (void)pthread_mutex_lock(&p->lock);
     p->ending = true;
@@ -356,15 +333,13 @@ void kd_progress_free(kd_progress *p)
 
 const kd_watch *kd_progress_watch(kd_progress *p) { return &p->watch; }
 
-void kd_progress_say(kd_progress *p, const char *line)
-{
+void kd_progress_say(kd_progress *p, const char *line) {
     (void)pthread_mutex_lock(&p->lock);
     say(p, "", "", line);
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-void kd_progress_hide(kd_progress *p)
-{
+void kd_progress_hide(kd_progress *p) {
     (void)pthread_mutex_lock(&p->lock);
     erase(p);
     (void)pthread_mutex_unlock(&p->lock);

@@ -11,8 +11,7 @@
 
 extern char **environ;
 
-static bool utf8_locale(void)
-{
+static bool utf8_locale(void) {
     static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
     for (int i = 0; i < 3; i++) {
         const char *v = getenv(names[i]);
@@ -21,8 +20,7 @@ static bool utf8_locale(void)
     return false;
 }
 
-static kd_code start_progress(const kd_cli *cli, kd_progress **p, kd_err *e)
-{
+static kd_code start_progress(const kd_cli *cli, kd_progress **p, kd_err *e) {
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     const bool tty = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
     const kd_progress_options o = {.fd = STDERR_FILENO,
@@ -34,14 +32,12 @@ static kd_code start_progress(const kd_cli *cli, kd_progress **p, kd_err *e)
     return kd_progress_new(p, &o, e);
 }
 
-static void complain(const kd_err *e)
-{
+static void complain(const kd_err *e) {
     if (e->msg[0]) (void)fprintf(stderr, "distill: %s\n", e->msg);
 }
 
 /* Everything said on stdout has arrived, or it is an error. A reader that went away is none to talk about. */
-static int flushed(const kd_cli *cli, int status)
-{
+static int flushed(const kd_cli *cli, int status) {
     errno = 0;
     const bool bad = fflush(stdout) != 0 || ferror(stdout);
     const int why = cli && cli->state && cli->state->out_errno ? cli->state->out_errno : errno;
@@ -51,16 +47,14 @@ static int flushed(const kd_cli *cli, int status)
     return status ? status : 74;
 }
 
-static kd_code gather(kd_cli *cli, int argc, char **argv, kd_err *e)
-{
+static kd_code gather(kd_cli *cli, int argc, char **argv, kd_err *e) {
     kd_code c = kd_opts_flags(cli, argc, argv, e);
     if (!c && !kd_opt_flag(cli, "help")) c = kd_opts_env(cli, environ, e); /* help is given whatever the environment says */
     if (!c && kd_opt_string(cli, "config") && !kd_opt_flag(cli, "help")) c = kd_config_read(cli, kd_opt_string(cli, "config"), e);
     return c ? c : kd_opts_finish(cli, e);
 }
 
-static int run_command(const kd_cmd *cmd, int argc, char **argv)
-{
+static int run_command(const kd_cmd *cmd, int argc, char **argv) {
     kd_err e = {0};
     kd_cli cli;
     kd_code c = kd_opts_init(&cli, cmd, &e);
@@ -89,8 +83,7 @@ static int run_command(const kd_cmd *cmd, int argc, char **argv)
     return status;
 }
 
-static int help(int argc, char **argv)
-{
+static int help(int argc, char **argv) {
     kd_buf out = {0};
     if (argc > 1 && strcmp(argv[1], "help") == 0 && argc > 2) {
         const kd_cmd *cmd = kd_command_named(argv[2]);
@@ -109,8 +102,7 @@ static int help(int argc, char **argv)
     return argc > 1 ? flushed(NULL, 0) : 64;
 }
 
-int kd_cli_main(int argc, char **argv)
-{
+int kd_cli_main(int argc, char **argv) {
     const char *cap = getenv("KD_CPU");
     if (cap && *cap && !kd_cpu_cap(cap)) {
         (void)fprintf(stderr, "distill: KD_CPU: '%s' is not one of scalar, avx2, avx512-base, avx512\n", cap);
