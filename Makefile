@@ -80,7 +80,7 @@ $(call lib,$(1)): $(call objs,$(1))
 	$(AR) rcs $$@ $$^
 $(B)/tests/$(1)/%: tests/$(1)/%.c $(call archives,$(1))
 	@mkdir -p $$(@D)
-	$(CC) $(CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $$@.d -o $$@ $$< $(LDFLAGS) $(KD_FUZZMAIN) $$(call archives,$(1)) -lcmocka $$(call libs_of,$(1))
+	$(CC) $(CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $$@.d -o $$@ $$< $(LDFLAGS) $$(KD_FUZZMAIN) $$(call archives,$(1)) -lcmocka $$(call libs_of,$(1))
 # make test-distill/base runs one room's tests
 test-$(1): $(filter $(B)/tests/$(1)/%,$(TESTS) $(REPLAYS)) $(if $(filter distill/cli,$(1)),$(B)/distill)
 	tests/run.sh $(B) $$(filter $(B)/tests/$(1)/%,$$^) $(filter tests/$(1)/%,$(SCRIPTS))
@@ -88,6 +88,7 @@ endef
 $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 # Outside a fuzzing build, an entry point is linked with a main that replays its corpus.
 $(REPLAYS): KD_FUZZMAIN := tests/fuzz_replay.c
+$(REPLAYS): tests/fuzz_replay.c
 
 libs: $(foreach r,$(ROOMS),$(call lib,$(r)))
 print-libs:
