@@ -42,5 +42,6 @@ kd_code kd_str_keep(kd_arena *a, kd_str v, kd_str *out, kd_err *e);
 kd_thought_from kd_thought_named(kd_str name);
 
 kd_code kd_canonical_node(kd_jsonw *w, const kd_json_node *n);
+bool kd_check_known(const char *name); /* label.c: a check that `distill label` can run */
 
 #endif

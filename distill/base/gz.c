@@ -41,11 +41,12 @@ static void accept(const z_stream *z, kd_buf *out) {
     out->data[out->len] = '\0';
 }
 
-kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) {
+/* bits: 15 zlib's own wrapping, 31 gzip's. */
+static kd_code pack(kd_buf *out, const void *in, size_t n, int level, int bits, kd_err *e) {
     const size_t before = out->len;
     z_stream z = {.zalloc = take, .zfree = give};
     if (level < 1 || level > 9) return kd_fail(e, KD_EINVAL, "compression level %d, expected 1 to 9", level);
-    if (deflateInit(&z, level) != Z_OK) return kd_fail(e, KD_ENOMEM, "compression: no memory");
+    if (deflateInit2(&z, level, Z_DEFLATED, bits, 8, Z_DEFAULT_STRATEGY) != Z_OK) return kd_fail(e, KD_ENOMEM, "compression: no memory");
     size_t left = n;
     int rc = Z_OK;
     kd_code c = KD_OK;
@@ -66,6 +67,14 @@ kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) {
         out->data[before] = '\0';
     }
     return c;
+}
+
+kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) {
+    return pack(out, in, n, level, 15, e);
+}
+
+kd_code kd_gzip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) {
+    return pack(out, in, n, level, 31, e);
 }
 
 static kd_code unzip_all(z_stream *z, kd_buf *out, size_t left, size_t limit, kd_err *e) {

@@ -6,6 +6,8 @@
 
 /* out += zlib stream (RFC 1950) of in. level 1..9. */
 kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e);
+/* out += one gzip member (RFC 1952, no name, no time: the same bytes for the same text); members one after another make one file. */
+kd_code kd_gzip(kd_buf *out, const void *in, size_t n, int level, kd_err *e);
 /* out += what the zlib or gzip stream in holds, refused beyond limit bytes (KD_EFORMAT); trailing bytes are an error. */
 kd_code kd_unzip(kd_buf *out, const void *in, size_t n, size_t limit, kd_err *e);
 
