@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* The k largest of logits, falling, the lowest id first among equals; their log-probabilities. */
+/* The k >= 1 largest of logits, falling, the lowest id first among equals; their log-probabilities. */
 static void most_likely(kd_top *top, size_t k, const float *logits, size_t V, double lse) {
     size_t n = 0;
     for (size_t i = 0; i < V; i++) {
@@ -43,7 +43,8 @@ static void draw_row(void *ctx, size_t task, int worker) {
     double lse = 0;
     if (probs) {
         lse = kd_logsumexp(d->logits, en->V);
-        most_likely(d->top, s->r.top_logprobs, d->logits, en->V, lse);
+        if (s->r.top_logprobs)
+            most_likely(d->top, s->r.top_logprobs, d->logits, en->V, lse);
         memcpy(raw, d->logits, en->V * sizeof *raw);
     }
     if (t < s->r.min_tokens)

@@ -1,0 +1,258 @@
+/* tests/distill/engine/test_engine.c - the same request gives the same tokens and log-probabilities, to the bit, alone and among 64, with and
+ * without shared beginnings, with memory for all and for few, by one thread and by three; and what ends an answer. On the oracle's models. */
+#include "distill/base/mem.h"
+#include "distill/base/rng.h"
+#include "distill/engine/engine.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { REQS = 64, MAX_NEW = 24, TOP = 3, LONGEST = 90 };
+typedef struct {
+    int32_t tokens[MAX_NEW];
+    float logprobs[MAX_NEW];
+    kd_top top[MAX_NEW * TOP];
+    size_t n, shared;
+    kd_finish finish;
+    int calls;
+} got;
+
+static const char *const names[] = {"tests/oracle/models/llama-tied-rope3", "tests/oracle/models/qwen2-tied", "tests/oracle/models/qwen3-untied"};
+
+static kd_model *open_model(const char *path) {
+    kd_model *m = NULL;
+    kd_err e;
+    if (kd_model_open(&m, path, &e) != KD_OK)
+        fail_msg("%s", e.msg);
+    return m;
+}
+
+static void on_done(void *user, const kd_result *r) {
+    got *g = user;
+    g->calls++;
+    g->n = r->n;
+    g->finish = r->finish;
+    g->shared = r->shared_tokens;
+    assert_in_range(r->n, 0, MAX_NEW);
+    memcpy(g->tokens, r->tokens, r->n * sizeof *r->tokens);
+    if (r->logprobs)
+        memcpy(g->logprobs, r->logprobs, r->n * sizeof *r->logprobs);
+    if (r->top)
+        memcpy(g->top, r->top, r->n * TOP * sizeof *r->top);
+}
+
+/* Request i: groups of four ask the same prompt; all prompts begin alike. */
+static size_t prompt_of(size_t i, size_t V, int32_t *t) {
+    size_t group = i / 4, n = 20 + (group * 13) % (LONGEST - 20);
+    for (size_t k = 0; k < n; k++)
+        t[k] = (int32_t)(kd_rng_at(7, k < 17 ? 0 : 1 + group, k) % V);
+    return n;
+}
+
+static kd_request request_of(size_t i, size_t V, int32_t *t, got *g) {
+    kd_request r = {.prompt = t, .seed = 42, .stream = i, .max_tokens = 4 + i % (MAX_NEW - 3), .logprobs = true, .top_logprobs = i % 3 ? 0 : TOP,
+                    .on_done = on_done, .user = g};
+    r.prompt_n = prompt_of(i, V, t);
+    r.sampling = i % 5 == 0 ? (kd_sampling){0} : i % 5 == 1 ? (kd_sampling){.temperature = 0.7f, .top_k = 40, .top_p = 0.9f, .min_p = 0.02f}
+                                                             : (kd_sampling){.temperature = 1.0f, .repetition_penalty = i % 5 == 3 ? 1.2f : 0};
+    return r;
+}
+
+static void run(const kd_model *m, const kd_engine_options *o, size_t first, size_t n, got *all, kd_engine_stats *stats) {
+    kd_engine *en;
+    kd_err e = {0};
+    int32_t t[LONGEST];
+    if (kd_engine_new(&en, m, NULL, NULL, o, &e) != KD_OK)
+        fail_msg("%s", e.msg);
+    for (size_t i = first; i < first + n; i++) {
+        kd_request r = request_of(i, m->config.V, t, &all[i]);
+        all[i] = (got){0};
+        if (kd_engine_submit(en, &r, NULL, &e) != KD_OK)
+            fail_msg("%s", e.msg);
+    }
+    if (kd_engine_run(en, NULL, &e) != KD_OK)
+        fail_msg("%s", e.msg);
+    if (stats)
+        *stats = kd_engine_get_stats(en);
+    kd_engine_free(en);
+}
+
+static void same(const got *a, const got *b, const char *what, size_t i) {
+    if (a->calls != 1 || b->calls != 1 || a->n != b->n || a->finish != b->finish || memcmp(a->tokens, b->tokens, sizeof a->tokens) != 0 ||
+        memcmp(a->logprobs, b->logprobs, sizeof a->logprobs) != 0 || memcmp(a->top, b->top, sizeof a->top) != 0)
+        fail_msg("%s: request %zu differs (%zu and %zu tokens)", what, i, a->n, b->n);
+}
+
+static void alone_and_among_others(void **state) {
+    (void)state;
+    static got alone[REQS], many[REQS];
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        for (int exact = 0; exact < 2; exact++) {
+            kd_model *m = open_model(names[k]);
+            kd_engine_options one = {.threads = 1, .sequences = 1, .exact = exact, .no_share = true, .context = 128};
+            for (size_t i = 0; i < REQS; i++)
+                run(m, &one, i, 1, alone, NULL);
+            size_t page = 2 * (size_t)m->config.L * m->config.G * m->config.D * 2 * 32;
+            const struct {
+                const char *what;
+                kd_engine_options o;
+            } ways[] = {
+                {"64 at once, two threads", {.threads = 2, .sequences = 64, .context = 128}},
+                {"64 at once, prompts in pieces", {.threads = 3, .sequences = 64, .rows = 67, .context = 128}},
+                {"32 at once, nothing shared", {.threads = 1, .sequences = 32, .no_share = true, .context = 128}},
+                {"7 at once", {.threads = 2, .sequences = 7, .rows = 19, .context = 128}},
+                {"memory for few", {.threads = 2, .sequences = 64, .context = 128, .kv_bytes = 9 * page}},
+            };
+            for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+                kd_engine_options o = ways[w].o;
+                kd_engine_stats st;
+                o.exact = exact;
+                run(m, &o, 0, REQS, many, &st);
+                for (size_t i = 0; i < REQS; i++)
+                    same(&alone[i], &many[i], ways[w].what, i);
+                assert_int_equal(st.waiting + st.running, 0);
+                if (w == 0)
+                    assert_true(st.shared_tokens > st.prompt_tokens / 2);
+                if (w == 2)
+                    assert_int_equal(st.shared_tokens, 0);
+                if (w == 4)
+                    assert_true(st.preemptions > 0 && st.kv_bytes <= 9 * page);
+            }
+            kd_model_free(m);
+        }
+}
+
+/* Greedy answers are the argmax of a plain forward pass over the whole sequence, log-probabilities its log-softmax. */
+static void greedy_is_argmax(void **state) {
+    (void)state;
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        kd_model *m = open_model(names[k]);
+        size_t V = m->config.V;
+        got g[5] = {{.n = 0}};
+        kd_engine_options o = {.threads = 1, .exact = true, .kv = KD_KV_F32, .context = 128};
+        run(m, &o, 0, 1, g, NULL);
+        assert_int_equal(g[0].finish, KD_FINISH_LENGTH);
+        assert_int_equal(g[0].n, 4);
+        int32_t t[LONGEST + MAX_NEW];
+        size_t n = prompt_of(0, V, t);
+        for (size_t j = 0; j < g[0].n; j++) {
+            kd_forward *f;
+            kd_kv_pool *p;
+            kd_kv *kv;
+            float *logits = kd_malloc(V * sizeof *logits);
+            kd_forward_options fo = {.context = 128};
+            assert_int_equal(kd_forward_new(&f, m, NULL, &fo, NULL, NULL), KD_OK);
+            assert_int_equal(kd_kv_pool_new(&p, &m->config, KD_F32, 16, 0, NULL), KD_OK);
+            assert_int_equal(kd_kv_new(&kv, p, NULL), KD_OK);
+            assert_int_equal(kd_kv_reserve(kv, n, NULL), KD_OK);
+            kd_batch_seq s = {kv, n};
+            size_t want = n - 1, best = 0;
+            kd_batch b = {t, n, &s, 1, &want, 1};
+            assert_int_equal(kd_forward_run(f, &b, logits, NULL), KD_OK);
+            for (size_t v = 1; v < V; v++)
+                best = logits[v] > logits[best] ? v : best;
+            assert_int_equal(g[0].tokens[j], best);
+            assert_true(g[0].logprobs[j] == (float)((double)logits[best] - kd_logsumexp(logits, V)));
+            assert_int_equal(g[0].top[j * TOP].id, best);
+            assert_true(g[0].top[j * TOP].logprob >= g[0].top[j * TOP + 1].logprob);
+            t[n++] = (int32_t)best;
+            kd_kv_free(kv), kd_kv_pool_free(p), kd_forward_free(f), kd_free(logits);
+        }
+        kd_model_free(m);
+    }
+}
+
+static void ends_and_refusals(void **state) {
+    (void)state;
+    kd_model *m = open_model(names[1]);
+    kd_engine *en;
+    kd_err e = {0};
+    got g[4];
+    memset(g, 0, sizeof g);
+    int32_t t[LONGEST];
+    kd_engine_options o = {.threads = 1, .context = 64};
+    assert_int_equal(kd_engine_new(&en, m, NULL, NULL, &o, &e), KD_OK);
+    kd_request r = request_of(0, m->config.V, t, &g[0]);
+    r.max_tokens = 20, r.no_loop_guard = true;
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_OK);
+    assert_int_equal(kd_engine_run(en, NULL, &e), KD_OK);
+    /* its third token, or the same one earlier, ends it; with min_tokens it is not drawn until then */
+    size_t first = 0;
+    while (g[0].tokens[first] != g[0].tokens[2])
+        first++;
+    r.stop_tokens = &g[0].tokens[2], r.stop_tokens_n = 1, r.user = &g[1];
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_OK);
+    r.min_tokens = 9, r.user = &g[2];
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_OK);
+    uint64_t id;
+    r.min_tokens = 0, r.user = &g[3];
+    assert_int_equal(kd_engine_submit(en, &r, &id, &e), KD_OK);
+    assert_true(kd_engine_cancel(en, id));
+    assert_false(kd_engine_cancel(en, id + 100));
+    assert_int_equal(kd_engine_run(en, NULL, &e), KD_OK);
+    assert_int_equal(g[1].finish, KD_FINISH_STOP);
+    assert_int_equal(g[1].n, first + 1);
+    assert_true(g[2].n > 9);
+    for (size_t i = 0; i < 9; i++)
+        assert_int_not_equal(g[2].tokens[i], g[0].tokens[2]);
+    assert_int_equal(g[3].finish, KD_FINISH_CANCELLED);
+    assert_int_equal(g[3].calls, 1);
+    r.stop_tokens_n = 0, r.prompt_n = 0;
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_EINVAL);
+    r.prompt_n = 3, t[1] = (int32_t)m->config.V;
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_EINVAL);
+    t[1] = -1;
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_EINVAL);
+    t[1] = 0, r.sampling.temperature = -1;
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_EINVAL);
+    int32_t far[70] = {0};
+    r.sampling.temperature = 0, r.prompt = far, r.prompt_n = 64;
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_EINVAL);
+    r.prompt_n = 63, r.max_tokens = 20; /* the end of the context */
+    g[1].calls = 0, r.user = &g[1];
+    assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_OK);
+    assert_int_equal(kd_engine_run(en, NULL, &e), KD_OK);
+    assert_int_equal(g[1].n, 1);
+    assert_int_equal(g[1].finish, KD_FINISH_LENGTH);
+    kd_engine_free(en);
+    kd_model_free(m);
+}
+
+/* Every allocation fails once: an error comes back, nothing leaks (asan), nothing crashes. */
+static void without_memory(void **state) {
+    (void)state;
+    kd_model *m = open_model(names[0]);
+    long at = 0;
+    for (bool failed = true; failed; at++) {
+        kd_engine *en = NULL;
+        kd_engine_options o = {.threads = 1, .sequences = 2, .context = 64};
+        got g = {.n = 0};
+        int32_t t[LONGEST];
+        kd_request r = request_of(0, m->config.V, t, &g);
+        r.sampling.biases = 1, r.sampling.bias = &(kd_logit_bias){3, 0.5f}, r.stops = 1, r.stop = &(const char *){"x"};
+        kd_alloc_fail_at(at + 1);
+        kd_code c = kd_engine_new(&en, m, NULL, NULL, &o, NULL);
+        if (c == KD_OK && (c = kd_engine_submit(en, &r, NULL, NULL)) == KD_OK)
+            c = kd_engine_run(en, NULL, NULL);
+        failed = kd_alloc_count() > at;
+        kd_alloc_fail_at(0);
+        assert_true(c == KD_OK || c == KD_ENOMEM);
+        if (!failed)
+            assert_int_equal(c, KD_OK);
+        kd_engine_free(en);
+        assert_in_range(at, 0, 5000);
+    }
+    kd_model_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others), cmocka_unit_test(ends_and_refusals),
+                                       cmocka_unit_test(without_memory)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
