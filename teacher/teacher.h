@@ -1,0 +1,60 @@
+/* teacher/teacher.h - where samples come from: what every teacher is asked and how its answers reach the study. Leans on datasets/study.h.
+ * local.c asks a model of ours through the engine, remote.c an OpenAI-compatible endpoint. Neither judges an answer. */
+#ifndef KD_TEACHER_TEACHER_H
+#define KD_TEACHER_TEACHER_H
+
+#include "datasets/study.h"
+#include "distill/engine/sample.h"
+
+/* What is asked, of any teacher. Numbers that are negative are not given: the local teacher takes its default, a remote one is not sent them. */
+typedef struct {
+    kd_work_opts work;         /* split, limit, samples */
+    double temperature, top_p, min_p; /* local defaults: 0.7, 0.95, 0 */
+    int64_t top_k;             /* local default: 0 (off) */
+    int64_t max_tokens;        /* local default: 1024, or less where the context ends */
+    const char *system;        /* a system turn put first where the conversation has none; NULL: none */
+    const char *const *stop;
+    size_t stops;
+    uint64_t seed;
+} kd_teach_opts;
+
+typedef struct {
+    uint64_t total, done_before; /* wanted; there when we began */
+    uint64_t answered, duplicates, failed; /* by this call; failed: given up for now */
+    uint64_t lost;               /* leases of dead processes that were asked again */
+    uint64_t prompt_tokens, completion_tokens;
+    double seconds;              /* of asking, model loading apart */
+    int64_t settings;            /* under which the answers stand */
+} kd_teach_report;
+
+/* The settings of o as a JSON object into out; teacher and model name who answers, fingerprint (or NULL) tells two models of one name apart. What is
+ * not given is absent. extra: members more, as JSON text without braces, or NULL. */
+kd_code kd_teach_settings(kd_buf *out, const kd_teach_opts *o, const char *teacher, const char *model, const char *fingerprint, const char *extra, kd_err *e);
+/* The conversation of an item as one parsed object {"messages":[...],"tools":[...]}, the system turn put in; the caller frees it. */
+kd_code kd_teach_conversation(kd_json **out, const kd_work_item *item, const char *system, kd_err *e);
+
+/* ---- local ---- */
+typedef struct {
+    const char *model;   /* anything --model takes */
+    const char *adapter; /* a PEFT folder or run instead of the model's own, or NULL */
+    bool no_adapter;     /* a run's base alone */
+    const char *chat_template; /* file, or NULL */
+    int threads;
+    size_t parallel, context; /* 0: engine's defaults (context: enough for the prompt and max_tokens) */
+    uint64_t memory;     /* bytes for keys and values; 0: the engine's own bound */
+    bool exact;          /* f32 arithmetic */
+    int64_t now;         /* the date templates call now, seconds since 1970 */
+    bool ignore_missing_template; /* a model without a chat template gets the contents of the messages, a line each */
+} kd_local_opts;
+/* Asks for everything that is missing; returns when it is there, or when watch says stop (its code; running it again goes on). Answers are committed at the
+ * end of the step that finished them. Errors: those of the model, the study, the engine. Test: tests/teacher/test_local.c */
+kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts *l, const kd_watch *w, kd_teach_report *r, kd_err *e);
+/* What it would do: work, tokens at most, memory. Loads the model's header alone. */
+typedef struct {
+    uint64_t total, missing;
+    uint64_t weights, work, kv;
+    size_t parallel;
+} kd_local_plan;
+kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_opts *l, kd_local_plan *p, kd_err *e);
+
+#endif
