@@ -167,8 +167,14 @@ static kd_code explain(const kd_select *q, const kd_select_opts *o, const char *
     if (rc == KD_ENOMEM || rc == KD_EIO || rc == KD_ELIMIT || !e)
         return rc;
     char *at = strstr(e->msg, none), name[64];
-    if (!at && o->select)
-        return kd_fail(e, KD_EINVAL, "select: %s: %s", o->select, strstr(e->msg, "not allowed") ? "it uses what a selection may not use (see datasets/README.md)" : e->msg);
+    if (!at && o->select && strstr(e->msg, "not auth"))
+        return kd_fail(e, KD_EINVAL, "select: %s: it uses what a selection may not use: only columns, labels and pure functions", o->select);
+    if (!at && o->select) {
+        char *what = e->msg + strlen(kd_db_path(q->db)), *sql = strstr(e->msg, " (SELECT");
+        if (sql)
+            *sql = 0;
+        return kd_fail(e, KD_EINVAL, "select: %s%s", o->select, strlen(e->msg) > strlen(kd_db_path(q->db)) ? what : "");
+    }
     if (!at)
         return rc;
     at += sizeof none - 1;
