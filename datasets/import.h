@@ -11,9 +11,9 @@ const char *kd_row_form_name(kd_row_form f);
 
 typedef struct {
     kd_row_form form;
-    kd_str messages;   /* canonical JSON: the conversation before the last assistant turn */
-    kd_str tools;      /* canonical JSON, or {NULL,0} */
-    kd_str completion; /* the last assistant turn, completion or output as one text, thought inside; {NULL,0} if there is none */
+    kd_str messages;        /* canonical JSON: the conversation before the last assistant turn */
+    kd_str tools;           /* canonical JSON, or {NULL,0} */
+    kd_str completion;      /* the last assistant turn, completion or output as one text, thought inside; {NULL,0} if there is none */
     kd_str thought, answer; /* its parts */
     kd_thought_from thought_from;
     kd_str gold, reference; /* the bare answer (behind #### where there is one), and the text it came from */
@@ -34,19 +34,19 @@ typedef struct {
     void *ctx;
 } kd_import_opts;
 typedef struct {
-    uint64_t rows, bad;         /* lines read (empty ones apart), lines refused */
-    uint64_t prompts, samples;  /* new ones */
-    uint64_t known;             /* rows that added nothing */
-    uint64_t conflicts;         /* of these, known with another split or another gold answer: the first stays */
+    uint64_t rows, bad;        /* lines read (empty ones apart), lines refused */
+    uint64_t prompts, samples; /* new ones */
+    uint64_t known;            /* rows that added nothing */
+    uint64_t conflicts;        /* of these, known with another split or another gold answer: the first stays */
 } kd_import_report;
 /* Adds one file, in transactions of some thousand rows: may be killed and run again. Bad rows are counted, told, and passed over. */
 kd_code kd_import_file(kd_study *s, const char *path, const kd_import_opts *o, const kd_watch *w, kd_import_report *out, kd_err *e);
 
 /* ---- export ---- */
 typedef struct {
-    kd_row_form form;      /* KD_ROW_SNIFF counts as messages; question is refused */
+    kd_row_form form; /* KD_ROW_SNIFF counts as messages; question is refused */
     kd_select_opts select;
-    bool bare;             /* without the members "labels" and "lineage" */
+    bool bare; /* without the members "labels" and "lineage" */
 } kd_export_opts;
 /* Writes the selected rows as JSON lines, gzip where the name ends in .gz; the file appears whole or not at all. "-" is refused (KD_EINVAL): cli
  * prints lines itself through kd_export_lines. */

@@ -29,8 +29,7 @@ typedef struct {
     kd_code (*judge)(const subject *s, verdict *v, kd_err *e);
 } check;
 
-static kd_code judge_math(const subject *s, verdict *v, kd_err *e)
-{
+static kd_code judge_math(const subject *s, verdict *v, kd_err *e) {
     kd_judgement j;
     if (!s->gold.data || kd_str_is(s->task, "code")) {
         snprintf(v->detail, sizeof v->detail, "%s", s->gold.data ? "a task of code" : "no gold answer");
@@ -43,8 +42,7 @@ static kd_code judge_math(const subject *s, verdict *v, kd_err *e)
     return rc;
 }
 
-static kd_code judge_finished(const subject *s, verdict *v, kd_err *e)
-{
+static kd_code judge_finished(const subject *s, verdict *v, kd_err *e) {
     static const char *const whole[] = {"stop", "end_turn", "eos", "stop_sequence", "complete"};
     (void)e;
     if (!s->finish.data) {
@@ -54,25 +52,22 @@ static kd_code judge_finished(const subject *s, verdict *v, kd_err *e)
     v->kind = VALUE_INT;
     bool open = s->from == KD_THOUGHT_UNCLOSED || s->from == KD_THOUGHT_OPENED;
     for (size_t i = 0; i < sizeof whole / sizeof *whole && !open; i++)
-        if (kd_str_is(s->finish, whole[i]))
-            v->number = 1;
-    snprintf(v->detail, sizeof v->detail, "%s%.*s", open ? "the thought never closes, " : "", (int)(s->finish.len < 40 ? s->finish.len : 40), s->finish.data);
+        if (kd_str_is(s->finish, whole[i])) v->number = 1;
+    snprintf(v->detail, sizeof v->detail, "%s%.*s", open ? "the thought never closes, " : "",
+             (int)(s->finish.len < 40 ? s->finish.len : 40), s->finish.data);
     return KD_OK;
 }
 
-static kd_code judge_repeats(const subject *s, verdict *v, kd_err *e)
-{
+static kd_code judge_repeats(const subject *s, verdict *v, kd_err *e) {
     double thought = 0, answer = 0;
     kd_code rc = kd_label_repeats(&answer, s->answer, e);
-    if (!rc && s->thought.len)
-        rc = kd_label_repeats(&thought, s->thought, e);
+    if (!rc && s->thought.len) rc = kd_label_repeats(&thought, s->thought, e);
     v->kind = VALUE_NUMBER;
     v->number = thought > answer ? thought : answer;
     return rc;
 }
 
-static kd_code judge_empty(const subject *s, verdict *v, kd_err *e)
-{
+static kd_code judge_empty(const subject *s, verdict *v, kd_err *e) {
     (void)e;
     v->kind = VALUE_INT;
     v->number = kd_trim(s->answer).len == 0;
@@ -92,12 +87,12 @@ typedef struct {
     const kd_label_opts *o;
     const check *chosen[CHECKS];
     size_t n_chosen;
-    kd_buf expr;          /* the samples that lack a label, as a selection */
-    size_t expr_fixed;    /* its part that stays; a place to go on from follows */
+    kd_buf expr;       /* the samples that lack a label, as a selection */
+    size_t expr_fixed; /* its part that stays; a place to go on from follows */
     kd_arena arena;
-    subject *batch;       /* [BATCH] */
-    verdict *verdicts;    /* [BATCH * n_chosen] */
-    kd_err *worker_err;   /* [BATCH] */
+    subject *batch;     /* [BATCH] */
+    verdict *verdicts;  /* [BATCH * n_chosen] */
+    kd_err *worker_err; /* [BATCH] */
     kd_code *worker_rc;
     size_t n;
     int64_t prompt, settings; /* key of the last sample read */
@@ -105,60 +100,50 @@ typedef struct {
     kd_label_report *r;
 } labelling;
 
-bool kd_check_known(const char *name)
-{
+bool kd_check_known(const char *name) {
     for (size_t i = 0; i < CHECKS; i++)
-        if (strcmp(checks[i].name, name) == 0)
-            return true;
+        if (strcmp(checks[i].name, name) == 0) return true;
     return false;
 }
 
-static kd_code choose(labelling *l, kd_err *e)
-{
+static kd_code choose(labelling *l, kd_err *e) {
     const char *p = l->o->checks ? l->o->checks : "math,finished,repeats,empty";
     while (*p) {
         size_t n = strcspn(p, ","), i = 0, k = 0;
-        while (i < CHECKS && !(strlen(checks[i].name) == n && memcmp(checks[i].name, p, n) == 0))
-            i++;
+        while (i < CHECKS && !(strlen(checks[i].name) == n && memcmp(checks[i].name, p, n) == 0)) i++;
         if (i == CHECKS)
             return kd_fail(e, KD_EINVAL, "label: no check named %.*s; there are math, finished, repeats, empty", (int)(n < 60 ? n : 60), p);
-        while (k < l->n_chosen && l->chosen[k] != &checks[i])
-            k++;
-        if (k == l->n_chosen)
-            l->chosen[l->n_chosen++] = &checks[i];
+        while (k < l->n_chosen && l->chosen[k] != &checks[i]) k++;
+        if (k == l->n_chosen) l->chosen[l->n_chosen++] = &checks[i];
         p += n + (p[n] == ',');
     }
     return l->n_chosen ? KD_OK : kd_fail(e, KD_EINVAL, "label: expected the names of checks, found none");
 }
 
 /* The selection: the user's own expression, and fewer labels of these names at these versions than there are checks. */
-static kd_code build_expression(labelling *l, kd_err *e)
-{
+static kd_code build_expression(labelling *l, kd_err *e) {
     kd_buf *b = &l->expr;
     kd_code rc = kd_buf_printf(b, "(%s)", l->o->select ? l->o->select : "1");
     if (!rc && !l->o->again) {
         rc = kd_buf_puts(b, " AND (SELECT count(*) FROM labels WHERE sample = sample_id AND (");
         for (size_t i = 0; i < l->n_chosen && !rc; i++)
             rc = kd_buf_printf(b, "%s(name = '%s' AND version = %d)", i ? " OR " : "", l->chosen[i]->name, l->chosen[i]->version);
-        if (!rc)
-            rc = kd_buf_printf(b, ")) < %zu", l->n_chosen);
+        if (!rc) rc = kd_buf_printf(b, ")) < %zu", l->n_chosen);
     }
     l->expr_fixed = b->len;
     return rc ? kd_fail(e, rc, "label: no memory") : KD_OK;
 }
 
 /* From behind the last sample on: a long look at a study would keep its log from being folded in, so it is renewed now and then. */
-static kd_code look(labelling *l, kd_select **q, kd_err *e)
-{
+static kd_code look(labelling *l, kd_select **q, kd_err *e) {
     l->expr.len = l->expr_fixed;
-    kd_code rc = kd_buf_printf(&l->expr, " AND (prompt, settings, number) > (%lld, %lld, %d)", (long long)l->prompt, (long long)l->settings, l->number);
-    if (rc)
-        return kd_fail(e, rc, "label: no memory");
+    kd_code rc = kd_buf_printf(&l->expr, " AND (prompt, settings, number) > (%lld, %lld, %d)", (long long)l->prompt, (long long)l->settings,
+                               l->number);
+    if (rc) return kd_fail(e, rc, "label: no memory");
     return kd_select_open(q, l->s, &(kd_select_opts){.select = l->expr.data}, e);
 }
 
-static kd_code read_batch(labelling *l, kd_select *q, bool *more, kd_err *e)
-{
+static kd_code read_batch(labelling *l, kd_select *q, bool *more, kd_err *e) {
     kd_row r;
     size_t bytes = 0;
     kd_code rc = KD_OK;
@@ -169,8 +154,7 @@ static kd_code read_batch(labelling *l, kd_select *q, bool *more, kd_err *e)
         *s = (subject){.id = r.sample_id, .from = r.thought_from};
         const kd_str from[] = {r.answer, r.thought, r.gold, r.task, r.finish};
         kd_str *const to[] = {&s->answer, &s->thought, &s->gold, &s->task, &s->finish};
-        for (int i = 0; i < 5 && !rc; i++)
-            rc = kd_str_keep(&l->arena, from[i], to[i], e);
+        for (int i = 0; i < 5 && !rc; i++) rc = kd_str_keep(&l->arena, from[i], to[i], e);
         bytes += r.answer.len + r.thought.len;
         l->prompt = r.prompt;
         l->settings = r.settings;
@@ -179,8 +163,7 @@ static kd_code read_batch(labelling *l, kd_select *q, bool *more, kd_err *e)
     return rc;
 }
 
-static void judge_one(void *ctx, size_t task, int worker)
-{
+static void judge_one(void *ctx, size_t task, int worker) {
     labelling *l = ctx;
     (void)worker;
     kd_code rc = KD_OK;
@@ -192,24 +175,20 @@ static void judge_one(void *ctx, size_t task, int worker)
     l->worker_rc[task] = rc;
 }
 
-static void count_verdict(kd_label_report *r, const verdict *v)
-{
-    if (v->kind != VALUE_WORD)
-        return;
+static void count_verdict(kd_label_report *r, const verdict *v) {
+    if (v->kind != VALUE_WORD) return;
     r->right += strcmp(v->word, "right") == 0;
     r->wrong += strcmp(v->word, "wrong") == 0;
     r->unknown += strcmp(v->word, "unknown") == 0;
 }
 
-static kd_code write_label(labelling *l, int64_t sample, const check *c, const verdict *v, kd_err *e)
-{
+static kd_code write_label(labelling *l, int64_t sample, const check *c, const verdict *v, kd_err *e) {
     kd_stmt *q;
     kd_code rc = kd_study_stmt(l->s, KD_Q_LABEL_ADD,
                                "INSERT INTO labels(sample, name, value, detail, version) VALUES(?1,?2,?3,?4,?5)"
                                " ON CONFLICT(sample, name) DO UPDATE SET value=?3, detail=?4, version=?5",
                                &q, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     kd_bind_int(q, 1, sample);
     kd_bind_text(q, 2, kd_str_of(c->name));
     if (v->kind == VALUE_NUMBER)
@@ -225,8 +204,7 @@ static kd_code write_label(labelling *l, int64_t sample, const check *c, const v
     return kd_stmt_run(q, e);
 }
 
-static kd_code write_names(labelling *l, kd_err *e)
-{
+static kd_code write_names(labelling *l, kd_err *e) {
     kd_stmt *q;
     kd_code rc = kd_study_stmt(l->s, KD_Q_LABEL_NAME, "INSERT INTO label_names(name) VALUES(?1) ON CONFLICT DO NOTHING", &q, e);
     for (size_t k = 0; k < l->n_chosen && !rc; k++) {
@@ -236,11 +214,9 @@ static kd_code write_names(labelling *l, kd_err *e)
     return rc;
 }
 
-static kd_code write_batch(labelling *l, kd_err *e)
-{
+static kd_code write_batch(labelling *l, kd_err *e) {
     kd_code rc = kd_db_begin(l->s->db, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     for (size_t i = 0; i < l->n && !rc; i++)
         for (size_t k = 0; k < l->n_chosen && !rc; k++)
             rc = write_label(l, l->batch[i].id, l->chosen[k], &l->verdicts[i * l->n_chosen + k], e);
@@ -248,35 +224,28 @@ static kd_code write_batch(labelling *l, kd_err *e)
         kd_db_rollback(l->s->db);
         return rc;
     }
-    if ((rc = kd_db_commit(l->s->db, e)))
-        return rc;
+    if ((rc = kd_db_commit(l->s->db, e))) return rc;
     l->r->looked += l->n;
     l->r->written += l->n * l->n_chosen;
-    for (size_t i = 0; i < l->n * l->n_chosen; i++)
-        count_verdict(l->r, &l->verdicts[i]);
+    for (size_t i = 0; i < l->n * l->n_chosen; i++) count_verdict(l->r, &l->verdicts[i]);
     return KD_OK;
 }
 
-static kd_code judge_batch(labelling *l, kd_err *e)
-{
-    for (size_t i = 0; i < l->n; i++)
-        kd_err_clear(&l->worker_err[i]);
+static kd_code judge_batch(labelling *l, kd_err *e) {
+    for (size_t i = 0; i < l->n; i++) kd_err_clear(&l->worker_err[i]);
     kd_pool_run(l->o->pool, judge_one, l, l->n);
     for (size_t i = 0; i < l->n; i++)
-        if (l->worker_rc[i])
-            return kd_fail(e, l->worker_rc[i], "%s", l->worker_err[i].msg);
+        if (l->worker_rc[i]) return kd_fail(e, l->worker_rc[i], "%s", l->worker_err[i].msg);
     return write_batch(l, e);
 }
 
 /* Some batches over one look at the study; *more false when it has no sample left. */
-static kd_code label_some(labelling *l, bool *more, const kd_watch *w, kd_event *ev, kd_err *e)
-{
+static kd_code label_some(labelling *l, bool *more, const kd_watch *w, kd_event *ev, kd_err *e) {
     kd_select *q = NULL;
     kd_code rc = look(l, &q, e);
     for (int i = 0; i < BATCHES_A_LOOK && !rc && *more; i++) {
         rc = read_batch(l, q, more, e);
-        if (!rc && l->n)
-            rc = judge_batch(l, e);
+        if (!rc && l->n) rc = judge_batch(l, e);
         ev->done = l->r->looked;
         kd_emit(w, *ev);
         int stop = kd_stopping(w);
@@ -287,8 +256,7 @@ static kd_code label_some(labelling *l, bool *more, const kd_watch *w, kd_event 
     return rc;
 }
 
-kd_code kd_label_run(kd_study *s, const kd_label_opts *o, const kd_watch *w, kd_label_report *out, kd_err *e)
-{
+kd_code kd_label_run(kd_study *s, const kd_label_opts *o, const kd_watch *w, kd_label_report *out, kd_err *e) {
     static const kd_label_opts nothing;
     kd_label_report mine;
     kd_event ev = {KD_EV_BEGIN, "label", 0, 0, "samples", NULL};
@@ -296,27 +264,22 @@ kd_code kd_label_run(kd_study *s, const kd_label_opts *o, const kd_watch *w, kd_
     labelling l = {.s = s, .o = o ? o : &nothing, .prompt = -1, .r = out ? out : &mine};
     *l.r = (kd_label_report){0};
     kd_code rc = choose(&l, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     l.batch = kd_calloc(BATCH, sizeof *l.batch);
     l.verdicts = kd_calloc(BATCH * l.n_chosen, sizeof *l.verdicts);
     l.worker_err = kd_calloc(BATCH, sizeof *l.worker_err);
     l.worker_rc = kd_calloc(BATCH, sizeof *l.worker_rc);
-    if (!l.batch || !l.verdicts || !l.worker_err || !l.worker_rc)
-        rc = kd_fail(e, KD_ENOMEM, "label: no memory");
+    if (!l.batch || !l.verdicts || !l.worker_err || !l.worker_rc) rc = kd_fail(e, KD_ENOMEM, "label: no memory");
     if (!rc && o && o->select) { /* found wrong by itself, before ours is put around it */
         kd_select *q = NULL;
         rc = kd_select_open(&q, s, &(kd_select_opts){.select = o->select}, e);
         kd_select_close(q);
     }
-    if (!rc)
-        rc = build_expression(&l, e);
-    if (!rc)
-        rc = write_names(&l, e);
+    if (!rc) rc = build_expression(&l, e);
+    if (!rc) rc = write_names(&l, e);
     kd_emit(w, ev);
     ev.kind = KD_EV_STEP;
-    while (!rc && more)
-        rc = label_some(&l, &more, w, &ev, e);
+    while (!rc && more) rc = label_some(&l, &more, w, &ev, e);
     ev.kind = KD_EV_END;
     kd_emit(w, ev);
     kd_buf_clear(&l.expr);

@@ -10,7 +10,7 @@ typedef enum { KD_UNKNOWN, KD_RIGHT, KD_WRONG } kd_verdict;
 const char *kd_verdict_name(kd_verdict v); /* "unknown", "right", "wrong" */
 typedef struct {
     kd_verdict verdict;
-    char reason[96];  /* "boxed 18 = 18", "no answer found", "too large", ... */
+    char reason[96]; /* "boxed 18 = 18", "no answer found", "too large", ... */
 } kd_judgement;
 /* Is the final answer of text (what stands outside the thought) the gold one? text's last \boxed{}, "final answer is", #### or, failing these,
  * last number, compared exactly. Bounded in time and memory for every input. Reentrant. gold: the bare reference ("42", "\\frac{1}{2}"). */
@@ -26,14 +26,14 @@ kd_code kd_label_repeats(double *out, kd_str text, kd_err *e);
 
 /* ---- a whole study ---- */
 typedef struct {
-    const char *checks;   /* comma-separated names, NULL: "math,finished,repeats,empty" */
-    const char *select;   /* only samples of this expression; NULL: all */
-    bool again;           /* also those that have the label at this version */
-    kd_pool *pool;        /* NULL: the caller alone */
+    const char *checks; /* comma-separated names, NULL: "math,finished,repeats,empty" */
+    const char *select; /* only samples of this expression; NULL: all */
+    bool again;         /* also those that have the label at this version */
+    kd_pool *pool;      /* NULL: the caller alone */
 } kd_label_opts;
 typedef struct {
-    uint64_t looked;      /* samples that lacked a label of those asked for */
-    uint64_t written;     /* label rows */
+    uint64_t looked;                /* samples that lacked a label of those asked for */
+    uint64_t written;               /* label rows */
     uint64_t right, wrong, unknown; /* of math (and code) */
 } kd_label_report;
 /* Labels what lacks a label at its version, in batches of one transaction each: may be killed and run again. Errors: KD_EINVAL an unknown check

@@ -8,8 +8,7 @@
 
 enum { MOST_TEXT = 400, MOST_EXPONENT = 400 };
 
-const char *kd_verdict_name(kd_verdict v)
-{
+const char *kd_verdict_name(kd_verdict v) {
     static const char *const names[] = {"unknown", "right", "wrong"};
     return names[v];
 }
@@ -21,26 +20,46 @@ typedef struct {
     bool percent;
 } plain;
 
-static bool starts(const char *p, const char *end, const char *what)
-{
+static bool starts(const char *p, const char *end, const char *what) {
     size_t n = strlen(what);
     return (size_t)(end - p) >= n && memcmp(p, what, n) == 0;
 }
 
 /* Dressing that means nothing: what to skip at p, in bytes; 0 if it means something. */
-static size_t dressing(const char *p, const char *end)
-{
-    static const char *const words[] = {"\\left", "\\right", "\\displaystyle", "\\text", "\\mathrm", "\\mbox", "\\,", "\\!", "\\;", "\\:", "\\ ", "\\(", "\\)",
-                                        "\\[", "\\]", "\\$", "$", "~", "{,}" /* a comma between groups */, "\xc2\xa0", "\xe2\x80\x89", "\xe2\x80\xaf",
-                                        "\xc2\xa3", "\xe2\x82\xac", "\xc2\xa5", "**", "`"};
+static size_t dressing(const char *p, const char *end) {
+    static const char *const words[] = {"\\left",
+                                        "\\right",
+                                        "\\displaystyle",
+                                        "\\text",
+                                        "\\mathrm",
+                                        "\\mbox",
+                                        "\\,",
+                                        "\\!",
+                                        "\\;",
+                                        "\\:",
+                                        "\\ ",
+                                        "\\(",
+                                        "\\)",
+                                        "\\[",
+                                        "\\]",
+                                        "\\$",
+                                        "$",
+                                        "~",
+                                        "{,}" /* a comma between groups */,
+                                        "\xc2\xa0",
+                                        "\xe2\x80\x89",
+                                        "\xe2\x80\xaf",
+                                        "\xc2\xa3",
+                                        "\xe2\x82\xac",
+                                        "\xc2\xa5",
+                                        "**",
+                                        "`"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (starts(p, end, words[i]))
-            return strlen(words[i]);
+        if (starts(p, end, words[i])) return strlen(words[i]);
     return 0;
 }
 
-static bool undress(plain *o, kd_str in)
-{
+static bool undress(plain *o, kd_str in) {
     const char *p = in.data, *end = p + in.len;
     *o = (plain){0};
     while (p < end) {
@@ -57,35 +76,28 @@ static bool undress(plain *o, kd_str in)
             char c = *p++;
             o->s[o->n++] = c == '\t' || c == '\n' || c == '\r' ? ' ' : c;
         }
-        if (o->n >= MOST_TEXT)
-            return false;
+        if (o->n >= MOST_TEXT) return false;
     }
-    while (o->n && strchr(" .,;:!", o->s[o->n - 1]))
-        o->n--;
+    while (o->n && strchr(" .,;:!", o->s[o->n - 1])) o->n--;
     o->s[o->n] = 0;
     return true;
 }
 
-static const char *blanks(const char *p)
-{
-    while (*p == ' ')
-        p++;
+static const char *blanks(const char *p) {
+    while (*p == ' ') p++;
     return p;
 }
 
 /* A decimal at *p into q: 1,234.50  .5  2e-3. */
-static bool read_decimal(mpq_t q, const char **p)
-{
+static bool read_decimal(mpq_t q, const char **p) {
     char digits[MOST_TEXT + 8];
     size_t n = 0;
     long scale = 0, exponent = 0;
     const char *s = *p, *stop = kd_number_end(s, s + strlen(s));
-    if (!stop)
-        return false;
+    if (!stop) return false;
     bool point = false;
     for (; s < stop && *s != '/' && *s != '%'; s++) {
-        if (*s == '.')
-            point = true;
+        if (*s == '.') point = true;
         if (*s >= '0' && *s <= '9') {
             digits[n++] = *s;
             scale += point;
@@ -96,8 +108,7 @@ static bool read_decimal(mpq_t q, const char **p)
         bool neg = s[1] == '-';
         for (s += 1 + (s[1] == '-' || s[1] == '+'); *s >= '0' && *s <= '9' && exponent <= MOST_EXPONENT; s++)
             exponent = exponent * 10 + (*s - '0');
-        if (exponent > MOST_EXPONENT)
-            return false;
+        if (exponent > MOST_EXPONENT) return false;
         exponent = neg ? -exponent : exponent;
     }
     mpz_set_str(mpq_numref(q), digits, 10);
@@ -114,17 +125,14 @@ static bool read_decimal(mpq_t q, const char **p)
     return true;
 }
 
-static bool divide(mpq_t q, const mpq_t by)
-{
-    if (mpq_sgn(by) == 0)
-        return false;
+static bool divide(mpq_t q, const mpq_t by) {
+    if (mpq_sgn(by) == 0) return false;
     mpq_div(q, q, by);
     return true;
 }
 
 /* {a}{b}, {a}b, ab behind \frac. */
-static bool read_frac(mpq_t q, const char **p)
-{
+static bool read_frac(mpq_t q, const char **p) {
     mpq_t part[2];
     const char *s = *p;
     bool ok = true;
@@ -143,36 +151,30 @@ static bool read_frac(mpq_t q, const char **p)
         } else if ((ok = *s >= '0' && *s <= '9')) {
             mpq_set_ui(part[i], (unsigned long)(*s++ - '0'), 1);
         }
-        if (neg)
-            mpq_neg(part[i], part[i]);
+        if (neg) mpq_neg(part[i], part[i]);
     }
-    if (ok && (ok = divide(part[0], part[1])))
-        mpq_set(q, part[0]);
+    if (ok && (ok = divide(part[0], part[1]))) mpq_set(q, part[0]);
     mpq_clears(part[0], part[1], NULL);
     *p = s;
     return ok;
 }
 
-static const char *frac_word(const char *s)
-{
+static const char *frac_word(const char *s) {
     static const char *const words[] = {"\\frac", "\\dfrac", "\\tfrac", "\\cfrac"};
     for (size_t i = 0; i < 4; i++)
-        if (strncmp(s, words[i], strlen(words[i])) == 0)
-            return s + strlen(words[i]);
+        if (strncmp(s, words[i], strlen(words[i])) == 0) return s + strlen(words[i]);
     return NULL;
 }
 
 /* a, a/b, \frac{a}{b}, and mixed numbers: a b/c, a\frac{b}{c}. */
-static bool read_unsigned(mpq_t q, const char **p)
-{
+static bool read_unsigned(mpq_t q, const char **p) {
     const char *s = *p, *f = frac_word(s);
     mpq_t second;
     if (f) {
         *p = f;
         return read_frac(q, p);
     }
-    if (!read_decimal(q, &s))
-        return false;
+    if (!read_decimal(q, &s)) return false;
     bool ok = true, integer = mpz_cmp_ui(mpq_denref(q), 1) == 0;
     const char *t = blanks(s);
     mpq_init(second);
@@ -181,8 +183,7 @@ static bool read_unsigned(mpq_t q, const char **p)
         ok = read_decimal(second, &t) && divide(q, second);
         s = t;
     } else if (integer && (f = frac_word(t))) {
-        if ((ok = read_frac(second, &f)))
-            mpq_add(q, q, second);
+        if ((ok = read_frac(second, &f))) mpq_add(q, q, second);
         s = f;
     } else if (integer && t > s && *t >= '0' && *t <= '9') {
         mpq_t third;
@@ -190,8 +191,7 @@ static bool read_unsigned(mpq_t q, const char **p)
         mpq_init(third);
         if (read_decimal(second, &u) && *(u = blanks(u)) == '/') {
             u = blanks(u + 1);
-            if ((ok = read_decimal(third, &u) && divide(second, third)))
-                mpq_add(q, q, second);
+            if ((ok = read_decimal(third, &u) && divide(second, third))) mpq_add(q, q, second);
             s = u;
         }
         mpq_clear(third);
@@ -202,24 +202,22 @@ static bool read_unsigned(mpq_t q, const char **p)
 }
 
 /* What may stand behind a number and mean nothing: a unit of letters, also in braces. A product, a power or an operator is something else. */
-static bool only_unit(const char *s)
-{
+static bool only_unit(const char *s) {
     for (; *s; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == ' ' || *s == '{' || *s == '}' || *s == '.' || (unsigned char)*s >= 0x80))
+        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || *s == ' ' || *s == '{' || *s == '}' || *s == '.' ||
+              (unsigned char)*s >= 0x80))
             return false;
     return true;
 }
 
 /* "x = 5": what stands behind the last sign of equality. */
-static const char *behind_equals(const char *s)
-{
+static const char *behind_equals(const char *s) {
     const char *p = strrchr(s, '=');
     return blanks(p ? p + 1 : s);
 }
 
 /* The whole of a plain answer as one rational. */
-static bool read_number(mpq_t q, const plain *a)
-{
+static bool read_number(mpq_t q, const plain *a) {
     const char *s = behind_equals(a->s);
     bool neg = false;
     if (*s == '{') /* {5} */
@@ -228,32 +226,24 @@ static bool read_number(mpq_t q, const plain *a)
         neg = *s == '-';
         s = blanks(s + 1);
     }
-    if (!read_unsigned(q, &s) || !only_unit(blanks(s)))
-        return false;
-    if (neg)
-        mpq_neg(q, q);
+    if (!read_unsigned(q, &s) || !only_unit(blanks(s))) return false;
+    if (neg) mpq_neg(q, q);
     return true;
 }
 
-static bool same_text(const plain *a, const plain *b)
-{
+static bool same_text(const plain *a, const plain *b) {
     size_t i = 0, k = 0;
     for (;;) {
-        while (a->s[i] == ' ')
-            i++;
-        while (b->s[k] == ' ')
-            k++;
-        if (a->s[i] != b->s[k])
-            return false;
-        if (!a->s[i])
-            return a->n > 0;
+        while (a->s[i] == ' ') i++;
+        while (b->s[k] == ' ') k++;
+        if (a->s[i] != b->s[k]) return false;
+        if (!a->s[i]) return a->n > 0;
         i++;
         k++;
     }
 }
 
-static kd_verdict compare(const plain *a, const plain *b, const char **why)
-{
+static kd_verdict compare(const plain *a, const plain *b, const char **why) {
     mpq_t x, y, hundred;
     kd_verdict v = KD_UNKNOWN;
     mpq_inits(x, y, hundred, NULL);
@@ -281,8 +271,7 @@ static kd_verdict compare(const plain *a, const plain *b, const char **why)
     return v;
 }
 
-static kd_verdict judge(kd_str a, kd_str b, const char **why)
-{
+static kd_verdict judge(kd_str a, kd_str b, const char **why) {
     plain x, y;
     if (a.len > MOST_TEXT || b.len > MOST_TEXT || !undress(&x, a) || !undress(&y, b)) {
         *why = "too large";
@@ -291,16 +280,14 @@ static kd_verdict judge(kd_str a, kd_str b, const char **why)
     return compare(&x, &y, why);
 }
 
-kd_code kd_math_equal(kd_verdict *out, kd_str a, kd_str b, kd_err *e)
-{
+kd_code kd_math_equal(kd_verdict *out, kd_str a, kd_str b, kd_err *e) {
     const char *why;
     (void)e;
     *out = judge(a, b, &why);
     return KD_OK;
 }
 
-kd_code kd_label_math(kd_judgement *out, kd_str text, kd_str gold, kd_err *e)
-{
+kd_code kd_label_math(kd_judgement *out, kd_str text, kd_str gold, kd_err *e) {
     const char *how, *why = "";
     (void)e;
     *out = (kd_judgement){0};

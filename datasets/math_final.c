@@ -5,44 +5,30 @@
 #include <string.h>
 #include <strings.h>
 
-static bool digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
+static bool digit(char c) { return c >= '0' && c <= '9'; }
 
-static bool letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
+static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
-static bool space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+static bool space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
-kd_str kd_trim(kd_str s)
-{
+kd_str kd_trim(kd_str s) {
     while (s.len && space(s.data[0])) {
         s.data++;
         s.len--;
     }
-    while (s.len && space(s.data[s.len - 1]))
-        s.len--;
+    while (s.len && space(s.data[s.len - 1])) s.len--;
     return s;
 }
 
-const char *kd_last_of(kd_str s, const char *what)
-{
+const char *kd_last_of(kd_str s, const char *what) {
     size_t n = strlen(what);
     for (const char *p = s.data + s.len; s.len >= n && p-- > s.data;)
-        if (*p == what[0] && (size_t)(s.data + s.len - p) >= n && memcmp(p, what, n) == 0)
-            return p;
+        if (*p == what[0] && (size_t)(s.data + s.len - p) >= n && memcmp(p, what, n) == 0) return p;
     return NULL;
 }
 
 /* The brace that closes the one at p, or NULL; \{ and \} do not count. */
-static const char *closing(const char *p, const char *end)
-{
+static const char *closing(const char *p, const char *end) {
     int depth = 0;
     for (; p < end; p++) {
         if (*p == '\\' && p + 1 < end)
@@ -56,24 +42,19 @@ static const char *closing(const char *p, const char *end)
 }
 
 /* "\boxed{x}", "\boxed x", "\fbox{x}": p stands behind the word. An unclosed box reads to the end of its line (a text cut short). */
-static kd_str inside(const char *p, const char *end)
-{
-    while (p < end && space(*p))
-        p++;
+static kd_str inside(const char *p, const char *end) {
+    while (p < end && space(*p)) p++;
     if (p < end && *p == '{') {
         const char *close = closing(p, end);
-        if (!close)
-            return (kd_str){NULL, 0};
+        if (!close) return (kd_str){NULL, 0};
         return (kd_str){p + 1, (size_t)(close - p - 1)};
     }
     const char *from = p;
-    while (p < end && !space(*p) && *p != '$')
-        p++;
+    while (p < end && !space(*p) && *p != '$') p++;
     return (kd_str){from, (size_t)(p - from)};
 }
 
-kd_str kd_last_boxed(kd_str s)
-{
+kd_str kd_last_boxed(kd_str s) {
     static const char *const words[] = {"\\boxed", "\\fbox"};
     const char *best = NULL;
     size_t skip = 0;
@@ -87,8 +68,7 @@ kd_str kd_last_boxed(kd_str s)
     /* A box that is never closed, or holds nothing, does not hide an earlier one; looking back ends somewhere. */
     for (int tries = 0; best && tries < 32; tries++) {
         kd_str in = inside(best + skip, s.data + s.len);
-        if (kd_trim(in).len)
-            return in;
+        if (kd_trim(in).len) return in;
         s.len = (size_t)(best - s.data);
         best = kd_last_of(s, "\\boxed");
         skip = strlen("\\boxed");
@@ -97,45 +77,35 @@ kd_str kd_last_boxed(kd_str s)
 }
 
 /* The last place where word stands in any case, or NULL. */
-static const char *last_word(kd_str s, const char *word)
-{
+static const char *last_word(kd_str s, const char *word) {
     size_t n = strlen(word);
     for (const char *p = s.data + s.len; s.len >= n && p-- > s.data;)
-        if ((*p | 32) == word[0] && (size_t)(s.data + s.len - p) >= n && strncasecmp(p, word, n) == 0)
-            return p;
+        if ((*p | 32) == word[0] && (size_t)(s.data + s.len - p) >= n && strncasecmp(p, word, n) == 0) return p;
     return NULL;
 }
 
 /* What is said from p on, to the end of the line or sentence: a full stop that a space or the end follows. */
-static kd_str sentence(const char *p, const char *end)
-{
-    while (p < end && (space(*p) || *p == ':' || *p == '*' || *p == '='))
-        p++;
+static kd_str sentence(const char *p, const char *end) {
+    while (p < end && (space(*p) || *p == ':' || *p == '*' || *p == '=')) p++;
     const char *from = p;
     for (; p < end && *p != '\n'; p++)
-        if (*p == '.' && (p + 1 == end || space(p[1]) || p[1] == '*' || p[1] == '$'))
-            break;
+        if (*p == '.' && (p + 1 == end || space(p[1]) || p[1] == '*' || p[1] == '$')) break;
     return kd_trim((kd_str){from, (size_t)(p - from)});
 }
 
 /* One number that starts at p: 1,234.5  .5  3/4  12%. Its end, or NULL. */
-const char *kd_number_end(const char *p, const char *end)
-{
+const char *kd_number_end(const char *p, const char *end) {
     const char *from = p;
-    while (p < end && digit(*p))
-        p++;
+    while (p < end && digit(*p)) p++;
     if (p - from >= 1 && p - from <= 3)
-        while (end - p >= 4 && *p == ',' && digit(p[1]) && digit(p[2]) && digit(p[3]) && (end - p == 4 || !digit(p[4])))
-            p += 4;
+        while (end - p >= 4 && *p == ',' && digit(p[1]) && digit(p[2]) && digit(p[3]) && (end - p == 4 || !digit(p[4]))) p += 4;
     bool whole = p > from;
     if (end - p >= 2 && *p == '.' && digit(p[1]))
-        for (p++; p < end && digit(*p);)
-            p++;
+        for (p++; p < end && digit(*p);) p++;
     else if (!whole)
         return NULL;
     if (end - p >= 2 && *p == '/' && digit(p[1]))
-        for (p++; p < end && digit(*p);)
-            p++;
+        for (p++; p < end && digit(*p);) p++;
     if (p < end && *p == '%')
         p++;
     else if (end - p >= 2 && p[0] == '\\' && p[1] == '%')
@@ -143,8 +113,7 @@ const char *kd_number_end(const char *p, const char *end)
     return p;
 }
 
-static kd_str last_number(kd_str s)
-{
+static kd_str last_number(kd_str s) {
     kd_str best = {NULL, 0};
     const char *end = s.data + s.len;
     for (const char *p = s.data; p < end;) {
@@ -159,44 +128,36 @@ static kd_str last_number(kd_str s)
             continue;
         }
         const char *b = from; /* its sign, with a dollar between or before */
-        if (b > s.data && b[-1] == '$')
-            b--;
-        if (b > s.data && b[-1] == '\\')
-            b--;
-        if (b > s.data && b[-1] == '-' && (b - 1 == s.data || !(digit(b[-2]) || letter(b[-2]) || b[-2] == ')')))
-            from = b - 1;
+        if (b > s.data && b[-1] == '$') b--;
+        if (b > s.data && b[-1] == '\\') b--;
+        if (b > s.data && b[-1] == '-' && (b - 1 == s.data || !(digit(b[-2]) || letter(b[-2]) || b[-2] == ')'))) from = b - 1;
         best = (kd_str){from, (size_t)(stop - from)};
         p = stop;
     }
     return best;
 }
 
-kd_str kd_math_final(kd_str text, const char **how)
-{
+kd_str kd_math_final(kd_str text, const char **how) {
     static const char *const phrases[] = {"final answer is", "final answer:", "final answer", "answer is", "answer:"};
     const char *dummy;
     how = how ? how : &dummy;
     *how = "boxed";
     kd_str found = kd_last_boxed(text);
-    if (found.data)
-        return kd_trim(found);
+    if (found.data) return kd_trim(found);
     *how = "final answer";
     for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++) {
         const char *p = last_word(text, phrases[i]);
-        if (p && (found = sentence(p + strlen(phrases[i]), text.data + text.len)).len)
-            return found;
+        if (p && (found = sentence(p + strlen(phrases[i]), text.data + text.len)).len) return found;
     }
     *how = "####";
     const char *p = kd_last_of(text, "####");
     if (p) {
         const char *end = memchr(p, '\n', (size_t)(text.data + text.len - p));
         found = kd_trim((kd_str){p + 4, (size_t)((end ? end : text.data + text.len) - p - 4)});
-        if (found.len)
-            return found;
+        if (found.len) return found;
     }
     *how = "last number";
     found = last_number(text);
-    if (!found.data)
-        *how = "none";
+    if (!found.data) *how = "none";
     return found;
 }

@@ -11,19 +11,16 @@ enum { WINDOW = 8, LEAST_TAIL = 24, TIMES = 3 };
 
 /* Length of the longest tail of s that is one period said TIMES times or more: the failure function of the reversed text gives for every tail its
  * shortest period (Knuth, Morris, Pratt 1977). */
-static size_t looping_tail(const char *s, size_t n, uint32_t *fail)
-{
+static size_t looping_tail(const char *s, size_t n, uint32_t *fail) {
     size_t best = 0, k = 0;
     const char *last = s + n - 1;
     fail[0] = 0;
     for (size_t i = 1; i < n; i++) {
         char c = *(last - i);
-        while (k && *(last - k) != c)
-            k = fail[k - 1];
+        while (k && *(last - k) != c) k = fail[k - 1];
         k += *(last - k) == c;
         fail[i] = (uint32_t)k;
-        if (i + 1 >= LEAST_TAIL && i + 1 >= TIMES * (i + 1 - k))
-            best = i + 1;
+        if (i + 1 >= LEAST_TAIL && i + 1 >= TIMES * (i + 1 - k)) best = i + 1;
     }
     return best;
 }
@@ -34,14 +31,10 @@ typedef struct {
     uint64_t hash;
 } word;
 
-static bool word_byte(unsigned char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0x80;
-}
+static bool word_byte(unsigned char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0x80; }
 
 /* Cuts s into words: runs of letters and digits; a character of three bytes or more (CJK, mostly) is a word of its own. FNV-1a of each. */
-static size_t cut_words(const char *s, size_t n, word *out)
-{
+static size_t cut_words(const char *s, size_t n, word *out) {
     size_t count = 0, i = 0;
     while (i < n) {
         unsigned char c = (unsigned char)s[i];
@@ -52,8 +45,7 @@ static size_t cut_words(const char *s, size_t n, word *out)
         word w = {(uint32_t)i, 0, 14695981039346656037ULL};
         size_t alone = c >= 0xe0 ? (c >= 0xf0 ? 4 : 3) : 0;
         for (; i < n && word_byte((unsigned char)s[i]); i++) {
-            if (alone ? i >= w.start + alone : (unsigned char)s[i] >= 0xe0)
-                break;
+            if (alone ? i >= w.start + alone : (unsigned char)s[i] >= 0xe0) break;
             w.hash = (w.hash ^ (unsigned char)s[i]) * 1099511628211ULL;
         }
         w.end = (uint32_t)i;
@@ -63,23 +55,18 @@ static size_t cut_words(const char *s, size_t n, word *out)
 }
 
 /* Bytes that lie in windows of WINDOW words seen before. slots: power of two > count. */
-static size_t said_again(const word *w, size_t count, uint64_t *seen, size_t slots)
-{
+static size_t said_again(const word *w, size_t count, uint64_t *seen, size_t slots) {
     size_t bytes = 0, covered = 0; /* everything before covered is counted */
     uint64_t roll = 0, top = 1;
     const uint64_t base = 0x9e3779b97f4a7c15ULL;
-    for (int i = 0; i < WINDOW; i++)
-        top *= base;
+    for (int i = 0; i < WINDOW; i++) top *= base;
     for (size_t i = 0; i < count; i++) {
         roll = roll * base + w[i].hash;
-        if (i >= WINDOW)
-            roll -= top * w[i - WINDOW].hash;
-        if (i + 1 < WINDOW)
-            continue;
+        if (i >= WINDOW) roll -= top * w[i - WINDOW].hash;
+        if (i + 1 < WINDOW) continue;
         uint64_t key = roll ^ (roll >> 29) ? roll ^ (roll >> 29) : 1;
         size_t at = (size_t)(key * 0xbf58476d1ce4e5b9ULL >> 20) & (slots - 1);
-        while (seen[at] && seen[at] != key)
-            at = (at + 1) & (slots - 1);
+        while (seen[at] && seen[at] != key) at = (at + 1) & (slots - 1);
         if (seen[at]) {
             size_t from = w[i + 1 - WINDOW].start;
             from = from > covered ? from : covered;
@@ -92,13 +79,11 @@ static size_t said_again(const word *w, size_t count, uint64_t *seen, size_t slo
     return bytes;
 }
 
-kd_code kd_label_repeats(double *out, kd_str text, kd_err *e)
-{
+kd_code kd_label_repeats(double *out, kd_str text, kd_err *e) {
     *out = 0;
     size_t n = text.len < UINT32_MAX ? text.len : UINT32_MAX - 1;
     size_t look = n < TAIL_LOOK ? n : TAIL_LOOK, slots = 16;
-    if (n < LEAST_TAIL)
-        return KD_OK;
+    if (n < LEAST_TAIL) return KD_OK;
     kd_code rc = KD_OK;
     uint32_t *fail = kd_realloc_array(NULL, look, sizeof *fail);
     word *words = kd_realloc_array(NULL, n / 2 + 2, sizeof *words);
@@ -107,10 +92,8 @@ kd_code kd_label_repeats(double *out, kd_str text, kd_err *e)
     if (fail && words) {
         tail = looping_tail(text.data + n - look, look, fail);
         count = cut_words(text.data, n, words);
-        while (slots < 2 * count)
-            slots *= 2;
-        if ((seen = kd_calloc(slots, sizeof *seen)))
-            again = said_again(words, count, seen, slots);
+        while (slots < 2 * count) slots *= 2;
+        if ((seen = kd_calloc(slots, sizeof *seen))) again = said_again(words, count, seen, slots);
     }
     if (seen)
         *out = (double)(tail > again ? tail : again) / (double)n;

@@ -8,8 +8,7 @@
 
 static const char *const form_names[] = {"sniff", "messages", "prompt", "alpaca", "sharegpt", "question"};
 
-bool kd_row_form_named(const char *name, kd_row_form *out)
-{
+bool kd_row_form_named(const char *name, kd_row_form *out) {
     for (int i = KD_ROW_MESSAGES; i <= KD_ROW_QUESTION; i++)
         if (strcmp(name, form_names[i]) == 0) {
             *out = (kd_row_form)i;
@@ -18,10 +17,7 @@ bool kd_row_form_named(const char *name, kd_row_form *out)
     return false;
 }
 
-const char *kd_row_form_name(kd_row_form f)
-{
-    return form_names[f];
-}
+const char *kd_row_form_name(kd_row_form f) { return form_names[f]; }
 
 /* What a row is being read into; messages are written as they are found. */
 typedef struct {
@@ -34,51 +30,37 @@ typedef struct {
     kd_err *e;
 } reading;
 
-static const kd_json_node *member(reading *r, const char *key)
-{
-    if (r->n_used < sizeof r->used / sizeof *r->used)
-        r->used[r->n_used++] = key;
+static const kd_json_node *member(reading *r, const char *key) {
+    if (r->n_used < sizeof r->used / sizeof *r->used) r->used[r->n_used++] = key;
     const kd_json_node *n = kd_json_get(r->root, key);
     return kd_json_typeof(n) == KD_JSON_NULL ? NULL : n;
 }
 
-static const char *type_name(const kd_json_node *n)
-{
+static const char *type_name(const kd_json_node *n) {
     static const char *const names[] = {"nothing", "null", "a boolean", "a number", "a string", "an array", "an object"};
     return names[kd_json_typeof(n)];
 }
 
-static kd_code wrong_type(reading *r, const char *what, const char *expected, const kd_json_node *n)
-{
+static kd_code wrong_type(reading *r, const char *what, const char *expected, const kd_json_node *n) {
     return kd_fail(r->e, KD_EFORMAT, "%s: expected %s, found %s", what, expected, type_name(n));
 }
 
-static kd_code keep(reading *r, kd_str v, kd_str *out)
-{
-    return kd_str_keep(r->arena, v, out, r->e);
-}
+static kd_code keep(reading *r, kd_str v, kd_str *out) { return kd_str_keep(r->arena, v, out, r->e); }
 
 /* A string, or a number or boolean as it is written; {NULL,0} when absent. */
-static kd_code scalar(reading *r, const kd_json_node *n, const char *what, kd_str *out)
-{
+static kd_code scalar(reading *r, const kd_json_node *n, const char *what, kd_str *out) {
     *out = (kd_str){NULL, 0};
     switch (kd_json_typeof(n)) {
     case KD_JSON_ABSENT:
-    case KD_JSON_NULL:
-        return KD_OK;
-    case KD_JSON_STRING:
-        return keep(r, kd_json_string(n), out);
-    case KD_JSON_NUMBER:
-        return keep(r, kd_json_number_text(n), out);
-    case KD_JSON_BOOL:
-        return keep(r, kd_json_bool(n, false) ? KD_STR("true") : KD_STR("false"), out);
-    default:
-        return wrong_type(r, what, "a string or a number", n);
+    case KD_JSON_NULL: return KD_OK;
+    case KD_JSON_STRING: return keep(r, kd_json_string(n), out);
+    case KD_JSON_NUMBER: return keep(r, kd_json_number_text(n), out);
+    case KD_JSON_BOOL: return keep(r, kd_json_bool(n, false) ? KD_STR("true") : KD_STR("false"), out);
+    default: return wrong_type(r, what, "a string or a number", n);
     }
 }
 
-static void put_message(kd_jsonw *w, const char *role, kd_str content)
-{
+static void put_message(kd_jsonw *w, const char *role, kd_str content) {
     kd_jsonw_object(w);
     kd_jsonw_key(w, "content");
     kd_jsonw_str(w, content);
@@ -88,27 +70,23 @@ static void put_message(kd_jsonw *w, const char *role, kd_str content)
 }
 
 /* ---- messages ---- */
-static kd_code check_message(reading *r, const kd_json_node *m, size_t i)
-{
+static kd_code check_message(reading *r, const kd_json_node *m, size_t i) {
     char what[64];
     const kd_json_node *role = kd_json_get(m, "role"), *content = kd_json_get(m, "content");
     kd_json_type t = kd_json_typeof(content);
     snprintf(what, sizeof what, "messages[%zu]", i);
-    if (kd_json_typeof(m) != KD_JSON_OBJECT)
-        return wrong_type(r, what, "an object", m);
+    if (kd_json_typeof(m) != KD_JSON_OBJECT) return wrong_type(r, what, "an object", m);
     if (kd_json_string(role).len == 0)
-        return kd_fail(r->e, KD_EFORMAT, "%s.role: expected a word, found %s", what, kd_json_typeof(role) == KD_JSON_STRING ? "an empty one" : type_name(role));
-    if (t == KD_JSON_STRING || t == KD_JSON_ARRAY)
-        return KD_OK;
-    if ((t == KD_JSON_NULL || t == KD_JSON_ABSENT) && kd_json_count(kd_json_get(m, "tool_calls")))
-        return KD_OK;
+        return kd_fail(r->e, KD_EFORMAT, "%s.role: expected a word, found %s", what,
+                       kd_json_typeof(role) == KD_JSON_STRING ? "an empty one" : type_name(role));
+    if (t == KD_JSON_STRING || t == KD_JSON_ARRAY) return KD_OK;
+    if ((t == KD_JSON_NULL || t == KD_JSON_ABSENT) && kd_json_count(kd_json_get(m, "tool_calls"))) return KD_OK;
     snprintf(what, sizeof what, "messages[%zu].content", i);
     return wrong_type(r, what, "a string", content);
 }
 
 /* The text of a content: a string, or the text parts of an array one after another. */
-static kd_code content_text(reading *r, const kd_json_node *content, kd_buf *out)
-{
+static kd_code content_text(reading *r, const kd_json_node *content, kd_buf *out) {
     kd_code rc = KD_OK;
     if (kd_json_typeof(content) == KD_JSON_STRING) {
         kd_str s = kd_json_string(content);
@@ -117,54 +95,46 @@ static kd_code content_text(reading *r, const kd_json_node *content, kd_buf *out
     if (kd_json_typeof(content) == KD_JSON_ARRAY)
         for (const kd_json_node *p = kd_json_first(content); p && !rc; p = kd_json_next(p)) {
             kd_str s = kd_json_string(kd_json_get(p, "text"));
-            if (!s.data)
-                return kd_fail(r->e, KD_EFORMAT, "content of the last assistant turn: expected parts of text, found another kind");
+            if (!s.data) return kd_fail(r->e, KD_EFORMAT, "content of the last assistant turn: expected parts of text, found another kind");
             rc = kd_buf_append(out, s.data, s.len);
         }
     return rc ? kd_fail(r->e, rc, "no memory for a row") : KD_OK;
 }
 
 /* The completion out of an assistant message: its content, and a thought that is given apart. */
-static kd_code take_assistant(reading *r, const kd_json_node *m)
-{
+static kd_code take_assistant(reading *r, const kd_json_node *m) {
     static const struct {
         const char *key;
         kd_thought_from from;
-    } apart[] = {{"reasoning_content", KD_THOUGHT_REASONING_CONTENT}, {"reasoning", KD_THOUGHT_REASONING}, {"thinking", KD_THOUGHT_THINKING}};
+    } apart[] = {{"reasoning_content", KD_THOUGHT_REASONING_CONTENT},
+                 {"reasoning", KD_THOUGHT_REASONING},
+                 {"thinking", KD_THOUGHT_THINKING}};
     kd_buf text = {0};
     kd_row_parts *o = r->out;
     kd_code rc = content_text(r, kd_json_get(m, "content"), &text);
-    if (!rc)
-        rc = keep(r, text.len ? kd_buf_view(&text) : KD_STR(""), &o->answer);
+    if (!rc) rc = keep(r, text.len ? kd_buf_view(&text) : KD_STR(""), &o->answer);
     kd_buf_clear(&text);
     for (size_t i = 0; i < 3 && !rc && o->thought_from == KD_THOUGHT_NONE; i++) {
         kd_str t = kd_json_string(kd_json_get(m, apart[i].key));
-        if (t.len && !(rc = keep(r, t, &o->thought)))
-            o->thought_from = apart[i].from;
+        if (t.len && !(rc = keep(r, t, &o->thought))) o->thought_from = apart[i].from;
     }
-    if (!rc && o->thought_from == KD_THOUGHT_NONE)
-        o->thought_from = kd_thought_split(o->answer, false, &o->thought, &o->answer);
+    if (!rc && o->thought_from == KD_THOUGHT_NONE) o->thought_from = kd_thought_split(o->answer, false, &o->thought, &o->answer);
     return rc;
 }
 
 /* Writes messages [0, n) as they are, canonical; a last assistant turn becomes the completion instead. */
-static kd_code take_messages(reading *r, const kd_json_node *list)
-{
+static kd_code take_messages(reading *r, const kd_json_node *list) {
     size_t n = kd_json_count(list), i = 0, last = (size_t)-1;
     kd_code rc = KD_OK;
-    if (kd_json_typeof(list) != KD_JSON_ARRAY || n == 0)
-        return wrong_type(r, "messages", "an array of at least one message", list);
+    if (kd_json_typeof(list) != KD_JSON_ARRAY || n == 0) return wrong_type(r, "messages", "an array of at least one message", list);
     for (const kd_json_node *m = kd_json_first(list); m && !rc; m = kd_json_next(m), i++) {
         rc = check_message(r, m, i);
-        if (!rc && kd_str_is(kd_json_string(kd_json_get(m, "role")), "assistant") && !kd_json_count(kd_json_get(m, "tool_calls")))
-            last = i;
+        if (!rc && kd_str_is(kd_json_string(kd_json_get(m, "role")), "assistant") && !kd_json_count(kd_json_get(m, "tool_calls"))) last = i;
     }
-    if (rc)
-        return rc;
+    if (rc) return rc;
     if (last != (size_t)-1 && last + 1 != n) /* what follows the last assistant turn is the question: nothing is taken away */
         last = (size_t)-1;
-    if (last == 0)
-        return kd_fail(r->e, KD_EFORMAT, "messages: expected a question before the assistant's turn, found none");
+    if (last == 0) return kd_fail(r->e, KD_EFORMAT, "messages: expected a question before the assistant's turn, found none");
     i = 0;
     kd_jsonw_array(r->w);
     for (const kd_json_node *m = kd_json_first(list); m && !rc; m = kd_json_next(m), i++)
@@ -173,39 +143,33 @@ static kd_code take_messages(reading *r, const kd_json_node *list)
     return rc;
 }
 
-static kd_code read_messages(reading *r)
-{
-    return take_messages(r, member(r, "messages"));
-}
+static kd_code read_messages(reading *r) { return take_messages(r, member(r, "messages")); }
 
 /* ---- sharegpt ---- */
-static const char *sharegpt_role(kd_str from)
-{
-    static const char *const pairs[][2] = {{"human", "user"}, {"user", "user"}, {"gpt", "assistant"}, {"assistant", "assistant"}, {"chatgpt", "assistant"},
-                                           {"bing", "assistant"}, {"bard", "assistant"}, {"model", "assistant"}, {"system", "system"}, {"tool", "tool"},
-                                           {"observation", "tool"}, {"function_response", "tool"}};
+static const char *sharegpt_role(kd_str from) {
+    static const char *const pairs[][2] = {{"human", "user"},          {"user", "user"},         {"gpt", "assistant"},
+                                           {"assistant", "assistant"}, {"chatgpt", "assistant"}, {"bing", "assistant"},
+                                           {"bard", "assistant"},      {"model", "assistant"},   {"system", "system"},
+                                           {"tool", "tool"},           {"observation", "tool"},  {"function_response", "tool"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        if (kd_str_is(from, pairs[i][0]))
-            return pairs[i][1];
+        if (kd_str_is(from, pairs[i][0])) return pairs[i][1];
     return NULL;
 }
 
-static kd_code read_sharegpt(reading *r)
-{
+static kd_code read_sharegpt(reading *r) {
     const kd_json_node *list = member(r, "conversations");
     kd_str system = kd_json_string(member(r, "system"));
     size_t n = kd_json_count(list), i = 0;
     kd_code rc = KD_OK;
-    if (kd_json_typeof(list) != KD_JSON_ARRAY || n == 0)
-        return wrong_type(r, "conversations", "an array of at least one turn", list);
+    if (kd_json_typeof(list) != KD_JSON_ARRAY || n == 0) return wrong_type(r, "conversations", "an array of at least one turn", list);
     kd_jsonw_array(r->w);
-    if (system.len)
-        put_message(r->w, "system", system);
+    if (system.len) put_message(r->w, "system", system);
     for (const kd_json_node *m = kd_json_first(list); m && !rc; m = kd_json_next(m), i++) {
         const char *role = sharegpt_role(kd_json_string(kd_json_get(m, "from")));
         kd_str value = kd_json_string(kd_json_get(m, "value"));
         if (!role || !value.data)
-            rc = kd_fail(r->e, KD_EFORMAT, "conversations[%zu]: expected {\"from\": \"human\"|\"gpt\"|\"system\"|\"tool\", \"value\": text}, found %s", i,
+            rc = kd_fail(r->e, KD_EFORMAT,
+                         "conversations[%zu]: expected {\"from\": \"human\"|\"gpt\"|\"system\"|\"tool\", \"value\": text}, found %s", i,
                          role ? "no text" : "another speaker");
         else if (i + 1 == n && strcmp(role, "assistant") == 0 && n == 1)
             rc = kd_fail(r->e, KD_EFORMAT, "conversations: expected a question before the assistant's turn, found none");
@@ -222,26 +186,21 @@ static kd_code read_sharegpt(reading *r)
 
 /* ---- prompt/completion, alpaca, question/answer ---- */
 /* A completion: text, or a list with one assistant message. */
-static kd_code take_completion(reading *r, const kd_json_node *n, const char *what)
-{
-    if (!n)
-        return KD_OK;
+static kd_code take_completion(reading *r, const kd_json_node *n, const char *what) {
+    if (!n) return KD_OK;
     if (kd_json_typeof(n) == KD_JSON_ARRAY) {
         const kd_json_node *m = kd_json_first(n);
         if (kd_json_count(n) != 1 || !kd_str_is(kd_json_string(kd_json_get(m, "role")), "assistant"))
             return kd_fail(r->e, KD_EFORMAT, "%s: expected text or one assistant message, found %zu messages", what, kd_json_count(n));
         return take_assistant(r, m);
     }
-    if (kd_json_typeof(n) != KD_JSON_STRING)
-        return wrong_type(r, what, "text or one assistant message", n);
+    if (kd_json_typeof(n) != KD_JSON_STRING) return wrong_type(r, what, "text or one assistant message", n);
     kd_code rc = keep(r, kd_json_string(n), &r->out->answer);
-    if (!rc)
-        r->out->thought_from = kd_thought_split(r->out->answer, false, &r->out->thought, &r->out->answer);
+    if (!rc) r->out->thought_from = kd_thought_split(r->out->answer, false, &r->out->thought, &r->out->answer);
     return rc;
 }
 
-static kd_code read_prompt(reading *r)
-{
+static kd_code read_prompt(reading *r) {
     const kd_json_node *p = member(r, "prompt");
     kd_str system = kd_json_string(member(r, "system"));
     if (kd_json_typeof(p) == KD_JSON_ARRAY) {
@@ -254,15 +213,13 @@ static kd_code read_prompt(reading *r)
         return kd_json_typeof(p) == KD_JSON_STRING ? kd_fail(r->e, KD_EFORMAT, "prompt: expected a question, found an empty one")
                                                    : wrong_type(r, "prompt", "text or messages", p);
     kd_jsonw_array(r->w);
-    if (system.len)
-        put_message(r->w, "system", system);
+    if (system.len) put_message(r->w, "system", system);
     put_message(r->w, "user", kd_json_string(p));
     kd_jsonw_end_array(r->w);
     return take_completion(r, member(r, "completion"), "completion");
 }
 
-static kd_code read_alpaca(reading *r)
-{
+static kd_code read_alpaca(reading *r) {
     kd_str instruction = kd_json_string(member(r, "instruction")), input = kd_json_string(member(r, "input"));
     kd_str system = kd_json_string(member(r, "system"));
     const kd_json_node *output = member(r, "output");
@@ -270,22 +227,18 @@ static kd_code read_alpaca(reading *r)
     if (instruction.len == 0)
         return kd_fail(r->e, KD_EFORMAT, "instruction: expected a question, found %s", instruction.data ? "an empty one" : "no text");
     kd_code rc = kd_buf_append(&q, instruction.data, instruction.len);
-    if (!rc && input.len && !(rc = kd_buf_puts(&q, "\n\n")))
-        rc = kd_buf_append(&q, input.data, input.len);
+    if (!rc && input.len && !(rc = kd_buf_puts(&q, "\n\n"))) rc = kd_buf_append(&q, input.data, input.len);
     kd_jsonw_array(r->w);
-    if (system.len)
-        put_message(r->w, "system", system);
+    if (system.len) put_message(r->w, "system", system);
     put_message(r->w, "user", kd_buf_view(&q));
     kd_jsonw_end_array(r->w);
     kd_buf_clear(&q);
     return rc ? kd_fail(r->e, rc, "no memory for a row") : take_completion(r, output, "output");
 }
 
-static kd_code read_question(reading *r)
-{
+static kd_code read_question(reading *r) {
     const kd_json_node *q = member(r, "question");
-    if (!q)
-        q = member(r, "problem");
+    if (!q) q = member(r, "problem");
     if (kd_json_string(q).len == 0)
         return kd_json_typeof(q) == KD_JSON_STRING ? kd_fail(r->e, KD_EFORMAT, "question: expected text, found an empty one")
                                                    : wrong_type(r, "question", "text", q);
@@ -297,51 +250,40 @@ static kd_code read_question(reading *r)
 
 /* ---- what every form may carry ---- */
 /* `answer` (or gold) is the reference: what stands behind its last ####, or inside a solution's last box, or the whole. */
-static kd_code take_reference(reading *r)
-{
+static kd_code take_reference(reading *r) {
     kd_row_parts *o = r->out;
     kd_str whole, solution;
     kd_code rc = scalar(r, member(r, "answer"), "answer", &whole);
-    if (!rc && !whole.data)
-        rc = scalar(r, member(r, "gold"), "gold", &whole);
-    if (!rc)
-        rc = scalar(r, member(r, o->form == KD_ROW_QUESTION ? "solution" : "reference"), "solution", &solution);
-    if (rc)
-        return rc;
+    if (!rc && !whole.data) rc = scalar(r, member(r, "gold"), "gold", &whole);
+    if (!rc) rc = scalar(r, member(r, o->form == KD_ROW_QUESTION ? "solution" : "reference"), "solution", &solution);
+    if (rc) return rc;
     o->reference = solution.data ? solution : whole;
     if (!whole.data && solution.data) {
         o->gold = kd_last_boxed(solution);
-        if (!o->gold.data && kd_last_of(solution, "####"))
-            whole = solution;
+        if (!o->gold.data && kd_last_of(solution, "####")) whole = solution;
     }
     if (whole.data) {
         const char *mark = kd_last_of(whole, "####");
         kd_str boxed = kd_last_boxed(whole);
         o->gold = kd_trim(mark ? (kd_str){mark + 4, (size_t)(whole.data + whole.len - mark - 4)} : boxed.data ? boxed : whole);
     }
-    if (o->gold.data && o->gold.len == 0)
-        o->gold = (kd_str){NULL, 0};
-    if (o->gold.data && kd_str_eq(o->reference, o->gold))
-        o->reference = (kd_str){NULL, 0};
+    if (o->gold.data && o->gold.len == 0) o->gold = (kd_str){NULL, 0};
+    if (o->gold.data && kd_str_eq(o->reference, o->gold)) o->reference = (kd_str){NULL, 0};
     return KD_OK;
 }
 
-static kd_code take_tools(reading *r)
-{
+static kd_code take_tools(reading *r) {
     const kd_json_node *tools = member(r, "tools");
     kd_json *doc = NULL;
     kd_buf b = {0};
     kd_code rc = KD_OK;
     if (kd_json_typeof(tools) == KD_JSON_STRING) { /* some files hold it as text */
         kd_str s = kd_json_string(tools);
-        if (s.len == 0)
-            return KD_OK;
-        if ((rc = kd_json_parse(&doc, s.data, s.len, "tools", r->e)))
-            return rc;
+        if (s.len == 0) return KD_OK;
+        if ((rc = kd_json_parse(&doc, s.data, s.len, "tools", r->e))) return rc;
         tools = kd_json_root(doc);
     }
-    if (tools && kd_json_typeof(tools) != KD_JSON_ARRAY)
-        rc = wrong_type(r, "tools", "an array", tools);
+    if (tools && kd_json_typeof(tools) != KD_JSON_ARRAY) rc = wrong_type(r, "tools", "an array", tools);
     if (!rc && kd_json_count(tools)) {
         kd_jsonw w = {.out = &b};
         if ((rc = kd_canonical_node(&w, tools)))
@@ -354,17 +296,14 @@ static kd_code take_tools(reading *r)
     return rc;
 }
 
-static bool is_used(const reading *r, kd_str key)
-{
+static bool is_used(const reading *r, kd_str key) {
     for (size_t i = 0; i < r->n_used; i++)
-        if (kd_str_is(key, r->used[i]))
-            return true;
+        if (kd_str_is(key, r->used[i])) return true;
     return false;
 }
 
 /* Everything that has no place of its own, as one object. labels and lineage are what export wrote beside the row: they are made anew. */
-static kd_code take_meta(reading *r)
-{
+static kd_code take_meta(reading *r) {
     kd_buf b = {0};
     kd_jsonw w = {.out = &b};
     size_t n = 0;
@@ -373,8 +312,7 @@ static kd_code take_meta(reading *r)
     member(r, "lineage");
     kd_jsonw_object(&w);
     for (const kd_json_node *m = kd_json_first(r->root); m && !rc; m = kd_json_next(m)) {
-        if (is_used(r, kd_json_key(m)))
-            continue;
+        if (is_used(r, kd_json_key(m))) continue;
         kd_jsonw_key_str(&w, kd_json_key(m));
         rc = kd_canonical_node(&w, m);
         n++;
@@ -388,55 +326,41 @@ static kd_code take_meta(reading *r)
     return rc;
 }
 
-static kd_row_form sniff(const kd_json_node *root)
-{
-    if (kd_json_get(root, "messages"))
-        return KD_ROW_MESSAGES;
-    if (kd_json_get(root, "conversations"))
-        return KD_ROW_SHAREGPT;
-    if (kd_json_get(root, "instruction"))
-        return KD_ROW_ALPACA;
-    if (kd_json_get(root, "prompt"))
-        return KD_ROW_PROMPT;
+static kd_row_form sniff(const kd_json_node *root) {
+    if (kd_json_get(root, "messages")) return KD_ROW_MESSAGES;
+    if (kd_json_get(root, "conversations")) return KD_ROW_SHAREGPT;
+    if (kd_json_get(root, "instruction")) return KD_ROW_ALPACA;
+    if (kd_json_get(root, "prompt")) return KD_ROW_PROMPT;
     return kd_json_get(root, "question") || kd_json_get(root, "problem") ? KD_ROW_QUESTION : KD_ROW_SNIFF;
 }
 
-static kd_code read_row(reading *r, kd_row_form form)
-{
+static kd_code read_row(reading *r, kd_row_form form) {
     static kd_code (*const readers[])(reading *) = {NULL, read_messages, read_prompt, read_alpaca, read_sharegpt, read_question};
     kd_row_parts *o = r->out;
-    if (kd_json_typeof(r->root) != KD_JSON_OBJECT)
-        return wrong_type(r, "row", "an object", r->root);
+    if (kd_json_typeof(r->root) != KD_JSON_OBJECT) return wrong_type(r, "row", "an object", r->root);
     o->form = form == KD_ROW_SNIFF ? sniff(r->root) : form;
     if (o->form == KD_ROW_SNIFF)
-        return kd_fail(r->e, KD_EFORMAT, "row: expected a member messages, prompt, instruction, conversations or question, found none of them");
+        return kd_fail(r->e, KD_EFORMAT,
+                       "row: expected a member messages, prompt, instruction, conversations or question, found none of them");
     kd_code rc = readers[o->form](r);
-    if (!rc)
-        rc = take_reference(r);
-    if (!rc)
-        rc = take_tools(r);
-    if (!rc)
-        rc = scalar(r, member(r, "task"), "task", &o->task);
-    if (!rc)
-        rc = scalar(r, member(r, "split"), "split", &o->split);
+    if (!rc) rc = take_reference(r);
+    if (!rc) rc = take_tools(r);
+    if (!rc) rc = scalar(r, member(r, "task"), "task", &o->task);
+    if (!rc) rc = scalar(r, member(r, "split"), "split", &o->split);
     return rc ? rc : take_meta(r);
 }
 
-kd_code kd_row_parse(kd_row_parts *out, kd_arena *arena, kd_str line, kd_row_form form, kd_err *e)
-{
+kd_code kd_row_parse(kd_row_parts *out, kd_arena *arena, kd_str line, kd_row_form form, kd_err *e) {
     kd_json *doc = NULL;
     kd_buf messages = {0}, whole = {0};
     kd_jsonw w = {.out = &messages};
     *out = (kd_row_parts){0};
     kd_code rc = kd_json_parse(&doc, line.data, line.len, "row", e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     reading r = {.root = kd_json_root(doc), .w = &w, .arena = arena, .out = out, .e = e};
     rc = read_row(&r, form);
-    if (!rc && w.code)
-        rc = kd_fail(e, w.code, "no memory for a row");
-    if (!rc)
-        rc = kd_str_keep(arena, kd_buf_view(&messages), &out->messages, e);
+    if (!rc && w.code) rc = kd_fail(e, w.code, "no memory for a row");
+    if (!rc) rc = kd_str_keep(arena, kd_buf_view(&messages), &out->messages, e);
     if (!rc && out->answer.data) {
         if ((rc = kd_completion(&whole, out->thought_from, out->thought, out->answer)))
             kd_fail(e, rc, "no memory for a row");

@@ -11,8 +11,7 @@ typedef struct {
     kd_jsonw w;
 } telling;
 
-static void column(kd_jsonw *w, kd_stmt *q, int i)
-{
+static void column(kd_jsonw *w, kd_stmt *q, int i) {
     if (kd_col_null(q, i))
         kd_jsonw_null(w);
     else if (kd_col_is_int(q, i))
@@ -24,13 +23,11 @@ static void column(kd_jsonw *w, kd_stmt *q, int i)
 }
 
 /* "key": [ {names[0]: column 0, ...}, ... ] */
-static kd_code table(telling *t, const char *key, const char *const *names, const char *sql, kd_err *e)
-{
+static kd_code table(telling *t, const char *key, const char *const *names, const char *sql, kd_err *e) {
     kd_stmt *q = NULL;
     bool row;
     kd_code rc = kd_stmt_new(&q, t->db, sql, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     kd_jsonw_key(&t->w, key);
     kd_jsonw_array(&t->w);
     while (!(rc = kd_stmt_step(q, &row, e)) && row) {
@@ -47,13 +44,11 @@ static kd_code table(telling *t, const char *key, const char *const *names, cons
 }
 
 /* "key": one number */
-static kd_code number(telling *t, const char *key, const char *sql, kd_err *e)
-{
+static kd_code number(telling *t, const char *key, const char *sql, kd_err *e) {
     kd_stmt *q = NULL;
     bool row;
     kd_code rc = kd_stmt_new(&q, t->db, sql, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     kd_jsonw_key(&t->w, key);
     if (!(rc = kd_stmt_step(q, &row, e)) && row)
         column(&t->w, q, 0);
@@ -65,11 +60,9 @@ static kd_code number(telling *t, const char *key, const char *sql, kd_err *e)
 
 #define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-static kd_code tell_counts(telling *t, kd_err *e)
-{
+static kd_code tell_counts(telling *t, kd_err *e) {
     kd_code rc = number(t, "prompts", "SELECT count(*) FROM prompts", e);
-    if (!rc)
-        rc = number(t, "samples", "SELECT count(*) FROM samples", e);
+    if (!rc) rc = number(t, "samples", "SELECT count(*) FROM samples", e);
     if (!rc)
         rc = table(t, "splits", NAMES("split", "task", "prompts", "with_gold"),
                    "SELECT split, task, count(*), count(gold) FROM prompts GROUP BY split, task ORDER BY split, task", e);
@@ -77,8 +70,8 @@ static kd_code tell_counts(telling *t, kd_err *e)
         rc = table(t, "sources", NAMES("source", "prompts"), "SELECT source, count(*) FROM prompts GROUP BY source ORDER BY min(id)", e);
     if (!rc)
         rc = table(t, "teachers",
-                   NAMES("settings", "hash", "teacher", "model", "prompts", "samples", "prompt_tokens", "completion_tokens", "reasoning_tokens", "cost",
-                         "seconds_mean"),
+                   NAMES("settings", "hash", "teacher", "model", "prompts", "samples", "prompt_tokens", "completion_tokens",
+                         "reasoning_tokens", "cost", "seconds_mean"),
                    "SELECT s.settings, substr(t.hash,1,12), t.teacher, t.model, count(DISTINCT s.prompt), count(*), sum(s.prompt_tokens),"
                    " sum(s.completion_tokens), sum(s.reasoning_tokens), sum(s.cost), avg(s.seconds)"
                    " FROM samples s JOIN settings t ON t.id=s.settings GROUP BY s.settings ORDER BY s.settings",
@@ -96,62 +89,58 @@ static kd_code tell_counts(telling *t, kd_err *e)
     return rc;
 }
 
-static kd_code tell_labels(telling *t, kd_err *e)
-{
+static kd_code tell_labels(telling *t, kd_err *e) {
     kd_code rc = table(t, "labels", NAMES("label", "value", "samples", "mean"),
-                       "SELECT name, CASE typeof(value) WHEN 'real' THEN 'number' ELSE value END, count(*), CASE typeof(value) WHEN 'real' THEN avg(value) END"
+                       "SELECT name, CASE typeof(value) WHEN 'real' THEN 'number' ELSE value END, count(*), CASE typeof(value) WHEN 'real' "
+                       "THEN avg(value) END"
                        " FROM labels GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
                        e);
     if (!rc)
         rc = table(t, "reasons", NAMES("label", "value", "reason", "samples"),
-                   "SELECT name, value, detail, count(*) FROM labels WHERE detail IS NOT NULL AND typeof(value) <> 'real' GROUP BY 1, 2, 3 ORDER BY 1, 4 DESC, 3"
+                   "SELECT name, value, detail, count(*) FROM labels WHERE detail IS NOT NULL AND typeof(value) <> 'real' GROUP BY 1, 2, 3 "
+                   "ORDER BY 1, 4 DESC, 3"
                    " LIMIT 100",
                    e);
     /* Share of samples that are right, and of questions with at least one right sample, by split and settings. */
     if (!rc)
         rc = table(t, "pass", NAMES("split", "settings", "prompts", "samples", "right", "rate", "solved"),
-                   "SELECT split, settings, count(*), sum(n), sum(r), total(r)/sum(n), sum(r > 0) FROM (SELECT p.split AS split, s.settings AS settings,"
-                   " count(*) AS n, sum(l.value = 'right') AS r FROM samples s CROSS JOIN labels l ON l.sample=s.id AND l.name='math' AND l.value IS NOT NULL"
+                   "SELECT split, settings, count(*), sum(n), sum(r), total(r)/sum(n), sum(r > 0) FROM (SELECT p.split AS split, "
+                   "s.settings AS settings,"
+                   " count(*) AS n, sum(l.value = 'right') AS r FROM samples s CROSS JOIN labels l ON l.sample=s.id AND l.name='math' AND "
+                   "l.value IS NOT NULL"
                    " JOIN prompts p ON p.id=s.prompt GROUP BY s.prompt, s.settings) GROUP BY split, settings ORDER BY split, settings",
                    e);
     return rc;
 }
 
 /* The default selection step by step: what each step alone turns away, and what is left behind it. */
-static kd_code tell_funnel(telling *t, kd_err *e)
-{
-    return table(t, "funnel", NAMES("step", "fails_alone", "left"),
-                 "WITH v AS MATERIALIZED (SELECT p.split = 'train' AS a, (SELECT value FROM labels WHERE sample=s.id AND name='finished') IS 1 AS b,"
-                 " p.gold IS NULL OR (SELECT value FROM labels WHERE sample=s.id AND name='math') IS 'right' AS c"
-                 " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt)"
-                 " SELECT 'samples', 0, count(*) FROM v UNION ALL SELECT 'split train', coalesce(sum(NOT a),0), coalesce(sum(a),0) FROM v"
-                 " UNION ALL SELECT 'finished', coalesce(sum(NOT b),0), coalesce(sum(a AND b),0) FROM v"
-                 " UNION ALL SELECT 'right, or no gold answer', coalesce(sum(NOT c),0), coalesce(sum(a AND b AND c),0) FROM v",
-                 e);
+static kd_code tell_funnel(telling *t, kd_err *e) {
+    return table(
+        t, "funnel", NAMES("step", "fails_alone", "left"),
+        "WITH v AS MATERIALIZED (SELECT p.split = 'train' AS a, (SELECT value FROM labels WHERE sample=s.id AND name='finished') IS 1 AS b,"
+        " p.gold IS NULL OR (SELECT value FROM labels WHERE sample=s.id AND name='math') IS 'right' AS c"
+        " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt)"
+        " SELECT 'samples', 0, count(*) FROM v UNION ALL SELECT 'split train', coalesce(sum(NOT a),0), coalesce(sum(a),0) FROM v"
+        " UNION ALL SELECT 'finished', coalesce(sum(NOT b),0), coalesce(sum(a AND b),0) FROM v"
+        " UNION ALL SELECT 'right, or no gold answer', coalesce(sum(NOT c),0), coalesce(sum(a AND b AND c),0) FROM v",
+        e);
 }
 
-kd_code kd_stats_json(kd_buf *out, kd_study *s, kd_err *e)
-{
+kd_code kd_stats_json(kd_buf *out, kd_study *s, kd_err *e) {
     telling t = {.w = {.out = out}};
     size_t before = out->len;
     kd_code rc = kd_db_open(&t.db, kd_study_path(s), KD_DB_READ, e);
-    if (rc)
-        return rc;
+    if (rc) return rc;
     rc = kd_db_exec(t.db, "BEGIN", e); /* one look: the parts agree with each other */
     kd_jsonw_object(&t.w);
-    if (!rc)
-        rc = tell_counts(&t, e);
-    if (!rc)
-        rc = tell_labels(&t, e);
-    if (!rc)
-        rc = tell_funnel(&t, e);
+    if (!rc) rc = tell_counts(&t, e);
+    if (!rc) rc = tell_labels(&t, e);
+    if (!rc) rc = tell_funnel(&t, e);
     if (!rc) {
         kd_jsonw_end_object(&t.w);
-        if (t.w.code)
-            rc = kd_fail(e, t.w.code, "stats: no memory");
+        if (t.w.code) rc = kd_fail(e, t.w.code, "stats: no memory");
     }
-    if (rc)
-        out->len = before;
+    if (rc) out->len = before;
     kd_db_close(t.db);
     return rc;
 }

@@ -41,8 +41,8 @@ typedef struct {
     int samples;       /* numbers 0..samples-1 of each prompt are wanted; 0 counts as 1 */
 } kd_work_opts;
 typedef struct {
-    int64_t prompt; /* its id */
-    int sample;     /* its number, from 0 */
+    int64_t prompt;  /* its id */
+    int sample;      /* its number, from 0 */
     kd_str messages; /* a JSON array of {"role","content",...}: the conversation so far */
     kd_str tools;    /* a JSON array, or {NULL,0} */
     kd_str gold;     /* the answer to check against, or {NULL,0} */
@@ -64,7 +64,7 @@ kd_code kd_work_next(kd_work *w, kd_work_item *items, size_t max, size_t *n, kd_
 kd_code kd_work_beat(kd_work *w, kd_err *e);
 kd_code kd_work_release(kd_work *w, int64_t prompt, int sample, kd_err *e); /* others may have it; this kd_work does not get it again */
 kd_code kd_work_count(kd_work *w, kd_work_state *out, kd_err *e);           /* exact; an index scan */
-void kd_work_close(kd_work *w);                                            /* releases what it still holds */
+void kd_work_close(kd_work *w);                                             /* releases what it still holds */
 
 /* ---- answers ---- */
 typedef enum {
@@ -88,38 +88,38 @@ kd_code kd_completion(kd_buf *out, kd_thought_from f, kd_str thought, kd_str ans
 typedef struct {
     int64_t prompt;
     int sample;
-    kd_str thought, answer;  /* malformed UTF-8 is stored as U+FFFD (the raw body keeps the bytes) */
+    kd_str thought, answer; /* malformed UTF-8 is stored as U+FFFD (the raw body keeps the bytes) */
     kd_thought_from thought_from;
-    const char *finish;      /* "stop", "length", ... as the teacher said it; NULL unknown */
+    const char *finish; /* "stop", "length", ... as the teacher said it; NULL unknown */
     int64_t prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens; /* -1 unknown (0 would be a count) */
-    double cost;             /* USD; negative: unknown */
-    double seconds, first_token_seconds; /* negative: unknown */
-    int attempts;            /* tries it took, this one counted in; 0 counts as 1 */
-    kd_str raw;              /* the body as it came, stored compressed; may be empty */
-    kd_str logprobs;         /* compact, in teacher's own form; may be empty */
-    kd_str meta;             /* JSON object or empty */
+    double cost;                                                               /* USD; negative: unknown */
+    double seconds, first_token_seconds;                                       /* negative: unknown */
+    int attempts;                                                              /* tries it took, this one counted in; 0 counts as 1 */
+    kd_str raw;                                                                /* the body as it came, stored compressed; may be empty */
+    kd_str logprobs;                                                           /* compact, in teacher's own form; may be empty */
+    kd_str meta;                                                               /* JSON object or empty */
 } kd_answer;
 typedef struct {
     int64_t prompt;
     int sample;
-    const char *reason; /* "http 429", "timeout", "empty body", ... */
-    int status;         /* HTTP status, or 0 */
+    const char *reason;                       /* "http 429", "timeout", "empty body", ... */
+    int status;                               /* HTTP status, or 0 */
     int64_t prompt_tokens, completion_tokens; /* charged; -1 unknown */
-    double cost;        /* charged; negative: unknown */
+    double cost;                              /* charged; negative: unknown */
     double seconds;
-    bool final;         /* given up */
+    bool final; /* given up */
     kd_str raw;
 } kd_attempt;
 /* One transaction: the answers become samples, their leases end, failed attempts are rows of their own, the spend is added up. When it
  * returns KD_OK all are on disk (fsync); otherwise nothing was written. *added (or NULL): answers that were new (a second answer for
  * the same prompt, number and settings is not stored, but its cost is kept as an attempt "duplicate"). */
-kd_code kd_study_commit(kd_study *s, int64_t settings, int64_t run, const kd_answer *a, size_t n, const kd_attempt *f, size_t m, size_t *added,
-                        kd_err *e);
+kd_code kd_study_commit(kd_study *s, int64_t settings, int64_t run, const kd_answer *a, size_t n, const kd_attempt *f, size_t m,
+                        size_t *added, kd_err *e);
 
 typedef struct {
     uint64_t samples, attempts;
     int64_t prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens; /* known ones, failed attempts included */
-    double cost, cost_failed; /* USD: of everything; of failed attempts alone */
+    double cost, cost_failed;                                                  /* USD: of everything; of failed attempts alone */
 } kd_spend;
 kd_code kd_study_spend(kd_study *s, int64_t settings, kd_spend *out, kd_err *e); /* settings 0: the whole study; O(1) in rows */
 
@@ -130,19 +130,21 @@ typedef struct {
     kd_str messages, tools, gold, reference, task, split, source, meta; /* {NULL,0} where absent */
     int64_t line;
 } kd_prompt;
-kd_code kd_prompts_open(kd_prompts **out, kd_study *s, const char *split, uint64_t limit, uint64_t *count, kd_err *e); /* count may be NULL */
+kd_code kd_prompts_open(kd_prompts **out, kd_study *s, const char *split, uint64_t limit, uint64_t *count,
+                        kd_err *e);                                            /* count may be NULL */
 kd_code kd_prompts_next(kd_prompts *p, kd_prompt *row, bool *more, kd_err *e); /* strings live until the next call */
 void kd_prompts_close(kd_prompts *p);
 
 /* ---- selection ---- */
 typedef struct kd_select kd_select;
 typedef struct {
-    const char *select;   /* one SQL expression over the columns of datasets/README.md and the label names, e.g. "math = 'right' and repeats < 0.2";
+    const char
+        *select; /* one SQL expression over the columns of datasets/README.md and the label names, e.g. "math = 'right' and repeats < 0.2";
                              NULL: split train, finished, and right where there is a gold answer */
-    const char *split;    /* NULL: the default selection says train, an expression says all */
-    int64_t settings;     /* only these; 0: all */
-    bool any;             /* with select NULL: every sample */
-    bool refuse_test;     /* a row of the split "test" is an error, KD_ECHECK (train sets this) */
+    const char *split; /* NULL: the default selection says train, an expression says all */
+    int64_t settings;  /* only these; 0: all */
+    bool any;          /* with select NULL: every sample */
+    bool refuse_test;  /* a row of the split "test" is an error, KD_ECHECK (train sets this) */
 } kd_select_opts;
 typedef struct {
     int64_t prompt, sample_id, settings;
@@ -152,14 +154,14 @@ typedef struct {
     kd_thought_from thought_from;
     kd_str finish, teacher, model; /* teacher "import": the row came with the question file */
     int64_t prompt_tokens, completion_tokens, reasoning_tokens;
-    kd_str labels;                 /* JSON object {"math":"right","repeats":0.03,...} */
+    kd_str labels; /* JSON object {"math":"right","repeats":0.03,...} */
 } kd_row;
 /* Read-only and sandboxed: one expression, no statement, no function that is not on a list of pure ones; KD_EINVAL says what is wrong with it and
  * which columns there are. Rows come by prompt, then settings, then number: the same on every run over the same study. */
 kd_code kd_select_open(kd_select **out, kd_study *s, const kd_select_opts *o, kd_err *e);
 kd_code kd_select_count(kd_select *q, uint64_t *rows, uint64_t *prompts, kd_err *e);
 kd_code kd_select_next(kd_select *q, kd_row *row, bool *more, kd_err *e); /* strings live until the next call; memory flat in rows */
-const char *kd_select_text(const kd_select *q);                          /* the whole condition in force, for the record of a run */
+const char *kd_select_text(const kd_select *q);                           /* the whole condition in force, for the record of a run */
 void kd_select_close(kd_select *q);
 
 #endif

@@ -8,8 +8,22 @@
 
 /* Statements kept prepared for the life of a study. */
 typedef enum {
-    KD_Q_SETTINGS_ADD, KD_Q_SETTINGS_GET, KD_Q_RUN_ADD, KD_Q_RUN_END, KD_Q_SAMPLE_ADD, KD_Q_BODY_ADD, KD_Q_LEASE_END, KD_Q_ATTEMPT_ADD,
-    KD_Q_TOTALS_ADD, KD_Q_BEAT, KD_Q_PROMPT_ADD, KD_Q_PROMPT_GET, KD_Q_DIGEST_GET, KD_Q_NUMBER_MAX, KD_Q_LABEL_ADD, KD_Q_LABEL_NAME,
+    KD_Q_SETTINGS_ADD,
+    KD_Q_SETTINGS_GET,
+    KD_Q_RUN_ADD,
+    KD_Q_RUN_END,
+    KD_Q_SAMPLE_ADD,
+    KD_Q_BODY_ADD,
+    KD_Q_LEASE_END,
+    KD_Q_ATTEMPT_ADD,
+    KD_Q_TOTALS_ADD,
+    KD_Q_BEAT,
+    KD_Q_PROMPT_ADD,
+    KD_Q_PROMPT_GET,
+    KD_Q_DIGEST_GET,
+    KD_Q_NUMBER_MAX,
+    KD_Q_LABEL_ADD,
+    KD_Q_LABEL_NAME,
     KD_Q_COUNT
 } kd_study_query;
 
@@ -27,7 +41,7 @@ kd_code kd_study_stmt(kd_study *s, kd_study_query slot, const char *sql, kd_stmt
 
 /* Who holds leases: this process, told apart from a later one with the same id, and from those of other machines and containers. */
 typedef struct {
-    char host[80];  /* boot id and process-id space: two processes with the same host can look each other up */
+    char host[80]; /* boot id and process-id space: two processes with the same host can look each other up */
     int64_t pid;
     char start[24]; /* the kernel's start time of the process */
 } kd_owner;

@@ -8,18 +8,15 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-static void sql(const char *path, const char *text)
-{
+static void sql(const char *path, const char *text) {
     sqlite3 *c;
     char *msg = NULL;
     assert_int_equal(sqlite3_open(path, &c), SQLITE_OK);
-    if (sqlite3_exec(c, text, 0, 0, &msg) != SQLITE_OK)
-        fail_msg("%s", msg);
+    if (sqlite3_exec(c, text, 0, 0, &msg) != SQLITE_OK) fail_msg("%s", msg);
     sqlite3_close(c);
 }
 
-static int64_t sql_int(const char *path, const char *text)
-{
+static int64_t sql_int(const char *path, const char *text) {
     sqlite3 *c;
     sqlite3_stmt *q;
     assert_int_equal(sqlite3_open(path, &c), SQLITE_OK);
@@ -31,8 +28,7 @@ static int64_t sql_int(const char *path, const char *text)
     return v;
 }
 
-static void test_open(void **state)
-{
+static void test_open(void **state) {
     (void)state;
     kd_study *s = NULL;
     FAILS(KD_ENOENT, "no such study", kd_study_open(&s, in_tmp("absent.study"), KD_STUDY_READ, &e));
@@ -40,7 +36,9 @@ static void test_open(void **state)
     FAILS(KD_ENOENT, "no such study", kd_study_open(&s, in_tmp("absent.study"), KD_STUDY_WRITE, &e));
     FAILS(KD_EFORMAT, "a folder", kd_study_open(&s, tmp_dir, KD_STUDY_CREATE, &e));
     FAILS(KD_ECREATE, "cannot be created", kd_study_open(&s, in_tmp("no/such/folder.study"), KD_STUDY_CREATE, &e));
-    write_text(in_tmp("text.study"), "Once upon a time there was a file that was no database, and it was long enough to look like one, almost, but not quite, no.");
+    write_text(
+        in_tmp("text.study"),
+        "Once upon a time there was a file that was no database, and it was long enough to look like one, almost, but not quite, no.");
     FAILS(KD_EFORMAT, "not a study", kd_study_open(&s, in_tmp("text.study"), KD_STUDY_CREATE, &e));
     sql(in_tmp("other.db"), "CREATE TABLE t(x)");
     FAILS(KD_EFORMAT, "but not a study", kd_study_open(&s, in_tmp("other.db"), KD_STUDY_CREATE, &e));
@@ -57,8 +55,7 @@ static void test_open(void **state)
 }
 
 /* Names that SQLite would read as more than names. */
-static void test_odd_names(void **state)
-{
+static void test_odd_names(void **state) {
     (void)state;
     static const char *const names[] = {":memory:", "file:x.study?mode=memory", "a b%20?#.study"};
     char cwd[512];
@@ -77,8 +74,7 @@ static void test_odd_names(void **state)
     assert_int_equal(chdir(cwd), 0);
 }
 
-static void test_damage(void **state)
-{
+static void test_damage(void **state) {
     (void)state;
     kd_study *s = study_of("damaged.study", 2000);
     kd_study_close(s);
@@ -97,8 +93,7 @@ static void test_damage(void **state)
     bool more = true;
     kd_err e;
     kd_code rc = kd_prompts_open(&p, s, NULL, 0, NULL, &e);
-    while (!rc && more)
-        rc = kd_prompts_next(p, &row, &more, &e);
+    while (!rc && more) rc = kd_prompts_next(p, &row, &more, &e);
     assert_int_equal(rc, KD_EFORMAT);
     assert_non_null(strstr(e.msg, "damaged"));
     kd_prompts_close(p);
@@ -110,8 +105,7 @@ static void test_damage(void **state)
 
 /* Another program holds the lock for a while: waited for; for longer than our patience: an error that says so.
  * (The other one is forked before anything is open here: SQLite's locks do not survive a fork.) */
-static void test_locked(void **state)
-{
+static void test_locked(void **state) {
     (void)state;
     int64_t settings;
     int ready[2], status;
@@ -143,8 +137,7 @@ static void test_locked(void **state)
     assert_int_equal(status, 0);
 }
 
-static void test_read_only(void **state)
-{
+static void test_read_only(void **state) {
     (void)state;
     kd_study *s = study_of("ro.study", 3);
     kd_study_close(s);
@@ -154,20 +147,15 @@ static void test_read_only(void **state)
         kd_err e;
         chmod(in_tmp("ro.study"), 0444);
         chmod(tmp_dir, 0555);
-        if (geteuid() == 0 && setuid(65534) != 0)
-            _exit(9);
+        if (geteuid() == 0 && setuid(65534) != 0) _exit(9);
         kd_code rc = kd_study_open(&s, in_tmp("ro.study"), KD_STUDY_WRITE, &e);
-        if (!rc)
-            rc = kd_study_settings(s, &id, "{}", NULL, &e);
-        if (rc != KD_EIO || !strstr(e.msg, "read-only"))
-            _exit(1);
+        if (!rc) rc = kd_study_settings(s, &id, "{}", NULL, &e);
+        if (rc != KD_EIO || !strstr(e.msg, "read-only")) _exit(1);
         rc = kd_study_open(&s, in_tmp("ro.study"), KD_STUDY_READ, &e); /* reading goes on, from an immutable open */
-        if (rc)
-            _exit(2);
+        if (rc) _exit(2);
         kd_prompts *p = NULL;
         uint64_t count = 0;
-        if (kd_prompts_open(&p, s, "train", 0, &count, &e) || count != 3)
-            _exit(3);
+        if (kd_prompts_open(&p, s, "train", 0, &count, &e) || count != 3) _exit(3);
         kd_prompts_close(p);
         kd_study_close(s);
         _exit(0);
@@ -175,12 +163,10 @@ static void test_read_only(void **state)
     int status;
     assert_int_equal(waitpid(pid, &status, 0), pid);
     chmod(tmp_dir, 0755);
-    if (WEXITSTATUS(status))
-        fail_msg("step %d", WEXITSTATUS(status));
+    if (WEXITSTATUS(status)) fail_msg("step %d", WEXITSTATUS(status));
 }
 
-static void test_settings(void **state)
-{
+static void test_settings(void **state) {
     (void)state;
     kd_study *s = NULL;
     int64_t a, b, c;
@@ -207,8 +193,7 @@ static void test_settings(void **state)
     kd_study_close(s);
 }
 
-static void test_thoughts(void **state)
-{
+static void test_thoughts(void **state) {
     (void)state;
     static const struct {
         const char *text;
@@ -244,8 +229,7 @@ static void test_thoughts(void **state)
     kd_buf_clear(&b);
 }
 
-static void test_commit(void **state)
-{
+static void test_commit(void **state) {
     (void)state;
     kd_study *s = study_of("commit.study", 4);
     int64_t set;
@@ -256,7 +240,14 @@ static void test_commit(void **state)
     a[0].thought = KD_STR("a\0b");
     a[0].thought_from = KD_THOUGHT_TAGS;
     a[0].raw = KD_STR("{\"raw\":true}");
-    kd_attempt f = {.prompt = 3, .sample = 0, .reason = "http 500", .status = 500, .prompt_tokens = 7, .completion_tokens = -1, .cost = 1.0, .seconds = -1};
+    kd_attempt f = {.prompt = 3,
+                    .sample = 0,
+                    .reason = "http 500",
+                    .status = 500,
+                    .prompt_tokens = 7,
+                    .completion_tokens = -1,
+                    .cost = 1.0,
+                    .seconds = -1};
     OK(kd_study_commit(s, set, 0, a, 3, &f, 1, &added, &e));
     assert_int_equal(added, 3);
     OK(kd_study_commit(s, set, 0, a, 2, NULL, 0, &added, &e)); /* the same again: nothing new, but their cost is told */
@@ -282,8 +273,7 @@ static void test_commit(void **state)
     kd_study_close(s);
 }
 
-static int select_all(kd_study *s, const kd_select_opts *o, char *out, size_t cap)
-{
+static int select_all(kd_study *s, const kd_select_opts *o, char *out, size_t cap) {
     kd_select *q = NULL;
     kd_row r;
     bool more = true;
@@ -295,8 +285,7 @@ static int select_all(kd_study *s, const kd_select_opts *o, char *out, size_t ca
     out[0] = 0;
     for (;;) {
         OK(kd_select_next(q, &r, &more, &e));
-        if (!more)
-            break;
+        if (!more) break;
         at += (size_t)snprintf(out + at, cap - at, "%lld.%d ", (long long)r.prompt, r.sample);
         n++;
     }
@@ -305,15 +294,15 @@ static int select_all(kd_study *s, const kd_select_opts *o, char *out, size_t ca
     return n;
 }
 
-static void test_select(void **state)
-{
+static void test_select(void **state) {
     (void)state;
     kd_study *s = study_of("select.study", 5);
     int64_t one, two;
     char got[400];
     OK(kd_study_settings(s, &one, "{\"teacher\":\"t\",\"n\":1}", NULL, &e));
     OK(kd_study_settings(s, &two, "{\"teacher\":\"t\",\"n\":2}", NULL, &e));
-    kd_answer a[] = {answer_of(2, 1, "It is \\boxed{2}"), answer_of(2, 0, "#### 3"), answer_of(1, 0, "The answer is 0."), answer_of(4, 0, "6")};
+    kd_answer a[] = {answer_of(2, 1, "It is \\boxed{2}"), answer_of(2, 0, "#### 3"), answer_of(1, 0, "The answer is 0."),
+                     answer_of(4, 0, "6")};
     a[3].finish = "length";
     OK(kd_study_commit(s, two, 0, a, 4, NULL, 0, NULL, &e));
     OK(kd_study_commit(s, one, 0, (kd_answer[]){answer_of(2, 0, "so 2")}, 1, NULL, 0, NULL, &e));
@@ -335,7 +324,8 @@ static void test_select(void **state)
     assert_string_equal(got, "2.0 4.0 ");
     select_all(s, &(kd_select_opts){.select = "length(answer) > 5 and answer like '%boxed%' and gold = '2'"}, got, sizeof got);
     assert_string_equal(got, "2.1 ");
-    select_all(s, &(kd_select_opts){.select = "prompt in (select prompt from samples group by prompt having count(*) > 1)"}, got, sizeof got);
+    select_all(s, &(kd_select_opts){.select = "prompt in (select prompt from samples group by prompt having count(*) > 1)"}, got,
+               sizeof got);
     assert_string_equal(got, "2.0 2.0 2.1 ");
     static const struct {
         const char *select, *say;
@@ -362,8 +352,7 @@ static void test_select(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         kd_err e;
         kd_code rc = kd_select_open(&q, s, &(kd_select_opts){.select = bad[i].select}, &e);
-        if (rc != KD_EINVAL || !strstr(e.msg, bad[i].say))
-            fail_msg("%s: code %d, %s", bad[i].select, (int)rc, rc ? e.msg : "accepted");
+        if (rc != KD_EINVAL || !strstr(e.msg, bad[i].say)) fail_msg("%s: code %d, %s", bad[i].select, (int)rc, rc ? e.msg : "accepted");
         assert_null(q);
     }
     /* Test rows are refused where they must be. */
@@ -373,8 +362,7 @@ static void test_select(void **state)
     OK(kd_select_open(&q, s, &(kd_select_opts){.any = true, .refuse_test = true}, &e));
     kd_err e;
     kd_code rc = KD_OK;
-    while (!rc && more)
-        rc = kd_select_next(q, &row, &more, &e);
+    while (!rc && more) rc = kd_select_next(q, &row, &more, &e);
     assert_int_equal(rc, KD_ECHECK);
     assert_non_null(strstr(e.msg, "split test"));
     kd_select_close(q);
@@ -382,8 +370,7 @@ static void test_select(void **state)
 }
 
 /* Every allocation of ours failing in turn: an error or success, nothing half-written, nothing lost from memory (ASan looks). */
-static void test_allocations(void **state)
-{
+static void test_allocations(void **state) {
     (void)state;
     kd_study *s = study_of("alloc.study", 3);
     int64_t set;
@@ -406,12 +393,10 @@ static void test_allocations(void **state)
         kd_code rc = kd_study_open(&s, in_tmp("alloc.study"), KD_STUDY_WRITE, &e);
         if (!rc && !(rc = kd_work_open(&w, s, set, &(kd_work_opts){.split = "train"}, &e)) && !(rc = kd_work_next(w, items, 4, &n, &e)) &&
             !(rc = kd_study_commit(s, set, 0, &a, 1, NULL, 0, NULL, &e)) && !(rc = kd_label_run(s, NULL, NULL, NULL, &e)) &&
-            !(rc = kd_select_open(&q, s, NULL, &e)) && !(rc = kd_select_next(q, &row, &more, &e)) &&
-            !(rc = kd_stats_json(&stats, s, &e)))
+            !(rc = kd_select_open(&q, s, NULL, &e)) && !(rc = kd_select_next(q, &row, &more, &e)) && !(rc = kd_stats_json(&stats, s, &e)))
             clean = kd_alloc_count() < k;
         kd_alloc_fail_at(0);
-        if (rc && rc != KD_ENOMEM)
-            fail_msg("allocation %ld: code %d: %s", k, (int)rc, e.msg);
+        if (rc && rc != KD_ENOMEM) fail_msg("allocation %ld: code %d: %s", k, (int)rc, e.msg);
         kd_select_close(q);
         kd_work_close(w);
         kd_study_close(s);
@@ -424,12 +409,12 @@ static void test_allocations(void **state)
     kd_study_close(s);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_open),     cmocka_unit_test(test_odd_names), cmocka_unit_test(test_damage), cmocka_unit_test(test_locked),
-        cmocka_unit_test(test_read_only), cmocka_unit_test(test_settings), cmocka_unit_test(test_thoughts), cmocka_unit_test(test_commit),
-        cmocka_unit_test(test_select),   cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_open),        cmocka_unit_test(test_odd_names), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_locked),      cmocka_unit_test(test_read_only), cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_thoughts),    cmocka_unit_test(test_commit),    cmocka_unit_test(test_select),
+        cmocka_unit_test(test_allocations),
     };
     return cmocka_run_group_tests_name("study", tests, make_tmp, drop_tmp);
 }

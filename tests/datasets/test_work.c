@@ -9,15 +9,13 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static int64_t settings_of(kd_study *s)
-{
+static int64_t settings_of(kd_study *s) {
     int64_t set;
     OK(kd_study_settings(s, &set, "{\"teacher\":\"t\"}", NULL, &e));
     return set;
 }
 
-static void test_order(void **state)
-{
+static void test_order(void **state) {
     (void)state;
     kd_study *s = study_of("order.study", 5);
     int64_t set = settings_of(s);
@@ -26,20 +24,21 @@ static void test_order(void **state)
     kd_work_state st;
     size_t n = 0;
     char got[200] = "";
-    OK(kd_study_commit(s, set, 0, (kd_answer[]){answer_of(2, 1, "x"), answer_of(3, 0, "x"), answer_of(3, 1, "x"), answer_of(3, 2, "x")}, 4, NULL, 0, NULL, &e));
+    OK(kd_study_commit(s, set, 0, (kd_answer[]){answer_of(2, 1, "x"), answer_of(3, 0, "x"), answer_of(3, 1, "x"), answer_of(3, 2, "x")}, 4,
+                       NULL, 0, NULL, &e));
     OK(kd_work_open(&w, s, set, &(kd_work_opts){.limit = 4, .samples = 3}, &e));
     OK(kd_work_count(w, &st, &e));
     assert_int_equal(st.total, 12);
     assert_int_equal(st.done, 4);
     for (;;) {
         OK(kd_work_next(w, items, 2, &n, &e));
-        if (n == 0)
-            break;
+        if (n == 0) break;
         for (size_t i = 0; i < n; i++) {
             size_t at = strlen(got);
             snprintf(got + at, sizeof got - at, "%lld.%d ", (long long)items[i].prompt, items[i].sample);
             char text[80];
-            snprintf(text, sizeof text, "[{\"content\":\"What is %d + %d?\",\"role\":\"user\"}]", (int)items[i].prompt - 1, (int)items[i].prompt - 1);
+            snprintf(text, sizeof text, "[{\"content\":\"What is %d + %d?\",\"role\":\"user\"}]", (int)items[i].prompt - 1,
+                     (int)items[i].prompt - 1);
             assert_true(kd_str_is(items[i].messages, text));
             assert_true(kd_str_is(items[i].task, "math") && !items[i].tools.data && items[i].gold.len >= 1);
         }
@@ -63,8 +62,7 @@ static void test_order(void **state)
 }
 
 /* Two queues of one process: no item twice; what one releases or leaves behind the other gets. */
-static void test_share(void **state)
-{
+static void test_share(void **state) {
     (void)state;
     kd_study *s = study_of("share.study", 10);
     int64_t set = settings_of(s);
@@ -94,8 +92,7 @@ static void test_share(void **state)
 }
 
 /* One worker process: leases, answers in groups, says on the pipe what was reported saved. */
-static void worker(int out, int64_t set, int samples, unsigned seed)
-{
+static void worker(int out, int64_t set, int samples, unsigned seed) {
     kd_study *s = NULL;
     kd_work *w = NULL;
     kd_work_item items[16];
@@ -114,24 +111,20 @@ static void worker(int out, int64_t set, int samples, unsigned seed)
         }
         if (n == 0) {
             kd_work_state st;
-            if (kd_work_count(w, &st, &e))
-                _exit(5);
-            if (st.done == st.total)
-                break;
+            if (kd_work_count(w, &st, &e)) _exit(5);
+            if (st.done == st.total) break;
             struct timespec rest = {0, 50000000};
             nanosleep(&rest, NULL);
             continue;
         }
-        for (size_t i = 0; i < n; i++)
-            a[i] = answer_of(items[i].prompt, items[i].sample, "42");
+        for (size_t i = 0; i < n; i++) a[i] = answer_of(items[i].prompt, items[i].sample, "42");
         if (kd_study_commit(s, set, 0, a, n, NULL, 0, NULL, &e)) {
             fprintf(stderr, "%s\n", e.msg);
             _exit(6);
         }
         for (size_t i = 0; i < n; i++) {
             int32_t said[2] = {(int32_t)items[i].prompt, items[i].sample};
-            if (write(out, said, sizeof said) != sizeof said)
-                _exit(7);
+            if (write(out, said, sizeof said) != sizeof said) _exit(7);
         }
     }
     kd_work_close(w);
@@ -142,8 +135,7 @@ static void worker(int out, int64_t set, int samples, unsigned seed)
 enum { PROMPTS = 400, SAMPLES = 3, PROCESSES = 3, KILLS = 60 };
 
 /* Processes share a study and are killed at random moments: in the end every answer is there once, and whatever was reported saved is there. */
-static void test_kills(void **state)
-{
+static void test_kills(void **state) {
     (void)state;
     kd_study *s = study_of("many.study", PROMPTS);
     int64_t set = settings_of(s);
@@ -153,12 +145,10 @@ static void test_kills(void **state)
     int pipes[PROCESSES][2], pids[PROCESSES] = {0}, alive = PROCESSES, kills = 0;
     unsigned seed = 1;
     kd_rng r = {.key = 77};
-    for (int i = 0; i < PROCESSES; i++)
-        assert_int_equal(pipe(pipes[i]), 0);
+    for (int i = 0; i < PROCESSES; i++) assert_int_equal(pipe(pipes[i]), 0);
     while (alive > 0) {
         for (int i = 0; i < PROCESSES; i++)
-            if (pids[i] == 0 && (pids[i] = fork()) == 0)
-                worker(pipes[i][1], set, SAMPLES, seed + (unsigned)i);
+            if (pids[i] == 0 && (pids[i] = fork()) == 0) worker(pipes[i][1], set, SAMPLES, seed + (unsigned)i);
         seed += PROCESSES;
         struct timespec rest = {0, (long)kd_rng_below(&r, 12000000)};
         nanosleep(&rest, NULL);
@@ -182,8 +172,7 @@ static void test_kills(void **state)
     for (int i = 0; i < PROCESSES; i++) {
         int32_t one[2];
         close(pipes[i][1]);
-        while (read(pipes[i][0], one, sizeof one) == sizeof one)
-            said[one[0]][one[1]]++;
+        while (read(pipes[i][0], one, sizeof one) == sizeof one) said[one[0]][one[1]]++;
         close(pipes[i][0]);
     }
     OK(kd_study_open(&s, in_tmp("many.study"), KD_STUDY_READ, &e));
@@ -195,16 +184,14 @@ static void test_kills(void **state)
     OK(kd_select_open(&q, s, &(kd_select_opts){.any = true}, &e));
     for (;;) {
         OK(kd_select_next(q, &row, &more, &e));
-        if (!more)
-            break;
+        if (!more) break;
         rows++;
         twice += said[row.prompt][row.sample] > 1;
         lost += said[row.prompt][row.sample] == 0; /* saved, but killed before it could say so */
         said[row.prompt][row.sample] = -1;
     }
     for (int p = 1; p <= PROMPTS; p++)
-        for (int k = 0; k < SAMPLES; k++)
-            assert_true(said[p][k] == -1); /* reported saved and there */
+        for (int k = 0; k < SAMPLES; k++) assert_true(said[p][k] == -1); /* reported saved and there */
     assert_int_equal(rows, PROMPTS * SAMPLES);
     assert_int_equal(twice, 0);
     kd_spend spend;
@@ -216,14 +203,14 @@ static void test_kills(void **state)
 }
 
 /* Import and label killed at random moments, then run to their end: the same study as an unbroken run's. */
-static void test_kill_import_label(void **state)
-{
+static void test_kill_import_label(void **state) {
     (void)state;
     enum { ROWS = 6000 };
     kd_buf b = {0};
     const char *file = in_tmp("big.jsonl");
     for (int i = 0; i < ROWS; i++)
-        kd_buf_printf(&b, "{\"prompt\":\"How many is %d and %d?\",\"completion\":\"I say %d.\",\"answer\":\"%d\"}\n", i, i, 2 * i + (i % 3 == 0), 2 * i);
+        kd_buf_printf(&b, "{\"prompt\":\"How many is %d and %d?\",\"completion\":\"I say %d.\",\"answer\":\"%d\"}\n", i, i,
+                      2 * i + (i % 3 == 0), 2 * i);
     write_text(file, b.data);
     kd_buf_clear(&b);
     kd_rng r = {.key = 5};
@@ -233,12 +220,9 @@ static void test_kill_import_label(void **state)
             kd_study *s = NULL;
             kd_err e;
             kd_code rc = kd_study_open(&s, in_tmp("broken.study"), KD_STUDY_CREATE, &e);
-            if (!rc)
-                rc = kd_import_file(s, file, NULL, NULL, NULL, &e);
-            if (!rc)
-                rc = kd_label_run(s, NULL, NULL, NULL, &e);
-            if (rc)
-                fprintf(stderr, "%s\n", e.msg);
+            if (!rc) rc = kd_import_file(s, file, NULL, NULL, NULL, &e);
+            if (!rc) rc = kd_label_run(s, NULL, NULL, NULL, &e);
+            if (rc) fprintf(stderr, "%s\n", e.msg);
             _exit(rc ? 1 : 0);
         }
         if (round < 12) {
@@ -247,8 +231,7 @@ static void test_kill_import_label(void **state)
             kill(pid, SIGKILL);
         }
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (round == 12)
-            assert_int_equal(status, 0);
+        if (round == 12) assert_int_equal(status, 0);
     }
     kd_study *s = NULL;
     OK(kd_study_open(&s, in_tmp("broken.study"), KD_STUDY_WRITE, &e));
@@ -267,8 +250,7 @@ static void test_kill_import_label(void **state)
 }
 
 /* A file that may not grow stands for a full disk: the commit fails as a whole and says so; with room again it goes on. */
-static void test_disk_full(void **state)
-{
+static void test_disk_full(void **state) {
     (void)state;
     kd_study *s = study_of("full.study", 200);
     int64_t set = settings_of(s);
@@ -281,8 +263,7 @@ static void test_disk_full(void **state)
         memset(big, 'x', 49999);
         big[49999] = 0;
         signal(SIGXFSZ, SIG_IGN);
-        if (kd_study_open(&s, in_tmp("full.study"), KD_STUDY_WRITE, &e))
-            _exit(1);
+        if (kd_study_open(&s, in_tmp("full.study"), KD_STUDY_WRITE, &e)) _exit(1);
         struct rlimit lim = {2 << 20, RLIM_INFINITY};
         setrlimit(RLIMIT_FSIZE, &lim);
         kd_code rc = KD_OK;
@@ -319,10 +300,10 @@ static void test_disk_full(void **state)
     kd_study_close(s);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order), cmocka_unit_test(test_share), cmocka_unit_test(test_kills), cmocka_unit_test(test_kill_import_label),
+        cmocka_unit_test(test_order),     cmocka_unit_test(test_share),
+        cmocka_unit_test(test_kills),     cmocka_unit_test(test_kill_import_label),
         cmocka_unit_test(test_disk_full),
     };
     return cmocka_run_group_tests_name("work", tests, make_tmp, drop_tmp);
