@@ -1,0 +1,209 @@
+/* distill/math/quant_sym.h - types whose values are scale * code: Q4_0 Q5_0 Q8_0 IQ4_NL (an f16 scale a block), Q3_K Q6_K IQ4_XS (an integer
+ * scale a block times one f16 a super-block). Leans on quant_group.h.
+ * For a scale the best codes are the nearest ones, and for codes the best scale is sum(wxq)/sum(wqq); so each block tries scales that send
+ * its extreme value to chosen places of the grid, from both ends, and the best is alternated to rest. A super-block then looks only at what
+ * can be stored: for several f16 scales d, every block takes the integer s of least true error near its wish, and d is refitted to the choice. */
+#include "distill/math/quant_group.h"
+
+/* Per lane: the scale of the best of the candidates (places on the grid of the extreme value), alternated rounds times, and its sum w*q*q. */
+KD_INLINE void search_scale(grid gr, const group *g, int n, const float *places, int count, int rounds, float scale[KD_LANES],
+                            float weight[KD_LANES]) {
+    for (int l = 0; l < KD_LANES; l += KD_W) {
+        vf inv = v_inverse(extreme_pass(g, n, l)), best = v_set(0), at = v_set(0), wqq = v_set(0);
+        for (int c = 0; c < count + rounds; c++) {
+            vf num, den;
+            fit_pass(gr, g, n, l, c < count ? v_mul(inv, v_set(places[c])) : v_inverse(at), &num, &den);
+            vf s = v_mul(num, v_inverse(den)), gain = v_mul(s, num);
+            vm better = v_lt(best, gain);
+            best = v_sel(better, gain, best);
+            at = v_sel(better, s, at);
+            wqq = v_sel(better, den, wqq);
+        }
+        v_store(scale + l, at);
+        v_store(weight + l, wqq);
+    }
+}
+
+/* Codes of one block in its own order, offset added: bytes. */
+KD_INLINE void encode(grid gr, const float *src, float inv, float ds, float offset, int n, uint8_t *q) {
+    float id = fabsf(ds) < 1e-30f ? 0 : 1.0f / ds;
+    for (int i = 0; i < n; i += KD_W) {
+        vf x = v_mul(v_load(src + i), v_set(inv));
+        v_bytes(q + i, gr == GRID_IQ4 ? v_book_index(v_mul(x, v_set(id)), kd_iq4_tree) : v_add(nearest(gr, x, v_set(id)), v_set(offset)));
+    }
+}
+
+/* Where what is left is no more than the rounding of an f16 scale (a constant, values of a few multiples), it is luck which scale rounds best, and
+ * worth trying them all: error below this share of the energy. */
+#define KD_NEARLY_EXACT 0x1p-16f
+/* Of 16 places on a grid down to lo, the kth. */
+static inline float place_of(grid gr, float lo, int k) {
+    return gr == GRID_IQ4 ? kd_iq4_book[k] : lo * (float)(k + 1) / 16;
+}
+KD_INLINE void try_all_scales(grid gr, const group *g, float lo, float ds[KD_LANES], float e[KD_LANES]) {
+    for (int l = 0; l < KD_LANES; l += KD_W) {
+        vf m = extreme_pass(g, 32, l), best = v_load(e + l), at = v_load(ds + l);
+        for (int k = 0; k < 16; k++) {
+            vf s = half_in(g, l, v_div(m, v_set(place_of(gr, lo, k)))), err = error_pass(gr, g, 32, l, s);
+            vm better = v_lt(err, best);
+            best = v_sel(better, err, best);
+            at = v_sel(better, s, at);
+        }
+        v_store(ds + l, at);
+    }
+}
+/* True if any super-block of per lanes with errors e is nearly exact but not quite. */
+KD_INLINE bool nearly_exact(const group *g, int n, int per, const float e[KD_LANES]) {
+    _Alignas(64) float energy[KD_LANES];
+    bool any = false;
+    for (int l = 0; l < KD_LANES; l += KD_W)
+        v_store(energy + l, energy_pass(g, n, l));
+    for (int b = 0; b < KD_LANES; b += per) {
+        float left = 0, all = 0;
+        for (int l = b; l < b + per; l++) {
+            left += e[l];
+            all += energy[l];
+        }
+        any |= left > 0 && left < KD_NEARLY_EXACT * all;
+    }
+    return any;
+}
+/* Blocks of 32 with an f16 scale each: scales (in units) of up to 16 blocks. lo: the lowest code. */
+KD_INLINE void block_scales(grid gr, const group *g, const float *places, int count, int rounds, float lo, float ds[KD_LANES]) {
+    _Alignas(64) float e[KD_LANES];
+    search_scale(gr, g, 32, places, count, rounds, ds, e);
+    for (int l = 0; l < KD_LANES; l += KD_W) {
+        vf s = half_in(g, l, v_load(ds + l));
+        v_store(ds + l, s);
+        v_store(e + l, error_pass(gr, g, 32, l, s));
+    }
+    if (gr != GRID_127 && nearly_exact(g, 32, 1, e))
+        try_all_scales(gr, g, lo, ds, e);
+}
+
+/* For the f16 scale d of each lane: the integer s in lo..hi within radius of want/d that has the least error. */
+KD_INLINE void choose_scales(grid gr, const group *g, int n, const float d[KD_LANES], const float want[KD_LANES], int radius, float lo, float hi,
+                             float s[KD_LANES], float e[KD_LANES]) {
+    for (int l = 0; l < KD_LANES; l += KD_W) {
+        vf vd = v_load(d + l), mid = v_round(v_mul(v_load(want + l), v_inverse(vd))), best = v_set(INFINITY), at = v_set(0);
+        for (int k = -radius; k <= radius; k++) {
+            vf c = v_clamp(v_add(mid, v_set((float)k)), lo, hi), err = error_pass(gr, g, n, l, v_mul(c, vd));
+            vm better = v_lt(err, best);
+            best = v_sel(better, err, best);
+            at = v_sel(better, c, at);
+        }
+        v_store(s + l, at);
+        v_store(e + l, best);
+    }
+}
+
+typedef struct {
+    int n, per;           /* values a block, blocks a super-block */
+    float lo, hi;         /* of the integer scales */
+    const float *places;  /* candidates of search_scale */
+    int count, rounds;
+    const float *tops;    /* 16 places tried for the largest scale of a super-block */
+    int radius, refits;   /* around the wished integer; how often d is fitted anew */
+} sym_plan;
+
+typedef struct {
+    float d[KD_LANES], s[KD_LANES], e[KD_LANES], total[KD_LANES]; /* total: of the super-block, in its first lane */
+} sym_choice;
+
+static void sum_errors(sym_choice *c, int per) {
+    for (int b = 0; b < KD_LANES; b += per) {
+        c->total[b] = 0;
+        for (int l = b; l < b + per; l++)
+            c->total[b] += c->e[l];
+    }
+}
+/* Super-blocks that are better in c move into best. */
+static void keep_better(sym_choice *best, const sym_choice *c, int per) {
+    for (int b = 0; b < KD_LANES; b += per) {
+        if (!(c->total[b] < best->total[b]))
+            continue;
+        best->total[b] = c->total[b];
+        memcpy(best->d + b, c->d + b, (size_t)per * sizeof(float));
+        memcpy(best->s + b, c->s + b, (size_t)per * sizeof(float));
+        memcpy(best->e + b, c->e + b, (size_t)per * sizeof(float));
+    }
+}
+static inline float largest_scale(const float *scale, int per) {
+    float m = 0;
+    for (int l = 0; l < per; l++)
+        m = fabsf(scale[l]) > fabsf(m) ? scale[l] : m;
+    return m;
+}
+/* d of each super-block: of 16 that put its largest scale at p.tops, the one that costs least when every block's scale is rounded to a
+ * multiple (the codes kept: weight * (s*d - scale)^2). A lane is a place. */
+KD_INLINE void spread_top(const group *g, const sym_plan p, const float scale[KD_LANES], const float weight[KD_LANES], float d[KD_LANES]) {
+    for (int b = 0; b < KD_LANES; b += p.per) {
+        _Alignas(64) float cost[16], step[16];
+        float m = largest_scale(scale + b, p.per);
+        int at = 0;
+        for (int k = 0; k < 16; k += KD_W) {
+            vf h = half_uniform(g, b, v_div(v_set(m), v_load(p.tops + k))), inv = v_inverse(h), e = v_set(0);
+            for (int l = b; l < b + p.per; l++) {
+                vf r = v_fnma(v_round_mul(v_set(scale[l]), inv, p.lo, p.hi), h, v_set(scale[l]));
+                e = v_fma(v_mul(r, r), v_set(weight[l]), e);
+            }
+            v_store(step + k, h);
+            v_store(cost + k, e);
+        }
+        for (int k = 1; k < 16; k++)
+            at = cost[k] < cost[at] ? k : at;
+        float h = step[at] == 0 && m != 0 ? 0x1p-24f * g->inv[b] : step[at];
+        for (int l = b; l < b + p.per; l++)
+            d[l] = h;
+    }
+}
+/* d of each super-block by least squares for the codes at c, every s kept. */
+KD_INLINE void refit(grid gr, const group *g, int n, int per, const sym_choice *c, float d[KD_LANES]) {
+    _Alignas(64) float num[KD_LANES], den[KD_LANES];
+    for (int l = 0; l < KD_LANES; l += KD_W) {
+        vf a, b;
+        fit_pass(gr, g, n, l, v_inverse(v_mul(v_load(c->d + l), v_load(c->s + l))), &a, &b);
+        v_store(num + l, a);
+        v_store(den + l, b);
+    }
+    for (int b = 0; b < KD_LANES; b += per) {
+        double top = 0, bottom = 0;
+        for (int l = b; l < b + per; l++) {
+            top += (double)c->s[l] * (double)num[l];
+            bottom += (double)c->s[l] * (double)c->s[l] * (double)den[l];
+        }
+        float h = bottom > 0 ? half_of(g, b, (float)(top / bottom)) : c->d[b];
+        for (int l = b; l < b + per; l++)
+            d[l] = h;
+    }
+}
+
+/* Super-block scale d and block scales s of least error; in units. */
+KD_INLINE void super_sym(grid gr, const group *g, const sym_plan p, sym_choice *best) {
+    _Alignas(64) float scale[KD_LANES], weight[KD_LANES];
+    sym_choice c;
+    search_scale(gr, g, p.n, p.places, p.count, p.rounds, scale, weight);
+    spread_top(g, p, scale, weight, best->d);
+    choose_scales(gr, g, p.n, best->d, scale, p.radius, p.lo, p.hi, best->s, best->e);
+    sum_errors(best, p.per);
+    for (int k = 0; k < p.refits; k++) {
+        refit(gr, g, p.n, p.per, best, c.d);
+        for (int l = 0; l < KD_LANES; l++)
+            scale[l] = best->d[l] * best->s[l];
+        choose_scales(gr, g, p.n, c.d, scale, 1, p.lo, p.hi, c.s, c.e);
+        sum_errors(&c, p.per);
+        keep_better(best, &c, p.per);
+    }
+    if (nearly_exact(g, p.n, p.per, best->e)) {
+        for (int k = 0; k < 16; k++) { /* the block of the largest scale gets each integer that 16 steps reach */
+            for (int b = 0; b < KD_LANES; b += p.per) {
+                float h = half_of(g, b, largest_scale(scale + b, p.per) / place_of(GRID_32, p.lo, k));
+                for (int l = b; l < b + p.per; l++)
+                    c.d[l] = h;
+            }
+            choose_scales(gr, g, p.n, c.d, scale, 1, p.lo, p.hi, c.s, c.e);
+            sum_errors(&c, p.per);
+            keep_better(best, &c, p.per);
+        }
+    }
+}
