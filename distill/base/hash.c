@@ -95,7 +95,17 @@ kd_code kd_sha256_file(const char *path, char out[65], kd_err *e) {
     const kd_code c = kd_map_open(&m, path, e);
     if (c) return c;
     kd_map_advise(m, 0, kd_map_size(m), KD_MAP_SEQUENTIAL);
-    kd_sha256_hex(kd_map_data(m), kd_map_size(m), out);
+    kd_sha256 s;
+    unsigned char digest[32];
+    kd_sha256_init(&s);
+    const size_t size = kd_map_size(m), step = (size_t)8 << 20;
+    for (size_t at = 0; at < size; at += step) { /* pages go as they are read: hashing a large file takes no memory */
+        const size_t n = size - at < step ? size - at : step;
+        kd_sha256_add(&s, kd_map_data(m) + at, n);
+        kd_map_advise(m, at, n, KD_MAP_DONTNEED);
+    }
+    kd_sha256_end(&s, digest);
+    kd_hex(digest, 32, out);
     kd_map_close(m);
     return KD_OK;
 }
