@@ -69,13 +69,9 @@ static kd_code pack(kd_buf *out, const void *in, size_t n, int level, int bits, 
     return c;
 }
 
-kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) {
-    return pack(out, in, n, level, 15, e);
-}
+kd_code kd_zip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) { return pack(out, in, n, level, 15, e); }
 
-kd_code kd_gzip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) {
-    return pack(out, in, n, level, 31, e);
-}
+kd_code kd_gzip(kd_buf *out, const void *in, size_t n, int level, kd_err *e) { return pack(out, in, n, level, 31, e); }
 
 static kd_code unzip_all(z_stream *z, kd_buf *out, size_t left, size_t limit, kd_err *e) {
     const size_t before = out->len;

@@ -25,8 +25,9 @@ long kd_alloc_count(void) { return allocations; }
 void *kd_malloc(size_t n) { return refused() ? NULL : malloc(n ? n : 1); }
 
 void *kd_calloc(size_t count, size_t size) {
-    if (refused()) return NULL;
-    return count && size ? calloc(count, size) : calloc(1, 1);
+    size_t n;
+    if (refused() || !kd_mul_size(count, size, &n)) return NULL;
+    return calloc(1, n ? n : 1);
 }
 
 void *kd_realloc(void *p, size_t n) { return refused() ? NULL : realloc(p, n ? n : 1); }

@@ -96,14 +96,17 @@ static kd_code entry(reader *r, bool top) {
     const char *key = (const char *)r->event.data.scalar.value;
     const size_t len = strlen(key);
     kd_opt_value *v = kd_opts_find(r->cli, key, len);
-    if (!v && top && kd_command_named(key)) {
-        if (strcmp(key, r->cli->cmd->name) != 0) return skip(r);
+    const bool own = strcmp(key, r->cli->cmd->name) == 0;
+    if (!v && top && (own || kd_command_named(key))) {
+        if (!own) return skip(r);
         const kd_code c = next(r);
         if (c) return c;
         return r->event.type == YAML_MAPPING_START_EVENT ? mapping(r, false)
                                                          : bad(r, "the options of a command expected, as 'name: value'");
     }
-    if (!v || strcmp(v->opt->name, "config") == 0 || strcmp(v->opt->name, "help") == 0) return unknown_key(r, key, len);
+    if (!v) return unknown_key(r, key, len);
+    if (strcmp(v->opt->name, "config") == 0 || strcmp(v->opt->name, "help") == 0)
+        return kd_fail(r->e, KD_ECONFIG, "%s line %zu: '%s' stands on the command line only", r->path, line(r), key);
     for (size_t i = 0; i < r->n_seen; i++)
         if (r->seen[i] == v) return kd_fail(r->e, KD_ECONFIG, "%s line %zu: '%s' is there twice", r->path, line(r), key);
     if (kd_grow((void **)&r->seen, &r->cap_seen, r->n_seen + 1, sizeof(kd_opt_value *)))
