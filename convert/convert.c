@@ -1,0 +1,160 @@
+/* convert/convert.c - the whole conversion: plan, room on the disk, outputs under names of their own until they are whole. Leans on plan.h. */
+#include "convert/convert.h"
+
+#include "convert/plan.h"
+
+#include "distill/base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+kd_code kd_sink_declare(const kd_sink *s, kd_plan *p, kd_err *e) {
+    kd_code c = KD_OK;
+    for (size_t i = 0; i < p->n && !c; i++) {
+        kd_item *it = &p->v[i];
+        c = s->gguf ? kd_gguf_writer_declare(s->gguf, it->name, it->type, it->ndim, it->shape, &it->index, e)
+                    : kd_safetensors_writer_declare(s->st, it->name, it->type, it->ndim, it->shape, &it->index, e);
+    }
+    return c;
+}
+
+/* Room for the output, and some to spare. */
+static kd_code check_disk(const char *dst, uint64_t bytes, kd_err *e) {
+    uint64_t room;
+    if (kd_disk_free(dst, &room, e))
+        return KD_OK; /* a file system that will not say */
+    if (room < bytes || room - bytes < (16u << 20))
+        return kd_fail(e, KD_EIO, "%s: needs %llu MB, the disk has %llu MB free", dst, (unsigned long long)(bytes >> 20), (unsigned long long)(room >> 20));
+    kd_err_clear(e);
+    return KD_OK;
+}
+
+static uint64_t weight_bytes(const kd_plan *p) {
+    uint64_t n = 0;
+    for (int t = 0; t < KD_TYPES; t++)
+        n += p->result.type_bytes[t];
+    return n;
+}
+
+static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch, kd_err *e) {
+    kd_code c = check_disk(dst, p->result.bytes_out, e);
+    if (c)
+        return c;
+    kd_emit(watch, (kd_event){.kind = KD_EV_BEGIN, .stage = "convert", .total = p->result.bytes_out, .unit = "bytes"});
+    c = s->gguf ? kd_gguf_writer_begin(s->gguf, e) : kd_safetensors_writer_begin(s->st, e);
+    if (!c)
+        c = kd_pump(p, s, o, pool, watch, e);
+    kd_emit(watch, (kd_event){.kind = KD_EV_END, .stage = "convert", .done = p->result.bytes_out, .total = p->result.bytes_out, .unit = "bytes"});
+    for (size_t i = 0; i < p->n && !c; i++)
+        if (p->v[i].nonfinite) {
+            char s_[160];
+            snprintf(s_, sizeof s_, "tensor %s has NaN or infinity among its values", p->v[i].name);
+            kd_emit(watch, (kd_event){.kind = KD_EV_WARN, .stage = "convert", .text = s_});
+        }
+    return c;
+}
+
+static kd_code to_gguf(kd_plan *p, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch, kd_err *e) {
+    kd_sink s = {0};
+    kd_code c = kd_gguf_writer_new(&s.gguf, dst, o->split_bytes, e);
+    if (!c && !(c = kd_write_keys(p, s.gguf, o, e)))
+        c = kd_sink_declare(&s, p, e);
+    if (!c && !plan_only && !(c = pass(p, &s, dst, o, pool, watch, e))) {
+        p->result.bytes_out = kd_gguf_writer_bytes(s.gguf);
+        c = kd_gguf_writer_commit(s.gguf, e);
+    }
+    kd_gguf_writer_free(s.gguf);
+    return c;
+}
+
+static kd_code weights(kd_plan *p, const char *path, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch, kd_err *e) {
+    kd_sink s = {0};
+    kd_code c = kd_safetensors_writer_new(&s.st, path, o->split_bytes, e);
+    if (!c && !(c = kd_safetensors_writer_meta(s.st, "format", KD_STR("pt"), e)))
+        c = kd_sink_declare(&s, p, e);
+    if (!c && !plan_only && !(c = pass(p, &s, path, o, pool, watch, e))) {
+        p->result.bytes_out = kd_safetensors_writer_bytes(s.st);
+        c = kd_safetensors_writer_commit(s.st, e);
+    }
+    kd_safetensors_writer_free(s.st);
+    return c;
+}
+
+/* A folder that holds nothing but a model may be replaced by another. */
+static kd_code check_replaceable(const char *dst, kd_err *e) {
+    static const char *const MINE[] = {"config.json",         "generation_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+                                       "merges.txt",          "additional_chat_templates", "LICENSE", "LICENSE.txt", "NOTICE", "README.md"};
+    char **names = NULL;
+    size_t n = 0;
+    kd_code c = kd_list_dir(dst, &names, &n, e);
+    for (size_t i = 0; i < n && !c; i++) {
+        kd_str s = kd_str_of(names[i]);
+        bool ours = kd_str_starts(s, "tokenizer") || kd_str_starts(s, "chat_template") ||
+                    (kd_str_starts(s, "model") && (kd_str_ends(s, ".safetensors") || kd_str_ends(s, ".index.json")));
+        for (size_t k = 0; k < sizeof MINE / sizeof *MINE; k++)
+            ours |= kd_str_is(s, MINE[k]);
+        if (!ours)
+            c = kd_fail(e, KD_ECREATE, "%s: the folder holds %s, which is no part of a model; --force replaces it all the same", dst, names[i]);
+    }
+    kd_names_free(names, n);
+    return c;
+}
+
+/* Everything goes into DST.partial, which takes dst's place when it is whole. */
+static kd_code to_folder(kd_plan *p, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch, kd_err *e) {
+    kd_buf part = {0}, old = {0};
+    char *file = NULL;
+    size_t n = strlen(dst);
+    while (n > 1 && dst[n - 1] == '/')
+        n--;
+    kd_code c = kd_buf_printf(&part, "%.*s.partial", (int)n, dst);
+    if (!c)
+        c = kd_buf_printf(&old, "%.*s.replaced", (int)n, dst);
+    if (c || !(file = kd_path_join(part.data, "model.safetensors"))) {
+        c = kd_fail(e, KD_ENOMEM, "%s: no memory for a path", dst);
+        goto done;
+    }
+    if (kd_file_exists(dst) && !kd_is_dir(dst))
+        c = kd_fail(e, KD_ECREATE, "%s: a file stands where the folder should be", dst);
+    else if (kd_is_dir(dst) && !o->force)
+        c = check_replaceable(dst, e);
+    if (c || plan_only) {
+        c = c ? c : weights(p, file, o, true, pool, watch, e);
+        goto done;
+    }
+    if ((c = kd_remove_tree(part.data, e)) || (c = kd_mkdirs(part.data, e)) || (c = kd_write_folder(p, part.data, e)) ||
+        (c = weights(p, file, o, false, pool, watch, e)))
+        goto done;
+    bool replace = kd_is_dir(dst);
+    if (replace && ((c = kd_remove_tree(old.data, e)) || (c = kd_rename_dir(dst, old.data, e))))
+        goto done;
+    if (!(c = kd_rename_dir(part.data, dst, e)) && replace)
+        c = kd_remove_tree(old.data, e);
+done:
+    if (c && part.data)
+        (void)kd_remove_tree(part.data, NULL);
+    kd_buf_clear(&part);
+    kd_buf_clear(&old);
+    kd_free(file);
+    return c;
+}
+
+kd_code kd_convert(const char *src, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
+                   kd_convert_result *result, kd_err *e) {
+    kd_plan p = {0};
+    double start = kd_now();
+    kd_str d = kd_str_of(dst);
+    bool gguf = kd_str_ends(d, ".gguf");
+    kd_code c = kd_plan_make(&p, src, o, gguf, pool, e);
+    if (!c) {
+        p.result.bytes_out = weight_bytes(&p);
+        c = gguf                            ? to_gguf(&p, dst, o, plan_only, pool, watch, e)
+            : kd_str_ends(d, ".safetensors") ? weights(&p, dst, o, plan_only, pool, watch, e)
+                                             : to_folder(&p, dst, o, plan_only, pool, watch, e);
+    }
+    p.result.seconds = kd_now() - start;
+    if (result)
+        *result = p.result;
+    kd_plan_clear(&p);
+    return c;
+}

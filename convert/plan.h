@@ -1,0 +1,61 @@
+/* convert/plan.h - inside of the room: the list of what will be written, and the pass that writes it. Leans on convert.h, model/adapter.h. */
+#ifndef KD_CONVERT_PLAN_H
+#define KD_CONVERT_PLAN_H
+
+#include "convert/convert.h"
+#include "distill/format/gguf.h"
+#include "distill/format/safetensors.h"
+#include "distill/model/adapter.h"
+
+/* One tensor of the output: its name and type, and where its rows come from. Row s of the output is row row_map[s] of the source. */
+typedef struct {
+    char name[96];
+    kd_dtype type;
+    kd_role role;
+    uint32_t layer;
+    int ndim;
+    uint64_t shape[2];
+    size_t rows, cols, row_bytes; /* a vector is one row */
+    kd_mat from;                  /* a matrix as stored, in Hugging Face's order of rows */
+    const float *values;          /* or: [rows, cols] f32, in the same order */
+    const uint32_t *row_map;      /* or NULL */
+    const kd_lora *lora;          /* merged in, or NULL */
+    const kd_lora *embed;         /* LoRA of an embedding (its A and B the other way round), or NULL */
+    uint32_t embed_rows;          /* columns of embed's A */
+    size_t index;                 /* in the writer */
+    bool nonfinite;               /* found while writing */
+} kd_item;
+
+typedef struct {
+    kd_item *v;
+    size_t n, cap;
+    kd_arena arena;          /* vectors and row maps */
+    kd_config config;        /* of the output: a head may come untied; factors borrowed from the model */
+    kd_model *model;
+    kd_safetensors *st;      /* the source's, for the types of its vectors; NULL if it is a GGUF file */
+    kd_adapter *adapter;
+    kd_source source;
+    const kd_convert_type *type; /* NULL: as stored */
+    bool gguf;                   /* the output is */
+    kd_convert_result result;
+} kd_plan;
+
+/* Opens src (and adapter) and lists the output. */
+kd_code kd_plan_make(kd_plan *p, const char *src, const kd_convert_options *o, bool gguf, kd_pool *pool, kd_err *e);
+void kd_plan_clear(kd_plan *p);
+
+/* Where the bytes go: either writer, the other NULL. */
+typedef struct {
+    kd_gguf_writer *gguf;
+    kd_safetensors_writer *st;
+} kd_sink;
+kd_code kd_sink_declare(const kd_sink *s, kd_plan *p, kd_err *e);
+/* Computes and writes every tensor. KD_EINTERRUPT or KD_ETERMINATE when watch says stop. */
+kd_code kd_pump(kd_plan *p, const kd_sink *s, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch, kd_err *e);
+
+/* Every key of a GGUF file but the tensors. */
+kd_code kd_write_keys(kd_plan *p, kd_gguf_writer *w, const kd_convert_options *o, kd_err *e);
+/* config.json, tokenizer files, chat template, generation_config.json into dir. */
+kd_code kd_write_folder(kd_plan *p, const char *dir, kd_err *e);
+
+#endif
