@@ -93,24 +93,35 @@ bool kd_rope_fit_llama3(kd_config *c) {
             last = i;
             found++;
         }
+    double wave1 = pow(c->rope.theta, 2.0 * first / c->D) * 2 * M_PI, wave2 = pow(c->rope.theta, 2.0 * last / c->D) * 2 * M_PI;
+    double s1 = (1 / (double)f[first] - 1 / top) / (1 - 1 / top), s2 = (1 / (double)f[last] - 1 / top) / (1 - 1 / top);
     if (found >= 2) {
-        double wave1 = pow(c->rope.theta, 2.0 * first / c->D) * 2 * M_PI, wave2 = pow(c->rope.theta, 2.0 * last / c->D) * 2 * M_PI;
-        double s1 = (1 / (double)f[first] - 1 / top) / (1 - 1 / top), s2 = (1 / (double)f[last] - 1 / top) / (1 - 1 / top);
         double slope = (s1 - s2) / (1 / wave1 - 1 / wave2), shift = slope / wave1 - s1;
         fit.rope.high_freq_factor = 1 + 1 / shift;
         fit.rope.original_context = slope / shift;
-    }
+    } else if (found == 1) /* with the high factor of 4 that everyone takes */
+        fit.rope.original_context = wave1 * (3 * s1 + 1);
     kd_config round_ = fit;
     round_.rope.high_freq_factor = round(fit.rope.high_freq_factor);
     round_.rope.original_context = round(fit.rope.original_context);
     if (same_rope(&round_, c))
         fit = round_;
-    for (double old = 1024; !same_rope(&fit, c) && old <= 131072; old *= 2)
+    for (double old = 8; !same_rope(&fit, c) && old <= 131072; old *= 2)
         fit.rope.high_freq_factor = 4, fit.rope.original_context = old;
     if (!same_rope(&fit, c))
         return false;
     c->rope = fit.rope; /* the factors were the model's own */
     return true;
+}
+
+bool kd_config_kept(kd_config *out, const kd_plan *p, kd_str *text) {
+    const kd_gguf *g = kd_model_gguf(p->model);
+    if (!g || !kd_gguf_str(g, "distill.hf.config", text) || kd_config_from_json(out, text->data, text->len, "distill.hf.config", NULL))
+        return false;
+    if (kd_config_same(out, &p->model->config))
+        return true;
+    kd_config_clear(out);
+    return false;
 }
 
 static kd_code config_json(kd_buf *out, kd_plan *p, kd_err *e) {
@@ -127,12 +138,9 @@ static kd_code config_json(kd_buf *out, kd_plan *p, kd_err *e) {
         kd_free(path);
         return c;
     }
-    /* What our converter left in the file counts as long as it says the same as the keys. */
-    if (kd_gguf_str(g, "distill.hf.config", &text) && !kd_config_from_json(&was, text.data, text.len, "distill.hf.config", NULL)) {
-        bool same = kd_config_same(&was, &p->config);
+    if (kd_config_kept(&was, p, &text)) {
         kd_config_clear(&was);
-        if (same)
-            return patch_config(out, p, text, e);
+        return patch_config(out, p, text, e);
     }
     return kd_config_to_json(out, &p->config, torch_dtype(p), e);
 }

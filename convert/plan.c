@@ -168,8 +168,21 @@ static kd_code check_gguf(const kd_plan *p, kd_err *e) {
     return KD_OK;
 }
 
+/* config.json says llama3 scaling by its numbers, GGUF by its factors: the numbers must be found again. */
+static bool name_factors(kd_plan *p) {
+    kd_config was;
+    kd_str text;
+    if (!p->config.rope.factors)
+        return true;
+    if (!kd_config_kept(&was, p, &text))
+        return kd_rope_fit_llama3(&p->config);
+    p->config.rope = was.rope;
+    kd_config_clear(&was);
+    return true;
+}
+
 static kd_code check_folder(kd_plan *p, kd_err *e) {
-    if (p->config.rope.factors && p->config.rope.kind != KD_ROPE_LLAMA3 && !kd_rope_fit_llama3(&p->config))
+    if (!name_factors(p))
         return kd_fail(e, KD_EUNSUPPORTED, "%s: rope_freqs.weight holds factors that are no llama3 scaling, for which config.json has no words",
                        p->source.path);
     if (p->type && p->type->type != KD_F32 && p->type->type != KD_F16 && p->type->type != KD_BF16)
