@@ -4,6 +4,7 @@
 #include "distill/base/clock.h"
 #include "distill/base/hash.h"
 #include "distill/engine/engine.h"
+#include "distill/model/loaded.h"
 #include "teacher/teacher.h"
 
 #include <stdio.h>
@@ -40,60 +41,21 @@ typedef struct run {
 
 /* Everything that the run opens. */
 typedef struct {
-    kd_source source;
-    kd_model *model;
-    kd_adapter *adapter;
-    kd_tokenizer *tokenizer;
+    kd_loaded l;
     kd_chat *chat;
 } loaded;
 
 static void unload(loaded *l) {
     kd_chat_free(l->chat);
-    kd_tokenizer_free(l->tokenizer);
-    kd_adapter_free(l->adapter);
-    kd_model_free(l->model);
-    kd_source_clear(&l->source);
-}
-
-/* The adapter folder of a run or the folder itself. */
-static kd_code adapter_folder(char **out, const char *path, kd_err *e) {
-    kd_source s;
-    kd_code c = KD_OK;
-    char *config = kd_path_join(path, "adapter_config.json");
-    *out = NULL;
-    if (config && kd_file_exists(config))
-        *out = kd_strdup(path);
-    else if (!(c = kd_source_resolve(&s, path, e))) {
-        if (s.adapter)
-            *out = kd_strdup(s.adapter);
-        else
-            c = kd_fail(e, KD_EFORMAT, "%s: expected an adapter (adapter_config.json, or a run that made one), found a whole model", path);
-        kd_source_clear(&s);
-    }
-    kd_free(config);
-    return c || *out ? c : kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
+    kd_unload(&l->l);
 }
 
 static kd_code load(loaded *l, const kd_local_opts *o, kd_err *e) {
-    kd_code c = kd_source_resolve(&l->source, o->model, e);
-    char *dir = NULL;
-    if (c)
-        return c;
-    if (o->adapter)
-        c = adapter_folder(&dir, o->adapter, e);
-    else if (l->source.adapter && !o->no_adapter && !(dir = kd_strdup(l->source.adapter)))
-        c = kd_fail(e, KD_ENOMEM, "%s: out of memory", o->model);
+    kd_code c = kd_load(&l->l, o->model, o->adapter, KD_LOAD_ALL | (o->no_adapter ? KD_LOAD_BASE : 0), e);
     if (!c)
-        c = kd_model_open(&l->model, l->source.path, e);
-    if (!c && dir)
-        c = kd_adapter_open(&l->adapter, dir, &l->model->config, e);
-    if (!c)
-        c = kd_tokenizer_open(&l->tokenizer, l->source.path, e);
-    if (!c)
-        c = kd_chat_open(&l->chat, l->source.path, o->chat_template, e);
+        c = kd_chat_open(&l->chat, l->l.source.path, o->chat_template, e);
     if (!c && !kd_chat_has(l->chat) && !o->ignore_missing_template)
         c = kd_fail(e, KD_EUNSUPPORTED, "%s: a model without a chat template: give one with --chat-template", o->model);
-    kd_free(dir);
     return c;
 }
 
@@ -129,7 +91,7 @@ static void hash_dir(kd_sha256 *h, const char *dir) {
 }
 
 /* Tells models apart whatever their path: sizes, first and last megabyte of the weight files, and the adapter. 16 digits. */
-static void fingerprint(char out[17], const loaded *l, const char *adapter) {
+static void fingerprint(char out[17], const kd_loaded *l) {
     kd_sha256 h;
     unsigned char d[32];
     kd_sha256_init(&h);
@@ -137,8 +99,8 @@ static void fingerprint(char out[17], const loaded *l, const char *adapter) {
         hash_file(&h, l->source.path);
     else
         hash_dir(&h, l->source.path);
-    if (adapter)
-        hash_dir(&h, adapter);
+    if (l->adapter_dir)
+        hash_dir(&h, l->adapter_dir);
     kd_sha256_end(&h, d);
     kd_hex(d, 8, out);
 }
@@ -336,7 +298,7 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
 }
 
 static void engine_of(run *r, const loaded *l, const kd_local_opts *o, kd_engine_options *eo) {
-    const kd_config *c = &l->model->config;
+    const kd_config *c = &l->l.model->config;
     r->max_tokens = r->o->max_tokens > 0 ? (size_t)r->o->max_tokens : 1024;
     r->context = o->context && o->context < c->context ? o->context : c->context;
     r->parallel = o->parallel ? o->parallel : 32;
@@ -348,19 +310,12 @@ static void engine_of(run *r, const loaded *l, const kd_local_opts *o, kd_engine
 /* The settings under which this model's answers stand in the study. */
 static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, const kd_local_opts *lo, const loaded *l, kd_buf *json, kd_err *e) {
     char print[17];
-    char *dir = NULL;
-    kd_code c = KD_OK;
-    if (lo->adapter)
-        c = adapter_folder(&dir, lo->adapter, e);
-    if (c)
-        return c;
-    fingerprint(print, l, dir ? dir : l->adapter ? l->source.adapter : NULL);
-    kd_free(dir);
+    fingerprint(print, &l->l);
     kd_teach_opts known = *o;
     known.temperature = o->temperature >= 0 ? o->temperature : 0.7;
     known.top_p = o->top_p >= 0 ? o->top_p : 0.95;
     known.max_tokens = o->max_tokens > 0 ? o->max_tokens : 1024;
-    c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, lo->exact ? "\"exact\":true" : NULL, e);
+    kd_code c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, lo->exact ? "\"exact\":true" : NULL, e);
     return c ? c : kd_study_settings(s, id, json->data, NULL, e);
 }
 
@@ -384,11 +339,11 @@ kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts 
     if (state.done == state.total)
         goto done;
     r.plain = !kd_chat_has(l.chat);
-    r.render = (kd_render){.chat = l.chat, .tokenizer = l.tokenizer, .now = lo->now};
+    r.render = (kd_render){.chat = l.chat, .tokenizer = l.l.tokenizer, .now = lo->now};
     engine_of(&r, &l, lo, &eo);
-    c = kd_sampling_check(&r.sampling, l.model->config.V, e);
+    c = kd_sampling_check(&r.sampling, l.l.model->config.V, e);
     if (!c)
-        c = kd_engine_new(&r.engine, l.model, l.adapter, l.tokenizer, &eo, e);
+        c = kd_engine_new(&r.engine, l.l.model, l.l.adapter, l.l.tokenizer, &eo, e);
     if (!c)
         c = kd_run_begin(s, &r.run, "generate", json.data, NULL, e);
     if (c)
@@ -424,7 +379,7 @@ kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_
         c = kd_work_count(r.work, &state, e);
     if (!c) {
         engine_of(&r, &l, lo, &eo);
-        kd_engine_plan plan = kd_engine_plan_of(l.model, &eo);
+        kd_engine_plan plan = kd_engine_plan_of(l.l.model, &eo);
         *p = (kd_local_plan){.total = state.total, .missing = state.total - state.done, .weights = plan.weights, .work = plan.work, .kv = plan.kv_full,
                              .parallel = r.parallel};
     }
