@@ -25,7 +25,8 @@ libs_distill/base := -lcjson -lz -lpcre2-8 -lutf8proc -lpthread -lm
 # OpenBLAS in its threaded build, by rpath, whatever the system's alternative is: we call it on one thread each from many workers, and the
 # serial build has no locks (measured, Debian 12: up to 98 of 160 000 products wrong, 8 callers; the threaded one: none). It starts in 1.6 ms.
 BLASDIR := $(firstword $(wildcard /usr/lib/*/openblas-pthread))
-libs_distill/math := $(BLASDIR:%=-L% -Wl,-rpath,%) -lopenblas
+comma := ,
+libs_distill/math := $(if $(BLASDIR),-L$(BLASDIR) -Wl$(comma)-rpath$(comma)$(BLASDIR)) -lopenblas
 libs_datasets     := -lsqlite3 -lgmp
 libs_teacher      := -lcurl
 libs_distill/cli  := -lyaml -lmicrohttpd
