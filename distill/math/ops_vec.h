@@ -13,18 +13,23 @@
 
 #if KD_ISA == 256 || KD_ISA == 512
 #include <immintrin.h>
+#ifndef KD_ISA_MORE /* instructions beyond the level, begun with a comma: ",avx512vnni" */
+#define KD_ISA_MORE ""
+#endif
+#define KD_PRAGMA(x) _Pragma(#x)
+#define KD_PRAGMA_OF(x) KD_PRAGMA(x)
 #if defined(__clang__)
 #if KD_ISA == 512
-#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c"))), apply_to = function)
+KD_PRAGMA_OF(clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c" KD_ISA_MORE))), apply_to = function))
 #else
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+KD_PRAGMA_OF(clang attribute push(__attribute__((target("avx2,fma,f16c" KD_ISA_MORE))), apply_to = function))
 #endif
 #else
 #pragma GCC push_options
 #if KD_ISA == 512
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,prefer-vector-width=512")
+KD_PRAGMA_OF(GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,prefer-vector-width=512" KD_ISA_MORE))
 #else
-#pragma GCC target("avx2,fma,f16c")
+KD_PRAGMA_OF(GCC target("avx2,fma,f16c" KD_ISA_MORE))
 #endif
 #endif
 #endif

@@ -55,6 +55,31 @@ static kd_mat matrix(kd_dtype t, size_t rows, size_t cols, uint64_t seed, void *
     return m;
 }
 
+/* rows of blocks of random bits: every code, every sub-scale; scales of the block itself are small numbers. For types we do not write. */
+static kd_mat random_bits(kd_dtype t, size_t rows, size_t cols, uint64_t seed, void **own) {
+    kd_mat m = {.type = t, .rows = rows, .cols = cols};
+    const kd_dtype_info *k = kd_dtype_get((int)t);
+    assert_true(kd_dtype_row_bytes((int)t, cols, &m.row_bytes));
+    uint8_t *bytes = kd_malloc(rows * m.row_bytes + 1);
+    for (size_t i = 0; i <= rows * m.row_bytes; i++)
+        bytes[i] = (uint8_t)kd_rng_at(seed, 3, i);
+    for (size_t b = 0; b < rows * m.row_bytes / k->bytes; b++) {
+        uint8_t *p = bytes + 1 + b * k->bytes;
+        uint16_t d = kd_f32_to_f16(0.001f * (float)(1 + b % 13)), min = kd_f32_to_f16(0.002f * (float)(b % 11));
+        switch (t) {
+        case KD_MXFP4: p[0] = (uint8_t)(110 + b % 20); break;
+        case KD_Q2_K: memcpy(p + 80, &d, 2), memcpy(p + 82, &min, 2); break;
+        case KD_Q3_K: memcpy(p + 108, &d, 2); break;
+        case KD_Q6_K: memcpy(p + 208, &d, 2); break;
+        case KD_Q4_1: case KD_Q5_1: case KD_Q4_K: case KD_Q5_K: memcpy(p, &d, 2), memcpy(p + 2, &min, 2); break;
+        default: memcpy(p, &d, 2);
+        }
+    }
+    m.data = bytes + 1;
+    *own = bytes;
+    return m;
+}
+
 typedef struct {
     kd_dtype type;
     size_t rows, cols, N;
@@ -157,7 +182,139 @@ static void row_map(void **state) {
     kd_free(own), kd_free(x), kd_free(a), kd_free(b), kd_free(scratch);
 }
 
+static const kd_dtype small_types[] = {KD_Q8_0, KD_Q4_0, KD_Q4_1, KD_Q5_0, KD_Q5_1, KD_IQ4_NL, KD_MXFP4, KD_Q2_K, KD_Q3_K, KD_Q4_K, KD_Q5_K, KD_Q6_K, KD_IQ4_XS};
+enum { SMALL_TYPES = sizeof small_types / sizeof *small_types };
+static const char *const qlevels[] = {"avx2", "avx512-base", NULL};
+
+/* The activations of one row as 8-bit products see them: blocks of 32, d = max / 127, rounded to even. */
+static void eight_bits(double *out, const float *x, size_t cols) {
+    for (size_t b = 0; b < cols; b += 32) {
+        float max = 0;
+        for (size_t i = 0; i < 32; i++)
+            max = fmaxf(max, fabsf(x[b + i]));
+        float inv = max > 1e-30f ? 127.0f / max : 0;
+        for (size_t i = 0; i < 32; i++)
+            out[b + i] = (double)(max / 127.0f) * (double)rintf(x[b + i] * inv);
+    }
+}
+
+/* Every type, on hard rows (zeros, outliers, the largest codes against the largest activations), panels and none: sums in double of what the
+ * stored weights and the 8-bit activations are. */
+static void eight_bit_products(void **state) {
+    (void)state;
+    enum { N = 15, ROWS = 53 };
+    for (size_t l = 0; l < sizeof qlevels / sizeof *qlevels; l++) {
+        if (!use(qlevels[l]))
+            continue;
+        for (size_t k = 0; k < SMALL_TYPES; k++)
+            for (int repack = 0; repack < 2; repack++) {
+                size_t cols = kd_dtype_get((int)small_types[k])->block == 256 ? 768 : 544;
+                void *own;
+                kd_mat m = random_bits(small_types[k], ROWS, cols, k, &own);
+                float *x = floats(N * cols, 5, 1), *y = floats(N * ROWS, 6, 1), *bias = floats(ROWS, 7, 1), *w = floats(cols, 8, 1);
+                double *xq = kd_malloc(cols * sizeof *xq);
+                for (size_t c = 0; c < cols; c++) {
+                    x[c] = 0;                                   /* row 0: nothing */
+                    x[cols + c] = c % 32 == 5 ? 1e4f : x[cols + c]; /* row 1: outliers */
+                    x[2 * cols + c] = c % 2 ? 3.0f : -3.0f;     /* rows 2, 3: every activation at its limit */
+                    x[3 * cols + c] = 3.0f;
+                    x[4 * cols + c] *= 1e-20f;
+                    x[5 * cols + c] = c / 32 % 2 ? 0 : x[5 * cols + c];
+                }
+                kd_qmat *q;
+                assert_int_equal(kd_qmat_new(&q, &m, repack, NULL, NULL), KD_OK);
+                assert_non_null(strstr(kd_qmat_kind(q), "int8"));
+                void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(cols, N, 1));
+                kd_qlinear(q, bias, x, cols, y, ROWS, N, false, NULL, scratch);
+                for (size_t n = 0; n < N; n++) {
+                    eight_bits(xq, x + n * cols, cols);
+                    for (size_t o = 0; o < ROWS; o++) {
+                        kd_dequantize(m.type, kd_mat_row(&m, o), w, cols);
+                        double sum = (double)bias[o], size = fabs(sum);
+                        for (size_t c = 0; c < cols; c++)
+                            sum += xq[c] * (double)w[c], size += fabs(xq[c] * (double)w[c]);
+                        /* a min is multiplied with the sum of activations: its part may be larger than the terms that are left */
+                        if (!(fabs((double)y[n * ROWS + o] - sum) <= 4e-6 * size))
+                            fail_msg("%s %s repack %d: y[%zu,%zu] = %.9g, not %.9g (of %.3g)", qlevels[l] ? qlevels[l] : "all",
+                                     kd_dtype_get((int)m.type)->name, repack, n, o, (double)y[n * ROWS + o], sum, size);
+                    }
+                }
+                kd_qmat_free(q);
+                kd_free(own), kd_free(x), kd_free(y), kd_free(bias), kd_free(w), kd_free(xq), kd_free(scratch);
+            }
+    }
+    kd_cpu_cap(NULL);
+}
+
+static void eight_bit_rows_do_not_feel_each_other(void **state) {
+    (void)state;
+    enum { N = 64, ROWS = 83 };
+    kd_pool *pool;
+    assert_int_equal(kd_pool_new(&pool, 3, NULL), KD_OK);
+    for (size_t l = 0; l < sizeof qlevels / sizeof *qlevels; l++) {
+        if (!use(qlevels[l]))
+            continue;
+        for (size_t k = 0; k < SMALL_TYPES; k++) {
+            size_t cols = 1024;
+            void *own;
+            kd_mat m = random_bits(small_types[k], ROWS, cols, k, &own);
+            kd_qmat *q, *lean;
+            float *x = floats(N * cols, 3, 1), *one = floats(N * ROWS, 4, 1), *y = floats(N * ROWS, 5, 1);
+            void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(cols, N, 3));
+            assert_int_equal(kd_qmat_new(&q, &m, true, pool, NULL), KD_OK);
+            assert_int_equal(kd_qmat_new(&lean, &m, false, pool, NULL), KD_OK);
+            assert_true(kd_qmat_bytes(q) > kd_qmat_bytes(lean));
+            for (size_t n = 0; n < N; n++)
+                kd_qlinear(q, NULL, x + n * cols, cols, one + n * ROWS, ROWS, 1, false, NULL, scratch);
+            for (size_t n = 2; n <= N; n += n < 20 ? 1u : 11u) {
+                memset(y, 0x7f, N * ROWS * sizeof *y);
+                kd_qlinear(n % 2 ? q : lean, NULL, x, cols, y, ROWS, n, false, n % 3 ? pool : NULL, scratch);
+                assert_memory_equal(y, one, n * ROWS * sizeof *y);
+            }
+            memset(y, 0, N * ROWS * sizeof *y);
+            kd_qlinear(q, NULL, x, cols, y, ROWS, 5, true, pool, scratch);
+            assert_memory_equal(y, one, 5 * ROWS * sizeof *y);
+            x[cols * 2 + 7] = NAN, x[cols * 3 + 9] = INFINITY; /* no row with such a number looks healthy, and no other row feels it */
+            kd_qlinear(q, NULL, x, cols, y, ROWS, 8, false, pool, scratch);
+            for (size_t n = 0; n < 8; n++)
+                for (size_t o = 0; o < ROWS; o++)
+                    if (n == 2 || n == 3)
+                        assert_false(isfinite(y[n * ROWS + o]));
+                    else
+                        assert_memory_equal(&y[n * ROWS + o], &one[n * ROWS + o], sizeof *y);
+            kd_qmat_free(q), kd_qmat_free(lean), kd_free(own), kd_free(x), kd_free(one), kd_free(y), kd_free(scratch);
+        }
+    }
+    kd_cpu_cap(NULL);
+    kd_pool_free(pool);
+}
+
+/* Types without an 8-bit form say so and give the f32 product. */
+static void fallback(void **state) {
+    (void)state;
+    void *own;
+    kd_mat m = matrix(KD_F16, 20, 72, 8, &own);
+    kd_qmat *q;
+    float *x = floats(5 * 72, 3, 1), *a = floats(5 * 20, 4, 1), *b = floats(5 * 20, 5, 1);
+    void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(72, 5, 1));
+    assert_int_equal(kd_qmat_new(&q, &m, true, NULL, NULL), KD_OK);
+    assert_string_equal(kd_qmat_kind(q), "f32");
+    kd_linear_f32(&m, NULL, x, 72, a, 20, 5, false, NULL, scratch);
+    kd_qlinear(q, NULL, x, 72, b, 20, 5, false, NULL, scratch);
+    assert_memory_equal(a, b, 5 * 20 * sizeof *a);
+    kd_qmat_free(q), kd_free(own), kd_free(x), kd_free(a), kd_free(b), kd_free(scratch);
+    for (long at = 1; at <= 3; at++) {
+        m = random_bits(KD_Q4_0, 40, 64, 1, &own);
+        kd_alloc_fail_at(at);
+        assert_int_equal(kd_qmat_new(&q, &m, true, NULL, NULL), KD_ENOMEM);
+        kd_alloc_fail_at(0);
+        assert_null(q);
+        kd_free(own);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_double), cmocka_unit_test(rows_do_not_feel_each_other), cmocka_unit_test(row_map)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_double), cmocka_unit_test(rows_do_not_feel_each_other), cmocka_unit_test(row_map),
+                                       cmocka_unit_test(eight_bit_products), cmocka_unit_test(eight_bit_rows_do_not_feel_each_other), cmocka_unit_test(fallback)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
