@@ -12,7 +12,7 @@
 typedef struct kd_template kd_template; /* parsed; read-only after: one may be rendered by many threads at once */
 
 /* name stands in messages ("NAME: line 3, column 14: ..."). Errors: KD_EFORMAT syntax, unknown filter or test, not UTF-8; KD_EUNSUPPORTED a
- * feature that we lack; KD_ELIMIT nested too deep or beyond 4 MiB; KD_ENOMEM. Then *out = NULL. */
+ * feature that we lack; KD_ELIMIT nested too deep or beyond 1 MiB; KD_ENOMEM. Then *out = NULL. */
 kd_code kd_template_new(kd_template **out, const char *source, size_t len, const char *name, kd_err *e);
 void kd_template_free(kd_template *t);
 const char *kd_template_source(const kd_template *t, size_t *len); /* as given; len may be NULL */
@@ -35,7 +35,7 @@ typedef struct {
     int64_t now;          /* what strftime_now shows: the wall clock's reading as seconds since 1970-01-01 00:00 on that same clock */
     bool exact_messages;  /* false: as transformers does, null members of a message are dropped and its thought is there under
                              thinking and reasoning_content whichever of the two (or reasoning) it came under */
-    size_t max_steps, max_bytes, max_output; /* 0: 20 million; 40 MiB beyond what the context takes; 16 MiB */
+    size_t max_steps, max_bytes, max_output; /* 0: 20 million; 32 MiB beyond what the context takes; 8 MiB */
 } kd_template_input;
 
 /* Bytes [start,end) of the output inside a {% generation %} block. */
