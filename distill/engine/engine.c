@@ -53,9 +53,10 @@ static kd_code buffers(kd_engine *en, kd_err *e) {
     en->batch = kd_calloc(S, sizeof *en->batch);
     en->want = kd_calloc(S, sizeof *en->want);
     en->draws = kd_calloc(S, sizeof *en->draws);
+    en->prefixes = kd_calloc(S + PREFIXES, sizeof *en->prefixes);
     en->work = kd_aligned_alloc(64, en->work_bytes * (size_t)kd_pool_threads(en->pool));
     en->logits = kd_mul_size(S, en->V * sizeof(float), &n) ? kd_aligned_alloc(64, n) : NULL;
-    if (!en->tokens || !en->batch || !en->want || !en->draws || !en->work || !en->logits)
+    if (!en->tokens || !en->batch || !en->want || !en->draws || !en->prefixes || !en->work || !en->logits)
         return kd_fail(e, KD_ENOMEM, "no memory for the logits of %zu sequences of %zu tokens", S, en->V);
     return KD_OK;
 }
@@ -109,6 +110,7 @@ void kd_engine_free(kd_engine *en) {
     kd_free(en->running.v);
     while (prefix_evict(en))
         ;
+    kd_free(en->prefixes);
     kd_kv_pool_free(en->kv_pool);
     kd_forward_free(en->forward);
     if (en->own_pool)

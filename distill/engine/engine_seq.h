@@ -45,7 +45,7 @@ typedef struct {
     kd_top top[64];
 } draw;
 
-enum { PAGE_ROWS = 32, PREFIXES = 64, SHARE_LEAST = 8, MAX_TOP = 64 };
+enum { PAGE_ROWS = 32, PREFIXES = 32, SHARE_LEAST = 8, MAX_TOP = 64 };
 
 struct kd_engine {
     const kd_model *model;
@@ -57,7 +57,7 @@ struct kd_engine {
     kd_kv_pool *kv_pool;
     size_t V, page_budget; /* pages in all; SIZE_MAX without a bound */
     seq_list waiting, running; /* running in order of admission */
-    prefix prefixes[PREFIXES];
+    prefix *prefixes;          /* [sequences + PREFIXES] */
     size_t nprefix;
     uint64_t next_id;
     kd_engine_stats stats;

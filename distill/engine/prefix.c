@@ -95,7 +95,7 @@ void prefix_keep(kd_engine *en, seq *s) {
             drop(en, i);
         else
             i++;
-    if (en->nprefix == PREFIXES)
+    if (en->nprefix == en->o.sequences + PREFIXES)
         prefix_evict(en);
     en->prefixes[en->nprefix++] = (prefix){ids, kv, en->stats.steps};
 }
