@@ -38,6 +38,7 @@ endif
 FLAGS_release := -O2 -g -DNDEBUG
 FLAGS_debug   := -O0 -g3
 FLAGS_asan    := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+FLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined # scripts/fuzz.sh, by clang
 FLAGS_tsan    := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
 CFLAGS  += -std=c11 -D_GNU_SOURCE -I. $(WARN) $(FLAGS_$(MODE)) -fno-math-errno -ffp-contract=off -DKD_VERSION='"$(VERSION)"'
 LDFLAGS += $(FLAGS_$(MODE))
@@ -70,6 +71,16 @@ help:
 $(B)/distill: $(B)/obj/$(MAIN:.c=.o) $(call archives,distill/cli)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,distill/cli)
 
+# gcc takes a file's instruction set from the file itself (ops_vec.h); clang wants it from the command line.
+ifneq (,$(findstring clang,$(CC)))
+avx2 := -mavx2 -mfma -mf16c
+avx512 := $(avx2) -mavx512f -mavx512bw -mavx512vl -mavx512dq
+$(B)/obj/%_avx2.o: CFLAGS += $(avx2)
+$(B)/obj/%_avxvnni.o: CFLAGS += $(avx2) -mavxvnni
+$(B)/obj/%_avx512.o: CFLAGS += $(avx512)
+$(B)/obj/%_avx512vnni.o: CFLAGS += $(avx512) -mavx512vnni
+endif
+
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
@@ -82,6 +93,10 @@ $(call lib,$(1)): $(call objs,$(1))
 $(B)/tests/$(1)/%: tests/$(1)/%.c $(call archives,$(1))
 	@mkdir -p $$(@D)
 	$(CC) $(CFLAGS) -Wno-missing-prototypes -MMD -MP -MF $$@.d -o $$@ $$< $(LDFLAGS) $$(KD_FUZZMAIN) $$(call archives,$(1)) -lcmocka $$(call libs_of,$(1))
+# libs-ROOM builds what a program of that room links, link-ROOM prints it (scripts/fuzz.sh)
+libs-$(1): $(call archives,$(1))
+link-$(1):
+	@echo $(call archives,$(1)) $(call libs_of,$(1))
 # make test-distill/base runs one room's tests
 test-$(1): $(filter $(B)/tests/$(1)/%,$(TESTS) $(REPLAYS)) $(if $(filter distill/cli,$(1)),$(B)/distill)
 	tests/run.sh $(B) $$(filter $(B)/tests/$(1)/%,$$^) $(filter tests/$(1)/%,$(SCRIPTS))
@@ -91,9 +106,6 @@ $(foreach r,$(ROOMS),$(eval $(call room,$(r))))
 $(REPLAYS): KD_FUZZMAIN := tests/fuzz_replay.c
 $(REPLAYS): tests/fuzz_replay.c
 
-libs: $(foreach r,$(ROOMS),$(call lib,$(r)))
-print-libs:
-	@echo $(call libs_of,distill/cli)
 format:
 	git ls-files '*.c' '*.h' | xargs clang-format -i
 
@@ -120,6 +132,6 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all help test check fuzz bench soak demo setup install clean build-tests libs print-libs format $(ROOMS:%=test-%)
+.PHONY: all help test check fuzz bench soak demo setup install clean build-tests format $(ROOMS:%=test-%) $(ROOMS:%=libs-%) $(ROOMS:%=link-%)
 .SECONDARY:
 -include $(SRC:%.c=$(B)/obj/%.d) $(TESTS:%=%.d) $(REPLAYS:%=%.d) $(BENCHES:%=%.d)

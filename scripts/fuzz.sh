@@ -9,10 +9,6 @@ scripts/setup.sh --check || exit 1
 seconds=${SECONDS_EACH:-60}
 out=build/fuzz
 mkdir -p "$out/findings"
-# The archives, built by clang with the fuzzer's counters in them.
-make -s -j"$(nproc)" MODE=asan B=build/fuzz/obj CC=clang \
-    CFLAGS="-fsanitize=fuzzer-no-link,address,undefined -g -O1 -Wno-unknown-warning-option" libs || exit 1
-
 one() {
     local src=$1 room name bin corpus
     room=$(dirname "${src#tests/}")
@@ -22,7 +18,7 @@ one() {
     mkdir -p "$corpus" "tests/$room/corpus/$name"
     # shellcheck disable=SC2046
     clang -std=c11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o "$bin" "$src" \
-        -Wl,--start-group "$out"/obj/lib/*.a -Wl,--end-group $(make -s MODE=asan print-libs) || return 1
+        $(make -s MODE=fuzz B=build/fuzz/obj CC=clang "link-$room") || return 1
     if "$bin" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -max_len="${MAX_LEN:-65536}" -print_final_stats=1 -verbosity=0 \
         -artifact_prefix="$out/findings/$name-" "$corpus" "tests/$room/corpus/$name" >"$bin.log" 2>&1; then
         echo "ok   $room/$name: $(grep -o 'stat::number_of_executed_units: [0-9]*' "$bin.log" | grep -o '[0-9]*$') runs in $seconds s"
@@ -38,6 +34,10 @@ export out seconds
 entries=$(ls tests/*/fuzz_*.c tests/*/*/fuzz_*.c 2>/dev/null)
 [ $# -eq 0 ] || entries=$(for n in "$@"; do echo "$entries" | grep -E "/fuzz_$n\.c$"; done)
 [ -n "$entries" ] || { echo "fuzz: no such entry"; exit 64; }
+# What the entries' rooms and those below them link, built by clang with the fuzzer's counters.
+rooms=$(for e in $entries; do dirname "${e#tests/}"; done | sort -u)
+# shellcheck disable=SC2046
+make -s -j"$(nproc)" MODE=fuzz B=build/fuzz/obj CC=clang $(for r in $rooms; do echo "libs-$r"; done) || exit 1
 echo "$entries" | xargs -P "${JOBS:-$(nproc)}" -I{} bash -c 'one {}'
 status=$?
 [ "$status" -eq 0 ] && echo "fuzz: no finding"

@@ -40,6 +40,12 @@ kd_code kd_fail(kd_err *e, kd_code c, const char *fmt, ...) KD_PRINTF(3, 4);
 /* Like kd_fail with ": strerror(errnum)" behind the message. */
 kd_code kd_fail_errno(kd_err *e, kd_code c, int errnum, const char *fmt, ...) KD_PRINTF(4, 5);
 
+/* clang's analyzer does not look into other files: this tells it that what comes back is the code that went in. */
+#ifdef __clang_analyzer__
+#define kd_fail(e, c, ...) (kd_fail((e), (c), __VA_ARGS__), (c))
+#define kd_fail_errno(e, c, n, ...) (kd_fail_errno((e), (c), (n), __VA_ARGS__), (c))
+#endif
+
 /* Resets to KD_OK and an empty message; e may be NULL. */
 void kd_err_clear(kd_err *e);
 

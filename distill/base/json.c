@@ -355,13 +355,12 @@ kd_code kd_json_parse(kd_json **out, const char *text, size_t len, const char *w
     kd_json *doc = kd_calloc(1, sizeof *doc);
     if (!doc || kd_buf_reserve(&c.out, len + len / 8)) c.code = kd_fail(e, KD_ENOMEM, "%s: no memory to parse it", what);
     if (!c.code) check(&c);
-    if (!c.code) {
+    if (!c.code && doc) {
         /* What the checker passed is good JSON, so a refusal means that there was no memory. */
         doc->root = cJSON_ParseWithLengthOpts(c.out.data, c.out.len, NULL, 0);
-        if (!doc->root) c.code = kd_fail(e, KD_ENOMEM, "%s: no memory to parse it", what);
+        c.code = doc->root ? settle(doc->root, what, e) : kd_fail(e, KD_ENOMEM, "%s: no memory to parse it", what);
     }
     kd_buf_clear(&c.out);
-    if (!c.code) c.code = settle(doc->root, what, e);
     if (c.code) {
         kd_json_free(doc);
         return c.code;

@@ -112,10 +112,10 @@ static kd_code read_int(kd_opt_value *v, const char *text, const char *where, kd
 
 static kd_code read_size(kd_opt_value *v, const char *text, const char *where, kd_code bad, kd_err *e) {
     static const char units[] = "KMGT";
-    char *end;
+    char *end = NULL;
     errno = 0;
     const long double n = isdigit((unsigned char)*text) ? strtold(text, &end) : -1;
-    if (n < 0 || errno || strpbrk(text, "xXpP")) return kd_fail(e, bad, "%s: '%s' is no size (300M, 1.5G, 4096)", where, text);
+    if (!end || n < 0 || errno || strpbrk(text, "xXpP")) return kd_fail(e, bad, "%s: '%s' is no size (300M, 1.5G, 4096)", where, text);
     long double scale = 1;
     const char *unit = *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
     if (unit) {

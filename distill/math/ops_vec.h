@@ -18,13 +18,7 @@
 #endif
 #define KD_PRAGMA(x) _Pragma(#x)
 #define KD_PRAGMA_OF(x) KD_PRAGMA(x)
-#if defined(__clang__)
-#if KD_ISA == 512
-KD_PRAGMA_OF(clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c" KD_ISA_MORE))), apply_to = function))
-#else
-KD_PRAGMA_OF(clang attribute push(__attribute__((target("avx2,fma,f16c" KD_ISA_MORE))), apply_to = function))
-#endif
-#else
+#if !defined(__clang__) /* clang does not let a header open a region: for it the Makefile compiles the file with -m flags */
 #pragma GCC push_options
 #if KD_ISA == 512
 KD_PRAGMA_OF(GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,prefer-vector-width=512" KD_ISA_MORE))
