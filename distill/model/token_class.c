@@ -55,8 +55,8 @@ static uint32_t run_of(uint32_t cp)
     return runs[lo];
 }
 
-bool kd_tok_numeric(uint32_t cp) { return run_of(cp) & RUN_NUMERIC; }
-bool kd_tok_punct(uint32_t cp) { return run_of(cp) & RUN_PUNCT; }
+bool kd_tok_numeric(uint32_t cp) { return cp < 0x80 ? cp >= '0' && cp <= '9' : (run_of(cp) & RUN_NUMERIC) != 0; }
+bool kd_tok_punct(uint32_t cp) { return cp < 0x80 ? (kd_tok_class[cp] & (TC_P | TC_S)) != 0 : (run_of(cp) & RUN_PUNCT) != 0; }
 
 /* ---- classes as text ---- */
 

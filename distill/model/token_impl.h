@@ -236,7 +236,7 @@ kd_code kd_tok_unmap(kd_buf *out, kd_str text, bool *whole);                  /*
 
 /* token_scan.c */
 tok_scan_fn *kd_tok_scanner(kd_str pattern); /* hand-written matcher of a well-known expression, or NULL */
-extern tok_scan_fn kd_tok_scan_gpt2;
+extern tok_scan_fn kd_tok_scan_gpt2, kd_tok_scan_digit;
 /* token_regex.c */
 kd_code kd_tok_regex_translate(kd_buf *out, kd_str onig, kd_err *e); /* Oniguruma's (Ruby) words into PCRE2's */
 kd_code kd_tok_pattern_regex(kd_tokenizer *t, tok_pattern *p, kd_str onig, bool scanners, kd_err *e);

@@ -229,7 +229,8 @@ kd_code kd_tok_parse_pre(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
     if (kd_str_is(type, "CharDelimiterSplit")) return delimiter(t, n, e);
     if (kd_str_is(type, "Digits")) {
         if ((c = get_bool(t, n, part, "individual_digits", false, &flag, e))) return c;
-        return add_split(t, (tok_pattern){.kind = SM_CHAR, .is = kd_tok_numeric}, flag ? SB_ISOLATED : SB_CONTIGUOUS, false, e);
+        return flag ? add_split(t, (tok_pattern){.kind = SM_SCAN, .scan = kd_tok_scan_digit}, SB_ISOLATED, false, e)
+                    : add_split(t, (tok_pattern){.kind = SM_CHAR, .is = kd_tok_numeric}, SB_CONTIGUOUS, false, e);
     }
     if (kd_str_is(type, "Punctuation")) {
         if ((c = get_behavior(t, n, SB_ISOLATED, &b, e))) return c;

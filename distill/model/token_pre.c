@@ -53,7 +53,7 @@ static kd_code set_stages(kd_tokenizer *t, size_t k, kd_err *e)
     for (size_t i = 0; i < STAGES && known[k].stage[i] && !c; i++) {
         const char *text = known[k].stage[i];
         tok_pre *p = &t->pre[t->pres++];
-        *p = (tok_pre){.kind = ST_SPLIT, .pattern = {.kind = SM_CHAR, .is = kd_tok_numeric}, .behavior = SB_ISOLATED};
+        *p = (tok_pre){.kind = ST_SPLIT, .pattern = {.kind = SM_SCAN, .scan = kd_tok_scan_digit}, .behavior = SB_ISOLATED};
         if (text[0]) c = kd_tok_pattern_regex(t, &p->pattern, (kd_str){text, strlen(text)}, true, e);
     }
     t->pre[t->pres++] = (tok_pre){.kind = ST_MAP_BYTES};
@@ -77,7 +77,7 @@ kd_code kd_tok_pre_set(kd_tokenizer *t, kd_str name, kd_err *e)
 static bool same(const tok_pre *p, const char *text)
 {
     if (p->kind != ST_SPLIT || p->behavior != SB_ISOLATED) return false;
-    if (!text[0]) return p->pattern.kind == SM_CHAR && p->pattern.is == kd_tok_numeric;
+    if (!text[0]) return p->pattern.kind == SM_SCAN && p->pattern.scan == kd_tok_scan_digit;
     if (p->pattern.kind == SM_SCAN) return p->pattern.scan == kd_tok_scanner((kd_str){text, strlen(text)});
     return p->pattern.kind == SM_REGEX && kd_str_is(p->pattern.source, text);
 }

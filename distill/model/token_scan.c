@@ -152,6 +152,20 @@ static bool number(const unsigned char *s, size_t n, size_t i, size_t *end)
     return yes;
 }
 
+/* One character that Rust's is_numeric takes: the Digits pre-tokenizer, one by one. */
+bool kd_tok_scan_digit(const unsigned char *s, size_t n, size_t i, size_t *end)
+{
+    size_t len;
+    if (kd_tok_numeric(tok_cp(s + i, &len))) {
+        *end = i + len;
+        return true;
+    }
+    do i += len;
+    while (i < n && !kd_tok_numeric(tok_cp(s + i, &len)));
+    *end = i;
+    return false;
+}
+
 /* [\x{4e00}-\x{9fa5}\x{3040}-\x{309f}\x{30a0}-\x{30ff}]+ */
 static bool cjk(const unsigned char *s, size_t n, size_t i, size_t *end)
 {
