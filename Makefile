@@ -22,11 +22,11 @@ below_distill/cli    := teacher student convert datasets $(below_datasets)
 
 # What each room links from outside.
 libs_distill/base := -lcjson -lz -lpcre2-8 -lutf8proc -lpthread -lm
-# OpenBLAS in its threaded build, by rpath, whatever the system's alternative is: we call it on one thread each from many workers, and the
-# serial build has no locks (measured, Debian 12: up to 98 of 160 000 products wrong, 8 callers; the threaded one: none). It starts in 1.6 ms.
+# OpenBLAS is loaded when the first product asks for it (distill/math/gemm.c). By rpath in its threaded build, whatever the system's
+# alternative is: our workers call it at once, each on its own thread, and the serial build has no locks (measured, Debian 12: up to 98 of
+# 160 000 products wrong with 8 callers; the threaded build, set to one thread: none).
 BLASDIR := $(firstword $(wildcard /usr/lib/*/openblas-pthread))
-comma := ,
-libs_distill/math := $(if $(BLASDIR),-L$(BLASDIR) -Wl$(comma)-rpath$(comma)$(BLASDIR)) -lopenblas
+libs_distill/math := $(BLASDIR:%=-Wl,-rpath,%)
 libs_datasets     := -lsqlite3 -lgmp
 libs_teacher      := -lcurl
 libs_distill/cli  := -lyaml -lmicrohttpd

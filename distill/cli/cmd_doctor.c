@@ -3,6 +3,7 @@
 #include "distill/base/cpu.h"
 #include "distill/base/file.h"
 #include "distill/cli/cli.h"
+#include "distill/math/gemm.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -64,7 +65,6 @@ static void libraries(report *r) {
     static const struct {
         const char *name, *symbol;
     } known[] = {
-        {"openblas", "openblas_get_config"},
         {"sqlite", "sqlite3_libversion"},
         {"curl", "curl_version"},
         {"zlib", "zlibVersion"},
@@ -73,13 +73,9 @@ static void libraries(report *r) {
         {"yaml", "yaml_get_version_string"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) fact(r, known[i].name, library_text(known[i].symbol));
-    int (*parallel)(void);
-    void *found = dlsym(RTLD_DEFAULT, "openblas_get_parallel");
-    if (!found) return;
-    memcpy(&parallel, &found, sizeof parallel);
-    /* OpenBLAS without threads has no locks either: called from our workers it gives wrong products now and then. */
-    if (parallel() == 0)
-        fault(r, "this OpenBLAS is the serial build, which is not safe to call from several threads; install libopenblas0-pthread");
+    bool safe;
+    fact(r, "openblas", kd_blas_describe(&safe));
+    if (!safe) fault(r, "no OpenBLAS, or only its serial build, which has no locks: training is slow; install libopenblas0-pthread");
 }
 
 static kd_code run(kd_cli *cli, kd_err *e) {

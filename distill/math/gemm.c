@@ -6,8 +6,11 @@
 
 #include <assert.h>
 #include <cblas.h>
+#include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdint.h>
+#include <string.h>
 
 enum {
     TILE = 256,    /* rows of x, and columns of the result, at most in a tile */
@@ -16,14 +19,76 @@ enum {
     ALIGN = 16     /* tiles start on multiples of this many rows or columns */
 };
 
+/* OpenBLAS is loaded at the first product, not with the program: it would start its threads, which we never use, in every `distill --help`
+ * (some 2 ms, and more on a busy machine). Its threaded build is wanted nevertheless: the serial one has no locks. Loaded by a thread that
+ * may run on one processor only, it counts one and starts none. */
+static struct {
+    __typeof__(cblas_sgemm) *sgemm; /* NULL: no OpenBLAS here */
+    __typeof__(openblas_set_num_threads) *set_threads;
+    __typeof__(openblas_get_parallel) *parallel;
+    char *(*config)(void);
+    pthread_mutex_t lock; /* held around products where the library has none */
+    bool locked;
+} blas = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static void blas_init(void) { openblas_set_num_threads(1); }
+
+static void symbol(void *library, const char *name, void *function) {
+    void *found = dlsym(library, name);
+    memcpy(function, &found, sizeof found);
+}
+
+static void *load(void *unused) {
+    cpu_set_t all, one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof all, &all) == 0) {
+        size_t first = 0;
+        while (first < CPU_SETSIZE - 1 && !CPU_ISSET(first, &all)) first++;
+        CPU_SET(first, &one);
+        (void)sched_setaffinity(0, sizeof one, &one); /* this thread's, and it ends here */
+    }
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    if (!library) return unused;
+    symbol(library, "cblas_sgemm", &blas.sgemm);
+    symbol(library, "openblas_set_num_threads", &blas.set_threads);
+    symbol(library, "openblas_get_parallel", &blas.parallel);
+    symbol(library, "openblas_get_config", &blas.config);
+    if (blas.set_threads) blas.set_threads(1);
+    blas.locked = !blas.parallel || blas.parallel() == 0;
+    return unused;
+}
+
+static void blas_init(void) {
+    pthread_t t;
+    if (pthread_create(&t, NULL, load, NULL) == 0)
+        (void)pthread_join(t, NULL);
+    else
+        (void)load(NULL);
+}
+
+const char *kd_blas_describe(bool *safe) {
+    (void)pthread_once(&once, blas_init);
+    *safe = blas.sgemm && !blas.locked;
+    return blas.sgemm && blas.config ? blas.config() : NULL;
+}
+
+/* What is done where no OpenBLAS is: right, and some thirty times slower. */
+static void plain_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb,
+                        float beta, float *C, size_t ldc) {
+    for (size_t i = 0; i < M; i++) {
+        float *c = C + i * ldc;
+        for (size_t j = 0; j < N; j++) c[j] = beta == 0 ? 0 : beta * c[j];
+        for (size_t k = 0; k < K; k++) {
+            const float a = alpha * (ta ? A[k * lda + i] : A[i * lda + k]);
+            for (size_t j = 0; j < N; j++) c[j] += a * (tb ? B[j * ldb + k] : B[k * ldb + j]);
+        }
+    }
+}
 
 size_t kd_gemm_scratch(int threads) { return (size_t)threads * KC * TILE * sizeof(float); }
 
 void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb, float beta,
               float *C, size_t ldc) {
-    pthread_once(&once, blas_init);
+    (void)pthread_once(&once, blas_init);
     if (M == 0 || N == 0) return;
     if (K == 0) { /* some BLAS leave C alone here */
         for (size_t i = 0; i < M; i++)
@@ -31,8 +96,14 @@ void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const
         return;
     }
     assert(M <= INT32_MAX && N <= INT32_MAX && K <= INT32_MAX && lda <= INT32_MAX && ldb <= INT32_MAX && ldc <= INT32_MAX);
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K, alpha, A, (int)lda, B,
-                (int)ldb, beta, C, (int)ldc);
+    if (!blas.sgemm) {
+        plain_sgemm(ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+        return;
+    }
+    if (blas.locked) (void)pthread_mutex_lock(&blas.lock);
+    blas.sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)M, (int)N, (int)K, alpha, A, (int)lda, B,
+               (int)ldb, beta, C, (int)ldc);
+    if (blas.locked) (void)pthread_mutex_unlock(&blas.lock);
 }
 
 /* n cut into even parts of at most max, each but the last a multiple of ALIGN. */

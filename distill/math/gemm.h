@@ -21,6 +21,10 @@ size_t kd_gemm_scratch(int threads);
 void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb, float beta,
               float *C, size_t ldc);
 
+/* What OpenBLAS says of itself, or NULL if there is none (products are slow then); *safe: it has locks of its own, as its serial build has not
+ * (products are made one after another then). Loads it. */
+const char *kd_blas_describe(bool *safe);
+
 /* y[n,o] (+)= alpha * sum_c x[n,c] W[o,c] + (bias ? bias[o] : 0);  x [N, cols], y [N, rows], strides in floats.
  * A stored matrix is expanded panel by panel inside its tile. Allocates nothing. Test: tests/distill/math/test_gemm.c */
 void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N, float alpha,
