@@ -21,8 +21,9 @@ typedef struct {
 typedef struct {
     uint64_t total, done_before; /* wanted; there when we began */
     uint64_t answered, duplicates, failed; /* by this call; failed: given up for now */
-    uint64_t lost;               /* leases of dead processes that were asked again */
     uint64_t prompt_tokens, completion_tokens;
+    uint64_t retried;            /* tries after the first */
+    double cost;                 /* USD, of this call; 0 where prices are not known */
     double seconds;              /* of asking, model loading apart */
     int64_t settings;            /* under which the answers stand */
 } kd_teach_report;
@@ -56,5 +57,34 @@ typedef struct {
     size_t parallel;
 } kd_local_plan;
 kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_opts *l, kd_local_plan *p, kd_err *e);
+
+/* ---- remote ---- */
+typedef struct {
+    const char *url;        /* the API's base, ".../v1" */
+    const char *model;      /* its name there */
+    const char *key;        /* or NULL: no Authorization header */
+    const char *ca_file;
+    const char *const *headers; /* more, "Name: value" */
+    size_t n_headers;
+    const char *extra_body; /* members more of every request, a JSON object, or NULL */
+    size_t concurrency;     /* 0: 32 */
+    double rps, rpm, tpm;   /* 0: no limit */
+    double timeout;         /* seconds of a request; 0: 600 */
+    int retries;            /* of a request after its first try; negative: 6 */
+    double budget;          /* USD for these settings, what was spent before counted in; negative: none */
+    double price_input, price_output; /* USD a million tokens; negative: unknown */
+    int logprobs;           /* top alternatives asked for; negative: none */
+    bool stream, send_seed, insecure_http;
+} kd_remote_opts;
+/* Asks for everything that is missing. Errors: KD_EAUTH 401 or 403 (at once); KD_EUNREACHABLE nothing was ever reached; KD_ELIMIT the budget is reached, or
+ * the endpoint refuses everything; KD_EINVAL options that do not fit (a budget without prices and max_tokens, plain http to another machine). What is
+ * in flight when a stop or an error comes is waited for and kept, errors of the study apart. */
+kd_code kd_teach_remote(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, const kd_watch *w, kd_teach_report *r, kd_err *e);
+/* Requests missing, tokens and cost at most (worst case: a token a byte of the prompt; cost negative where prices are not known). */
+typedef struct {
+    uint64_t total, missing, prompt_tokens, completion_tokens;
+    double cost, spent;
+} kd_remote_plan;
+kd_code kd_teach_remote_plan(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, kd_remote_plan *p, kd_err *e);
 
 #endif

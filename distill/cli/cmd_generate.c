@@ -1,10 +1,13 @@
 /* distill/cli/cmd_generate.c - ask a teacher: a model here, or an OpenAI-compatible endpoint. Leans on teacher. */
 #include "distill/base/clock.h"
+#include "distill/base/file.h"
 #include "distill/cli/cli.h"
 #include "teacher/teacher.h"
 
-#include <stdio.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const kd_opt options[] = {
     {"teacher", 0, KD_OPT_STRING, "PATH|URL", NULL, "who answers: a model here (folder, .gguf, run), or the base URL of an API, .../v1", "Teacher"},
@@ -20,6 +23,23 @@ static const kd_opt options[] = {
     {"min-p", 0, KD_OPT_FLOAT, "P", NULL, "keep tokens with this share of the best one's probability (local: 0)", "Sampling", .min = 0, .max = 1},
     {"max-tokens", 0, KD_OPT_INT, "N", NULL, "length of an answer at most (local: 1024)", "Sampling", .min = 1, .max = 1e9},
     {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "ends an answer; may be given more than once", "Sampling"},
+    {"teacher-model", 0, KD_OPT_STRING, "NAME", NULL, "the model's name at the URL", "Remote"},
+    {"concurrency", 0, KD_OPT_INT, "N", "32", "requests in flight at most", "Remote", .min = 1, .max = 100000},
+    {"rps", 0, KD_OPT_FLOAT, "N", NULL, "requests a second at most", "Remote", .min = 0, .max = 1e9},
+    {"rpm", 0, KD_OPT_FLOAT, "N", NULL, "requests a minute at most", "Remote", .min = 0, .max = 1e9},
+    {"tpm", 0, KD_OPT_FLOAT, "N", NULL, "tokens a minute at most, prompts and --max-tokens counted", "Remote", .min = 0, .max = 1e12},
+    {"timeout", 0, KD_OPT_FLOAT, "SECONDS", "600", "of one request", "Remote", .min = 0.001, .max = 1e6},
+    {"retries", 0, KD_OPT_INT, "N", "6", "tries after the first", "Remote", .min = 0, .max = 1000},
+    {"api-key-file", 0, KD_OPT_PATH, "FILE", NULL, "holds the key, for nobody else to read (else DISTILL_API_KEY, OPENAI_API_KEY)", "Remote"},
+    {"ca-file", 0, KD_OPT_PATH, "FILE", NULL, "certificates to trust in the place of the system's", "Remote"},
+    {"header", 0, KD_OPT_STRINGS, "NAME: VALUE", NULL, "a header more; may be given more than once", "Remote"},
+    {"extra-body", 0, KD_OPT_STRING, "JSON", NULL, "members more of every request", "Remote"},
+    {"budget", 0, KD_OPT_FLOAT, "USD", NULL, "never spend more under these settings", "Remote", .min = 0, .max = 1e12},
+    {"price-input", 0, KD_OPT_FLOAT, "USD", NULL, "a million prompt tokens", "Remote", .min = 0, .max = 1e9},
+    {"price-output", 0, KD_OPT_FLOAT, "USD", NULL, "a million completion tokens", "Remote", .min = 0, .max = 1e9},
+    {"logprobs", 0, KD_OPT_INT, "K", NULL, "ask for the K most likely tokens of every place", "Remote", .min = 0, .max = 100},
+    {"stream", 0, KD_OPT_FLAG, NULL, NULL, "take answers as server-sent events", "Remote"},
+    {"insecure-http", 0, KD_OPT_FLAG, NULL, NULL, "allow plain http to another machine", "Remote"},
     {"parallel", 0, KD_OPT_INT, "N", "32", "local: sequences decoded together", "Local", .min = 1, .max = 4096},
     {"context", 0, KD_OPT_INT, "N", NULL, "local: positions of a sequence (the model's own)", "Local", .min = 16, .max = 1e9},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "local: f32 arithmetic instead of 8-bit activations", "Local"},
@@ -41,6 +61,71 @@ static kd_teach_opts asked(const kd_cli *cli) {
     o.work = (kd_work_opts){.split = strcmp(split, "all") ? split : NULL, .limit = (uint64_t)kd_opt_int(cli, "limit"), .samples = (int)kd_opt_int(cli, "samples")};
     o.stops = kd_opt_strings(cli, "stop", &o.stop);
     return o;
+}
+
+/* The key: from its file, which nobody else may read, or from the environment. *key is the caller's. */
+static kd_code read_key(kd_cli *cli, kd_buf *key, kd_err *e) {
+    const char *file = kd_opt_string(cli, "api-key-file");
+    struct stat st;
+    if (!file) {
+        const char *v = getenv("DISTILL_API_KEY");
+        v = v && *v ? v : getenv("OPENAI_API_KEY");
+        return v && *v && kd_buf_puts(key, v) ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : KD_OK;
+    }
+    if (stat(file, &st))
+        return kd_fail_errno(e, KD_ENOENT, errno, "%s", file);
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
+        return kd_fail(e, KD_EAUTH, "%s: others may read it (mode %03o): chmod 600 it first", file, (unsigned)(st.st_mode & 0777));
+    kd_code c = kd_file_read(key, file, 65536, e);
+    while (!c && key->len && strchr(" \t\r\n", key->data[key->len - 1]))
+        key->data[--key->len] = 0;
+    if (!c && (!key->len || strpbrk(key->data, "\r\n")))
+        c = kd_fail(e, KD_EAUTH, "%s: expected one line with the key", file);
+    return c;
+}
+
+static double given(const kd_cli *cli, const char *name) {
+    return kd_opt_given(cli, name) ? kd_opt_float(cli, name) : -1;
+}
+
+static kd_code plan_remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, kd_err *e) {
+    kd_remote_plan p;
+    kd_code c = kd_teach_remote_plan(s, o, ro, &p, e);
+    if (c)
+        return c;
+    if (!cli->json)
+        return kd_out(cli, p.cost >= 0 ? "requests     %llu missing of %llu\ntokens       at most %llu in, %llu out\ncost         at most $%.4f; spent so far $%.4f\n"
+                                       : "requests     %llu missing of %llu\ntokens       at most %llu in, %llu out\ncost         not known without --price-input, --price-output and --max-tokens\n",
+                      (unsigned long long)p.missing, (unsigned long long)p.total, (unsigned long long)p.prompt_tokens, (unsigned long long)p.completion_tokens, p.cost, p.spent);
+    kd_jsonw *w = kd_out_json(cli);
+    kd_jsonw_object(w);
+    kd_jsonw_key(w, "requests"), kd_jsonw_int(w, (int64_t)p.missing);
+    kd_jsonw_key(w, "total"), kd_jsonw_int(w, (int64_t)p.total);
+    kd_jsonw_key(w, "max_prompt_tokens"), kd_jsonw_int(w, (int64_t)p.prompt_tokens);
+    kd_jsonw_key(w, "max_completion_tokens"), kd_jsonw_int(w, (int64_t)p.completion_tokens);
+    kd_jsonw_key(w, "max_cost"), p.cost >= 0 ? kd_jsonw_double(w, p.cost) : kd_jsonw_null(w);
+    kd_jsonw_key(w, "spent"), kd_jsonw_double(w, p.spent);
+    kd_jsonw_end_object(w);
+    return kd_out_json_end(cli, e);
+}
+
+static kd_code remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, kd_teach_report *r, kd_err *e) {
+    kd_buf key = {0};
+    kd_remote_opts ro = {.url = kd_opt_string(cli, "teacher"), .model = kd_opt_string(cli, "teacher-model"), .ca_file = kd_opt_string(cli, "ca-file"),
+                         .extra_body = kd_opt_string(cli, "extra-body"), .concurrency = (size_t)kd_opt_int(cli, "concurrency"), .rps = kd_opt_float(cli, "rps"),
+                         .rpm = kd_opt_float(cli, "rpm"), .tpm = kd_opt_float(cli, "tpm"), .timeout = kd_opt_float(cli, "timeout"), .retries = (int)kd_opt_int(cli, "retries"),
+                         .budget = given(cli, "budget"), .price_input = given(cli, "price-input"), .price_output = given(cli, "price-output"),
+                         .logprobs = kd_opt_given(cli, "logprobs") ? (int)kd_opt_int(cli, "logprobs") : -1, .stream = kd_opt_flag(cli, "stream"),
+                         .send_seed = kd_opt_given(cli, "seed"), .insecure_http = kd_opt_flag(cli, "insecure-http")};
+    ro.n_headers = kd_opt_strings(cli, "header", &ro.headers);
+    kd_code c = read_key(cli, &key, e);
+    ro.key = key.len ? key.data : NULL;
+    if (!c)
+        c = cli->dry_run ? plan_remote(cli, s, o, &ro, e) : kd_teach_remote(s, o, &ro, cli->watch, r, e);
+    if (key.data)
+        explicit_bzero(key.data, key.cap);
+    kd_buf_clear(&key);
+    return c;
 }
 
 static kd_code plan(kd_cli *cli, kd_study *s, const kd_teach_opts *o, const kd_local_opts *l, kd_err *e) {
@@ -75,10 +160,11 @@ static kd_code report(kd_cli *cli, const kd_teach_report *r, kd_err *e) {
         const struct {
             const char *key;
             uint64_t v;
-        } n[] = {{"total", r->total}, {"done_before", r->done_before}, {"answered", r->answered}, {"failed", r->failed}, {"lost", r->lost},
+        } n[] = {{"total", r->total}, {"done_before", r->done_before}, {"answered", r->answered}, {"failed", r->failed}, {"retried", r->retried},
                  {"prompt_tokens", r->prompt_tokens}, {"completion_tokens", r->completion_tokens}, {"settings", (uint64_t)r->settings}};
         for (size_t i = 0; i < sizeof n / sizeof *n; i++)
             kd_jsonw_key(w, n[i].key), kd_jsonw_int(w, (int64_t)n[i].v);
+        kd_jsonw_key(w, "cost"), kd_jsonw_double(w, r->cost);
         kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, r->seconds);
         kd_jsonw_key(w, "tokens_per_second"), kd_jsonw_double(w, rate);
         kd_jsonw_end_object(w);
@@ -103,11 +189,13 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
                        .parallel = (size_t)kd_opt_int(cli, "parallel"), .context = (size_t)kd_opt_int(cli, "context"), .memory = cli->memory,
                        .exact = kd_opt_flag(cli, "exact"), .now = kd_unix_ms() / 1000};
     if (is_url(teacher))
-        c = kd_fail(e, KD_EUNSUPPORTED, "generate: %s: this build has no remote teacher", teacher);
-    else if (cli->dry_run)
-        c = plan(cli, s, &o, &l, e);
-    else if (!(c = kd_teach_local(s, &o, &l, cli->watch, &r, e)))
-        c = report(cli, &r, e);
+        c = remote(cli, s, &o, &r, e);
+    else
+        c = cli->dry_run ? plan(cli, s, &o, &l, e) : kd_teach_local(s, &o, &l, cli->watch, &r, e);
+    if (!cli->dry_run && (!c || r.answered)) { /* what was had is told even when it ended early */
+        kd_code told = report(cli, &r, c ? NULL : e);
+        c = c ? c : told;
+    }
     kd_study_close(s);
     if (!c && r.failed)
         return kd_fail(e, KD_ELIMIT, "generate: %llu answers could not be had; their reasons stand in the table attempts (distill stats); run it again to try again",

@@ -1,0 +1,55 @@
+/* teacher/http.h - many HTTP requests at once on one thread. The one room that includes libcurl. Leans on base.
+ * Redirects are not followed, TLS is verified, nothing is read from the environment or a .netrc, and a key never appears in a message. */
+#ifndef KD_TEACHER_HTTP_H
+#define KD_TEACHER_HTTP_H
+
+#include "distill/base/mem.h"
+
+typedef struct kd_http kd_http;
+
+typedef struct {
+    const char *ca_file;      /* PEM of certificates to trust in the place of the system's, or NULL */
+    double timeout;           /* seconds of a whole request; 0: 600 */
+    double connect_timeout;   /* 0: 30 */
+    double stall;             /* seconds without a byte, waiting for the first one counted in (so for streams alone); 0: none */
+    size_t max_body;          /* bytes; 0: 64 MiB */
+    size_t connections;       /* kept open at most; 0: 256 */
+} kd_http_opts;
+
+typedef enum {
+    KD_HTTP_OK,           /* an answer came whole, whatever its status */
+    KD_HTTP_UNREACHABLE,  /* no address, refused, no route */
+    KD_HTTP_TLS,          /* certificate or handshake */
+    KD_HTTP_TIMEOUT,      /* the request's time is up, or it stalled */
+    KD_HTTP_CUT,          /* the connection broke before the answer was whole */
+    KD_HTTP_TOO_BIG,      /* the answer passed max_body */
+    KD_HTTP_OTHER
+} kd_http_end;
+
+typedef struct {
+    kd_http_end end;
+    const char *why;      /* for end != KD_HTTP_OK: what went wrong, libcurl's words */
+    int status;           /* 0 if none came */
+    kd_str body;
+    const char *type;     /* Content-Type, "" if none */
+    double retry_after;   /* seconds that retry-after-ms or retry-after ask to wait; -1 if none */
+    int should_retry;     /* x-should-retry: 1, 0, or -1 if none */
+    double seconds, first_byte;
+} kd_http_answer;         /* valid during the call */
+typedef void kd_http_done(void *ctx, void *user, const kd_http_answer *a);
+
+kd_code kd_http_new(kd_http **out, const kd_http_opts *o, kd_http_done *done, void *ctx, kd_err *e);
+void kd_http_free(kd_http *h); /* what is under way is dropped, without a call of done */
+
+/* Starts a POST (or a GET where body is NULL). url, body and headers ("Name: value", n of them) are copied. user comes back with done.
+ * Errors: KD_EINVAL a URL that is not http(s); KD_ENOMEM. */
+kd_code kd_http_send(kd_http *h, const char *url, kd_str body, const char *const *headers, size_t n, void *user, kd_err *e);
+/* Moves everything on, waits at most ms milliseconds for something to happen, and calls done for what ended. Another thread may cut the wait short with wake. */
+kd_code kd_http_poll(kd_http *h, int ms, kd_err *e);
+void kd_http_wake(kd_http *h);
+size_t kd_http_flying(const kd_http *h);
+
+/* The host of a URL; true if it is this machine (localhost, 127.0.0.0/8, [::1]). */
+bool kd_url_local(const char *url);
+
+#endif

@@ -1,0 +1,239 @@
+/* teacher/response.c - see response.h. Streams: server-sent events by the WHATWG's rules (comments, CR, LF, CRLF, data lines joined). */
+#include "teacher/response.h"
+
+#include "distill/base/json.h"
+#include "distill/base/utf8.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void kd_response_clear(kd_response *r) {
+    kd_buf_clear(&r->thought);
+    kd_buf_clear(&r->answer);
+    kd_buf_clear(&r->logprobs);
+    memset(r, 0, sizeof *r);
+    r->prompt_tokens = r->completion_tokens = r->reasoning_tokens = r->cached_tokens = -1;
+}
+
+static void copy(char *out, size_t n, kd_str s) {
+    if (s.data)
+        snprintf(out, n, "%.*s", (int)(s.len < n ? s.len : n - 1), s.data);
+}
+
+static void count(int64_t *out, const kd_json_node *o, const char *key) {
+    int64_t v;
+    if (kd_json_int(kd_json_get(o, key), &v) && v >= 0)
+        *out = v;
+}
+
+static void read_usage(kd_response *r, const kd_json_node *o) {
+    const kd_json_node *u = kd_json_get(o, "usage");
+    count(&r->prompt_tokens, u, "prompt_tokens");
+    count(&r->completion_tokens, u, "completion_tokens");
+    count(&r->reasoning_tokens, kd_json_get(u, "completion_tokens_details"), "reasoning_tokens");
+    count(&r->cached_tokens, kd_json_get(u, "prompt_tokens_details"), "cached_tokens");
+    count(&r->cached_tokens, u, "prompt_cache_hit_tokens");
+}
+
+static kd_code append(kd_buf *b, kd_str s, kd_err *e) {
+    return s.len && kd_buf_append(b, s.data, s.len) ? kd_fail(e, KD_ENOMEM, "answer: out of memory") : KD_OK;
+}
+
+/* content: text, or parts ({"type":"text","text":...}, {"type":"thinking","thinking":...}). */
+static kd_code read_content(kd_response *r, const kd_json_node *content, kd_err *e) {
+    kd_code c = KD_OK;
+    if (kd_json_typeof(content) == KD_JSON_STRING)
+        return append(&r->answer, kd_json_string(content), e);
+    for (const kd_json_node *p = kd_json_first(content); !c && p; p = kd_json_next(p)) {
+        kd_str thinking = kd_json_string(kd_json_get(p, "thinking"));
+        if (thinking.data) {
+            r->thought_from = KD_THOUGHT_THINKING;
+            c = append(&r->thought, thinking, e);
+        } else
+            c = append(&r->answer, kd_json_string(kd_json_get(p, "text")), e);
+    }
+    return c;
+}
+
+/* A message, or a delta of one. */
+static kd_code read_message(kd_response *r, const kd_json_node *m, kd_err *e) {
+    static const struct {
+        const char *key;
+        kd_thought_from from;
+    } fields[] = {{"reasoning_content", KD_THOUGHT_REASONING_CONTENT}, {"reasoning", KD_THOUGHT_REASONING}};
+    kd_code c = KD_OK;
+    for (int i = 0; !c && i < 2; i++) {
+        kd_str s = kd_json_string(kd_json_get(m, fields[i].key));
+        if (s.len && (r->thought_from == KD_THOUGHT_NONE || r->thought_from == fields[i].from)) {
+            r->thought_from = fields[i].from;
+            c = append(&r->thought, s, e);
+        }
+    }
+    if (!c)
+        c = read_content(r, kd_json_get(m, "content"), e);
+    kd_str refusal = kd_json_string(kd_json_get(m, "refusal"));
+    if (!c && refusal.len) {
+        r->refusal = true;
+        c = append(&r->answer, refusal, e);
+    }
+    return c;
+}
+
+static kd_code error_inside(const kd_json_node *o, kd_err *e) {
+    const kd_json_node *err = kd_json_get(o, "error");
+    if (kd_json_typeof(err) == KD_JSON_ABSENT || kd_json_typeof(err) == KD_JSON_NULL)
+        return KD_OK;
+    kd_str s = kd_json_string(kd_json_typeof(err) == KD_JSON_OBJECT ? kd_json_get(err, "message") : err);
+    return kd_fail(e, KD_EFORMAT, "an error inside a 200: %.*s", (int)(s.len < 200 ? s.len : 200), s.data ? s.data : "no message");
+}
+
+/* One object: a whole completion or a chunk of a stream. */
+static kd_code read_object(kd_response *r, const kd_json_node *o, const char *part, kd_err *e) {
+    read_usage(r, o);
+    kd_code c = error_inside(o, e);
+    const kd_json_node *choice = kd_json_first(kd_json_get(o, "choices"));
+    copy(r->model, sizeof r->model, kd_json_string(kd_json_get(o, "model")));
+    if (c || !choice)
+        return c;
+    copy(r->finish, sizeof r->finish, kd_json_string(kd_json_get(choice, "finish_reason")));
+    const kd_json_node *lp = kd_json_get(kd_json_get(choice, "logprobs"), "content");
+    if (kd_json_typeof(lp) == KD_JSON_ARRAY) {
+        kd_jsonw w = {.out = &r->logprobs};
+        if (r->logprobs.len) { /* arrays of a stream are joined */
+            r->logprobs.len--;
+            for (const kd_json_node *n = kd_json_first(lp); n && !w.code; n = kd_json_next(n)) {
+                w.code = kd_buf_putc(&r->logprobs, ',');
+                w.need_comma = false;
+                kd_jsonw_node(&w, n);
+            }
+            w.code = w.code ? w.code : kd_buf_putc(&r->logprobs, ']');
+        } else
+            kd_jsonw_node(&w, lp);
+        if (w.code)
+            return kd_fail(e, KD_ENOMEM, "answer: out of memory");
+    }
+    return read_message(r, kd_json_get(choice, part), e);
+}
+
+static kd_code read_whole(kd_response *r, kd_str body, kd_err *e) {
+    kd_json *doc;
+    kd_err why = {0};
+    if (kd_json_parse(&doc, body.data, body.len, "body", &why))
+        return why.code == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "%s", why.msg) : kd_fail(e, KD_EFORMAT, "not JSON: %.200s", why.msg);
+    const kd_json_node *o = kd_json_root(doc);
+    kd_code c = read_object(r, o, "message", e);
+    if (!c && !kd_json_first(kd_json_get(o, "choices")))
+        c = kd_fail(e, KD_EFORMAT, "no choices in the answer");
+    kd_json_free(doc);
+    return c;
+}
+
+/* One event's data. *done: "[DONE]" came. */
+static kd_code read_event(kd_response *r, kd_str data, bool *done, kd_err *e) {
+    kd_json *doc;
+    kd_err why = {0};
+    if (!data.len)
+        return KD_OK;
+    if (kd_str_is(data, "[DONE]")) {
+        *done = true;
+        return KD_OK;
+    }
+    if (kd_json_parse(&doc, data.data, data.len, "event", &why))
+        return why.code == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "%s", why.msg) : kd_fail(e, KD_EFORMAT, "an event that is not JSON: %.200s", why.msg);
+    kd_code c = read_object(r, kd_json_root(doc), "delta", e);
+    kd_json_free(doc);
+    return c;
+}
+
+static kd_code read_stream(kd_response *r, kd_str body, kd_err *e) {
+    kd_buf data = {0};
+    kd_code c = KD_OK;
+    bool done = false, some = false;
+    size_t at = body.len >= 3 && !memcmp(body.data, "\xef\xbb\xbf", 3) ? 3 : 0;
+    while (!c && !done && at < body.len) {
+        const char *line = body.data + at;
+        size_t n = 0;
+        while (at + n < body.len && line[n] != '\n' && line[n] != '\r')
+            n++;
+        bool ended = at + n < body.len;
+        at += n + 1 + (ended && line[n] == '\r' && at + n + 1 < body.len && line[n + 1] == '\n');
+        if (!n && ended) { /* an empty line sends the event */
+            c = read_event(r, kd_buf_view(&data), &done, e);
+            data.len = 0, some = false;
+            continue;
+        }
+        kd_str l = {line, n};
+        if (!ended || !kd_str_starts(l, "data"))
+            continue; /* comments, other fields, and a line that was cut */
+        size_t skip = n > 4 && line[4] == ':' ? 5 : n == 4 ? 4 : 0;
+        if (!skip)
+            continue;
+        skip += skip < n && line[skip] == ' ';
+        if ((some && kd_buf_putc(&data, '\n')) || kd_buf_append(&data, line + skip, n - skip))
+            c = kd_fail(e, KD_ENOMEM, "answer: out of memory");
+        some = true;
+    }
+    kd_buf_clear(&data);
+    if (!c && !r->finish[0])
+        c = kd_fail(e, KD_EFORMAT, "a stream that ended without a finish reason");
+    return c;
+}
+
+/* A thought inside the content is split off; one given apart is what it is. */
+static kd_code split(kd_response *r, kd_err *e) {
+    if (r->thought_from != KD_THOUGHT_NONE || !r->answer.len)
+        return KD_OK;
+    kd_str all = kd_buf_view(&r->answer), thought, answer;
+    size_t open = 0;
+    while (open < all.len && strchr(" \t\r\n", all.data[open]))
+        open++;
+    kd_str rest = {all.data + open, all.len - open};
+    bool opened = !kd_str_starts(rest, "<think>") && memmem(all.data, all.len, "</think>", 8);
+    r->thought_from = kd_thought_split(all, opened, &thought, &answer);
+    if (r->thought_from == KD_THOUGHT_NONE)
+        return KD_OK;
+    kd_buf kept = {0};
+    kd_code c = append(&r->thought, thought, e);
+    if (!c)
+        c = append(&kept, answer, e);
+    kd_buf_clear(&r->answer);
+    r->answer = kept;
+    return c;
+}
+
+kd_code kd_response_parse(kd_response *r, kd_str body, bool stream, kd_err *e) {
+    kd_response_clear(r);
+    kd_code c = !body.len ? kd_fail(e, KD_EFORMAT, "an empty body") : stream ? read_stream(r, body, e) : read_whole(r, body, e);
+    if (!c)
+        c = split(r, e);
+    if (!c && !r->answer.len && !r->thought.len)
+        c = kd_fail(e, KD_EFORMAT, "an empty answer%s%s", r->finish[0] ? ", finish reason " : "", r->finish);
+    if (c) {
+        kd_response kept = *r;
+        kd_response_clear(r);
+        r->prompt_tokens = kept.prompt_tokens, r->completion_tokens = kept.completion_tokens;
+        r->reasoning_tokens = kept.reasoning_tokens, r->cached_tokens = kept.cached_tokens;
+    }
+    return c;
+}
+
+void kd_response_error(char *out, size_t n, kd_str body) {
+    kd_json *doc = NULL;
+    kd_str s = {0};
+    if (body.len && !kd_json_parse(&doc, body.data, body.len, "body", NULL)) {
+        const kd_json_node *o = kd_json_root(doc), *err = kd_json_get(o, "error");
+        s = kd_json_string(kd_json_get(err, "message"));
+        s = s.data ? s : kd_json_string(err);
+        s = s.data ? s : kd_json_string(kd_json_get(o, "message"));
+        s = s.data ? s : kd_json_string(kd_json_get(o, "detail"));
+    }
+    if (!s.data)
+        s = body;
+    size_t k = 0;
+    for (size_t i = 0; i < s.len && k + 1 < n && k < 300; i++)
+        out[k++] = (unsigned char)s.data[i] < 0x20 ? ' ' : s.data[i];
+    while (k && kd_utf8_partial(out, k))
+        k--;
+    out[k] = 0;
+    kd_json_free(doc);
+}
