@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { ROWS_A_TRANSACTION = 1000 };
+enum { ROWS_A_TRANSACTION = 4000 };
 
 typedef struct {
     kd_study *s;
@@ -220,6 +220,9 @@ kd_code kd_import_file(kd_study *s, const char *path, const kd_import_opts *o, c
     importing im = {.s = s, .path = path, .o = o ? o : &nothing, .r = out};
     im.form = im.o->form;
     kd_code rc = kd_study_settings(s, &im.settings, "{\"teacher\":\"import\"}", NULL, e);
+    /* Rows lost to a power cut are imported again: one wait for the disk at the end, not one a transaction. The index of content hashes is
+     * met at random places, so it gets a larger cache. */
+    if (!rc) rc = kd_db_exec(s->db, "PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536", e);
     if (!rc) rc = kd_lines_open(&lines, path, e);
     kd_event ev = {KD_EV_BEGIN, "import", 0, 0, "bytes", path};
     kd_emit(w, ev);
@@ -234,7 +237,10 @@ kd_code kd_import_file(kd_study *s, const char *path, const kd_import_opts *o, c
     }
     ev.kind = KD_EV_END;
     kd_emit(w, ev);
-    if (lines) kd_lines_close(lines);
+    const kd_code safe =
+        kd_db_exec(s->db, "PRAGMA wal_checkpoint(PASSIVE); PRAGMA synchronous=FULL; PRAGMA cache_size=-8000", rc ? NULL : e);
+    if (!rc) rc = safe;
+    kd_lines_close(lines);
     kd_arena_clear(&arena);
     return rc;
 }

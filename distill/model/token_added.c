@@ -125,7 +125,7 @@ kd_code kd_tok_added_split(tok_call *c, const tok_trie *trie, const char *s, siz
         }
         if (flags & TF_RSTRIP) end = spaces_after(s, n, end);
         if (done < start && (rc = fn(c, s + done, start - done, first && done == 0))) return rc;
-        if (kd_ids_push(c->out, id)) return kd_tok_enomem(c->e);
+        if (start < end && kd_ids_push(c->out, id)) return kd_tok_enomem(c->e); /* nothing is left of it where an rstrip took it all */
         done = end;
     }
     return done < n ? fn(c, s + done, n - done, first && done == 0) : KD_OK;

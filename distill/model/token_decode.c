@@ -227,8 +227,8 @@ kd_code kd_detokenizer_push(kd_detokenizer *d, int32_t id, kd_buf *out, kd_err *
     const kd_tokenizer *t = d->t;
     if (id < 0 || (size_t)id >= t->size) return KD_OK;
     const tok_entry *x = &t->entry[id];
-    const kd_str s = x->added.data ? x->added : x->model;
-    if (!s.data || x->type == KD_TOKEN_UNUSED || ((d->flags & KD_TOK_SKIP_SPECIAL) && (x->flags & TF_SPECIAL))) return KD_OK;
+    const kd_str s = x->added.data ? x->shown : x->model;
+    if (!s.data || x->type == KD_TOKEN_UNUSED || ((d->flags & KD_TOK_SKIP_SPECIAL) && (x->flags & TF_SKIP))) return KD_OK;
     d->out = out;
     d->e = e;
     if (!t->has_decoder && d->tokens++ > 0) { /* a tokenizer without a decoder puts spaces between its tokens */

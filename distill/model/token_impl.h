@@ -58,9 +58,10 @@ static inline size_t tok_back(const char *s, size_t i)
 
 /* ---- vocabulary (token_vocab.c) ---- */
 
-enum { TF_ADDED = 1, TF_SPECIAL = 2, TF_LSTRIP = 4, TF_RSTRIP = 8, TF_NORMALIZED = 16, TF_SINGLE = 32 };
+enum { TF_ADDED = 1, TF_SPECIAL = 2, TF_LSTRIP = 4, TF_RSTRIP = 8, TF_NORMALIZED = 16, TF_SINGLE = 32, TF_SKIP = 64 /* left out by SKIP_SPECIAL */ };
 typedef struct {
     kd_str model, added; /* data NULL where the id has no such text */
+    kd_str shown;        /* what decoding makes of an added token: its normalized text, where it is matched normalized */
     float score;
     uint8_t type, flags;
 } tok_entry;

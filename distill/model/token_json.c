@@ -123,7 +123,7 @@ static kd_code added_flag(const kd_tokenizer *t, const kd_json_node *v, const ch
 }
 
 /* Ids are given as `tokenizers` gives them: the vocabulary's, or the next free one. What the file says besides is not asked. */
-static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, size_t vocab, int64_t *top, kd_err *e)
+static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, int64_t *next, kd_err *e)
 {
     static const struct {
         const char *key;
@@ -138,8 +138,7 @@ static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, size_t vocab, 
     const int32_t before = kd_tok_map_get(&t->by_added, text.data, text.len);
     if (before >= 0) return t->entry[before].flags == flags ? KD_OK : bad(t, "an added token is there twice with different flags:", text, e);
     int64_t id = kd_tok_map_get(&t->by_text, text.data, text.len);
-    if (id < 0) id = *top >= (int64_t)vocab ? *top + 1 : (int64_t)vocab;
-    if (id > *top) *top = id;
+    if (id < 0) id = (*next)++;
     if ((c = kd_tok_entry_reserve(t, (size_t)id + 1, e))) return c;
     tok_entry *x = &t->entry[id];
     x->added = kd_tok_keep(t, text);
@@ -152,13 +151,13 @@ static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, size_t vocab, 
 
 static kd_code read_all_added(kd_tokenizer *t, const kd_json_node *list, kd_err *e)
 {
-    const size_t n = kd_json_count(list), vocab = t->by_text.n;
-    int64_t top = -1;
+    const size_t n = kd_json_count(list);
+    int64_t next = (int64_t)t->by_text.n; /* not behind the highest id, where ids have holes: so it is */
     if (list && kd_json_typeof(list) != KD_JSON_ARRAY && kd_json_typeof(list) != KD_JSON_NULL)
         return kd_fail(e, KD_EFORMAT, "%s: added_tokens must be a list", t->what);
     if (kd_tok_map_init(&t->by_added, n, t->seed)) return kd_tok_enomem(e);
     kd_code c = KD_OK;
-    for (const kd_json_node *v = n ? kd_json_first(list) : NULL; v && !c; v = kd_json_next(v)) c = read_added(t, v, vocab, &top, e);
+    for (const kd_json_node *v = n ? kd_json_first(list) : NULL; v && !c; v = kd_json_next(v)) c = read_added(t, v, &next, e);
     if (c) return c;
     if (!(t->added = kd_calloc(n ? n : 1, sizeof *t->added))) return kd_tok_enomem(e);
     uint8_t *seen = kd_calloc(t->size + 1, 1);

@@ -236,17 +236,20 @@ static kd_code make_tries(kd_tokenizer *t, kd_err *e)
     kd_code c = KD_OK;
     tok_work *w = NULL;
     for (size_t i = 0; i < t->nadded && !c; i++) {
-        const tok_entry *x = &t->entry[t->added[i]];
+        tok_entry *x = &t->entry[t->added[i]];
         const char *s = x->added.data;
         size_t n = x->added.len;
         bool first = true;
-        if (!(x->flags & TF_NORMALIZED) || t->norms == 0) {
-            c = kd_tok_trie_put(x->flags & TF_NORMALIZED ? &t->norm_trie : &t->raw_trie, x->added, t->added[i], e);
-            continue;
+        x->shown = x->added;
+        if ((x->flags & TF_NORMALIZED) && t->norms) {
+            if ((!w && (c = kd_tok_work_get(t, &w, e))) || (c = kd_tok_norm_run(t, w, &s, &n, &first, e))) break;
+            x->shown = kd_tok_keep(t, (kd_str){s, n});
+            if (!x->shown.data) c = kd_tok_enomem(e);
         }
-        if (!w && (c = kd_tok_work_get(t, &w, e))) break;
-        if ((c = kd_tok_norm_run(t, w, &s, &n, &first, e)) || n == 0) continue; /* what normalizes to nothing is never found */
-        c = kd_tok_trie_put(&t->norm_trie, (kd_str){s, n}, t->added[i], e);
+        const int32_t same = kd_tok_map_get(&t->by_added, s, n); /* `tokenizers` asks by text what is special */
+        if (same >= 0 && (t->entry[same].flags & TF_SPECIAL)) x->flags |= TF_SKIP;
+        /* What normalizes to nothing is never found. */
+        if (!c && n) c = kd_tok_trie_put(x->flags & TF_NORMALIZED ? &t->norm_trie : &t->raw_trie, x->shown, t->added[i], e);
     }
     if (w) kd_tok_work_put(t, w);
     return c;
