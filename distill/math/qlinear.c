@@ -91,11 +91,11 @@ const char *kd_qmat_kind(const kd_qmat *q) {
     return q->k ? q->k->name : "f32";
 }
 
-/* A worker's floats and bytes: expanded scales and mins of a task's panels, a tile's sums, and panels that are packed anew. */
+/* A worker's floats and bytes: expanded scales and mins of a task's panels, and panels that are packed anew. */
 static size_t worker_bytes(size_t blocks) {
     size_t scale = 2 * blocks * KD_QROWS * sizeof(float);
     size_t packed = blocks * 512 + blocks * 64; /* the widest codes; no scales take more than 64 bytes a block */
-    return (GROUP * (2 * scale + packed) + KD_QCOLS * GROUP * KD_QROWS * sizeof(float) + 1024) / 64 * 64;
+    return (GROUP * (2 * scale + packed) + 1024) / 64 * 64;
 }
 
 size_t kd_qlinear_scratch(size_t max_cols, size_t max_n, int threads) {
@@ -122,19 +122,6 @@ static void quantize_rows(void *ctx, size_t task, int worker) {
         j->q->k->quantize(j->act + n * j->q->blocks, j->x + n * j->ldx, j->q->blocks, j->q->f.offset, kd_qper(j->q->f.kind));
 }
 
-/* sum [M, P, 16] to y, rows row0.. */
-static void finish(const job *j, const float *sum, size_t P, size_t M, size_t n0, size_t row0) {
-    size_t rows = j->q->w.rows - row0 < P * KD_QROWS ? j->q->w.rows - row0 : P * KD_QROWS;
-    const float *bias = j->bias ? j->bias + row0 : NULL;
-    for (size_t m = 0; m < M; m++, sum += P * KD_QROWS) {
-        float *y = j->y + (n0 + m) * j->ldy + row0;
-        for (size_t r = 0; r < rows; r++) {
-            float s = bias ? sum[r] + bias[r] : sum[r];
-            y[r] = j->accumulate ? y[r] + s : s;
-        }
-    }
-}
-
 /* How many rows the next tile takes: sixes (fours where there is no six), the rest without a single one at the end where that can be. */
 static size_t next_rows(const kd_qkernels *k, kd_qkind kind, size_t left) {
     if (left >= 6 && k->tile[kind][6] && left != 8 && left != 7)
@@ -145,35 +132,38 @@ static size_t next_rows(const kd_qkernels *k, kd_qkind kind, size_t left) {
 static void panels_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     const kd_qmat *q = j->q;
-    size_t p0 = task * j->group, P = q->panels - p0 < j->group ? q->panels - p0 : j->group, per = kd_qper(q->f.kind);
-    size_t scale_floats = q->blocks * per * KD_QROWS;
-    char *s = j->scratch + (size_t)worker * j->worker;
-    float *sum = (float *)s, *expanded = sum + KD_QCOLS * GROUP * KD_QROWS;
+    size_t p0 = task * j->group, P = q->panels - p0 < j->group ? q->panels - p0 : j->group, scale_floats = q->blocks * kd_qper(q->f.kind) * KD_QROWS;
+    float *expanded = (float *)(j->scratch + (size_t)worker * j->worker);
     uint8_t *packed = (uint8_t *)(expanded + 2 * GROUP * scale_floats);
-    kd_qtile t = {.book = q->book, .blocks = q->blocks, .sum = sum};
     const uint8_t *codes[GROUP];
+    const char *scales[GROUP];
+    bool wide = j->N == 1 && P == GROUP;
     for (size_t p = 0; p < P; p++) {
-        const char *sc = q->scales ? q->scales + (p0 + p) * q->scale_bytes : NULL;
         if (q->codes) {
-            codes[p] = q->codes + (p0 + p) * q->code_bytes;
+            codes[p] = q->codes + (p0 + p) * q->code_bytes, scales[p] = q->scales + (p0 + p) * q->scale_bytes;
         } else {
             uint8_t *c = packed + p * (q->code_bytes + q->scale_bytes);
+            codes[p] = c, scales[p] = (char *)c + q->code_bytes;
             kd_qpack_panel(&q->w, (p0 + p) * KD_QROWS, &q->f, c, (char *)c + q->code_bytes);
-            codes[p] = c, sc = (const char *)c + q->code_bytes;
         }
-        q->k->scales(expanded + 2 * p * scale_floats, expanded + (2 * p + 1) * scale_floats, sc, &q->f, q->blocks);
+        if (!wide)
+            q->k->scales(expanded + 2 * p * scale_floats, expanded + (2 * p + 1) * scale_floats, scales[p], &q->f, q->blocks);
     }
-    size_t step = j->N == 1 && P == GROUP ? GROUP : 2;
-    for (size_t p = 0; p < P; p += step) {
+    for (size_t p = 0, step = wide ? GROUP : 2; p < P; p += step) {
+        size_t row0 = (p0 + p) * KD_QROWS;
+        kd_qtile t = {.book = q->book, .blocks = q->blocks, .bias = j->bias ? j->bias + row0 : NULL, .ldy = j->ldy, .rows = q->w.rows - row0,
+                      .accumulate = j->accumulate};
         for (size_t i = 0; i < step; i++) {
-            size_t at = p + i < P ? p + i : p; /* a pair whose second panel is not there does the first twice */
-            t.codes[i] = codes[at], t.scale[i] = expanded + 2 * at * scale_floats, t.min[i] = t.scale[i] + scale_floats;
+            size_t at = p + i < P ? p + i : p; /* a pair whose second panel is not there reads the first twice, and writes it once */
+            t.codes[i] = codes[at];
+            t.scale[i] = wide ? (const void *)scales[at] : expanded + 2 * at * scale_floats;
+            t.min[i] = expanded + (2 * at + 1) * scale_floats;
         }
         for (size_t n = 0, m; n < j->N; n += m) {
             m = next_rows(q->k, q->f.kind, j->N - n);
             t.x = j->act + n * q->blocks;
-            (step == GROUP ? q->k->wide[q->f.kind] : q->k->tile[q->f.kind][m])(&t);
-            finish(j, sum, step, m, n, (p0 + p) * KD_QROWS);
+            t.y = j->y + n * j->ldy + row0;
+            (wide ? q->k->wide[q->f.kind][q->f.scale] : q->k->tile[q->f.kind][m])(&t);
         }
     }
 }

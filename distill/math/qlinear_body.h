@@ -84,8 +84,34 @@ KD_INLINE void unpack(kd_qkind k, const uint8_t *block, size_t lane, size_t v, v
     }
 }
 
+#if KD_ISA == 512
+KD_INLINE vf v_bf16(const void *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16)); }
+#else
+KD_INLINE vf v_bf16(const void *p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16)); }
+#endif
+/* Scale and min of part `half` of block b for the rows from r0 on, however they are kept (kd_qscale_bytes). */
+KD_INLINE void scale_at(kd_qscale q, size_t per, bool has_min, const kd_qtile *t, size_t p, size_t b, size_t half, size_t r0, vf *scale, vf *min) {
+    const char *s = t->scale[p];
+    if (q == KD_QS_EXPANDED) {
+        *scale = v_load(s + ((b * per + half) * KD_QROWS + r0) * sizeof(float));
+        if (has_min)
+            *min = v_load(t->min[p] + (b * per + half) * KD_QROWS + r0);
+    } else if (q == KD_QS_SUPER) {
+        size_t n = 8 * per, i = b % 8 * per + half;
+        s += b / 8 * (has_min ? 2 : 1) * (32 + n * 16);
+        *scale = v_half(s + 2 * r0) * v_i8(s + (has_min ? 64 : 32) + 16 * i + r0);
+        if (has_min)
+            *min = (v_zero() - v_half(s + 32 + 2 * r0)) * v_i8(s + 64 + 16 * (n + i) + r0);
+    } else {
+        s += b * (has_min ? 64 : 32) + 2 * r0;
+        *scale = q == KD_QS_F16 ? v_half(s) : v_bf16(s);
+        if (has_min)
+            *min = v_half(s + 32);
+    }
+}
+
 /* P panels from byte `lane` of their vectors on (VW rows) against M rows of x. */
-KD_INLINE void core(kd_qkind k, size_t P, size_t M, const kd_qtile *t, size_t lane) {
+KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile *t, size_t lane) {
     size_t per = k >= KD_QK_6H ? 2 : 1, cb = k <= KD_QK_4B ? 256 : k <= KD_QK_5M ? 320 : 512, r0 = lane / 4;
     bool narrow = k <= KD_QK_5M, has_min = k == KD_QK_4M || k == KD_QK_5M || k == KD_QK_6HM;
     bool starts = k != KD_QK_4M && k != KD_QK_5M && k != KD_QK_6HM && (QDOT || (k != KD_QK_8 && k != KD_QK_4B));
@@ -149,9 +175,8 @@ KD_INLINE void core(kd_qkind k, size_t P, size_t M, const kd_qtile *t, size_t la
             }
 #pragma GCC unroll 8
             for (size_t p = 0; p < P; p++) {
-                vf scale = v_load(t->scale[p] + (b * per + half) * KD_QROWS + r0), min = scale;
-                if (has_min)
-                    min = v_load(t->min[p] + (b * per + half) * KD_QROWS + r0);
+                vf scale, min = v_zero();
+                scale_at(q, per, has_min, t, p, b, half, r0, &scale, &min);
 #pragma GCC unroll 8
                 for (size_t m = 0; m < M; m++) {
                     acc[p][m] = v_fma(i_float(s[p][m]) * scale, v_set(x[m * t->blocks].d), acc[p][m]);
@@ -162,42 +187,55 @@ KD_INLINE void core(kd_qkind k, size_t P, size_t M, const kd_qtile *t, size_t la
         }
     }
 #pragma GCC unroll 8
-    for (size_t p = 0; p < P; p++)
+    for (size_t p = 0; p < P; p++) {
+        size_t at = p * KD_QROWS + r0, n = t->rows < at ? 0 : t->rows - at;
+        vf bias = v_zero();
+        if (t->bias && n)
+            bias = n >= VW ? v_load(t->bias + at) : v_load_n(t->bias + at, n);
 #pragma GCC unroll 8
-        for (size_t m = 0; m < M; m++)
-            v_store(t->sum + (m * P + p) * KD_QROWS + r0, acc[p][m]);
+        for (size_t m = 0; m < M; m++) {
+            float *y = t->y + m * t->ldy + at;
+            vf v = acc[p][m];
+            if (t->bias)
+                v = v + bias;
+            if (t->accumulate && n)
+                v = v + (n >= VW ? v_load(y) : v_load_n(y, n));
+            if (n >= VW)
+                v_store(y, v);
+            else if (n)
+                v_store_n(y, v, n);
+        }
+    }
 }
 
 /* 512 bits hold a panel's 16 rows; 256 bits half of them: there panels and their halves go one after the other. */
+KD_INLINE void whole(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile *t) {
 #if KD_ISA == 512
-#define TILE(name, k, P, M)                                                                                                                          \
-    static __attribute__((noinline)) void name(const kd_qtile *t) {                                                                                  \
-        core(k, P, M, t, 0);                                                                                                                         \
-    }
+    core(k, q, P, M, t, 0);
 #else
-KD_INLINE void by_halves(kd_qkind k, size_t P, size_t M, const kd_qtile *t) {
-    float sum[KD_QCOLS * KD_QROWS];
-    for (size_t p = 0; p < P; p++) {
-        kd_qtile one = {.codes = {t->codes[p]}, .scale = {t->scale[p]}, .min = {t->min[p]}, .book = t->book, .blocks = t->blocks, .x = t->x, .sum = sum};
+    kd_qtile one = *t;
+    for (size_t p = 0; p < P && p * KD_QROWS < t->rows; p++) {
+        one.codes[0] = t->codes[p], one.scale[0] = t->scale[p], one.min[0] = t->min[p];
+        one.y = t->y + p * KD_QROWS, one.bias = t->bias ? t->bias + p * KD_QROWS : NULL, one.rows = t->rows - p * KD_QROWS;
         for (size_t lane = 0; lane < 64; lane += 32)
-            core(k, 1, M, &one, lane);
-        for (size_t m = 0; m < M; m++)
-            memcpy(t->sum + (m * P + p) * KD_QROWS, sum + m * KD_QROWS, KD_QROWS * sizeof(float));
-    }
-}
-#define TILE(name, k, P, M)                                                                                                                          \
-    static __attribute__((noinline)) void name(const kd_qtile *t) {                                                                                  \
-        by_halves(k, P, M, t);                                                                                                                       \
+            core(k, q, 1, M, &one, lane);
     }
 #endif
+}
+#define QTILE(name, k, q, P, M)                                                                                                                      \
+    static __attribute__((noinline)) void name(const kd_qtile *t) {                                                                                  \
+        whole(k, q, P, M, t);                                                                                                                        \
+    }
 #if KD_ISA == 512
-#define BIG(k) TILE(tile6_##k, k, 2, 6)
+#define BIG(k) QTILE(tile6_##k, k, KD_QS_EXPANDED, 2, 6)
 #define BIG_OF(k) tile6_##k
 #else
 #define BIG(k)
 #define BIG_OF(k) NULL
 #endif
-#define KIND(k) TILE(wide_##k, k, 4, 1) TILE(tile1_##k, k, 2, 1) TILE(tile2_##k, k, 2, 2) TILE(tile3_##k, k, 2, 3) TILE(tile4_##k, k, 2, 4) BIG(k)
+#define KIND(k)                                                                                                                                      \
+    QTILE(tile1_##k, k, KD_QS_EXPANDED, 2, 1)                                                                                                        \
+    QTILE(tile2_##k, k, KD_QS_EXPANDED, 2, 2) QTILE(tile3_##k, k, KD_QS_EXPANDED, 2, 3) QTILE(tile4_##k, k, KD_QS_EXPANDED, 2, 4) BIG(k)
 KIND(KD_QK_4)
 KIND(KD_QK_4M)
 KIND(KD_QK_4B)
@@ -206,11 +244,24 @@ KIND(KD_QK_5M)
 KIND(KD_QK_8)
 KIND(KD_QK_6H)
 KIND(KD_QK_6HM)
+QTILE(wide_4, KD_QK_4, KD_QS_F16, 4, 1)
+QTILE(wide_4m, KD_QK_4M, KD_QS_F16, 4, 1)
+QTILE(wide_4ms, KD_QK_4M, KD_QS_SUPER, 4, 1)
+QTILE(wide_4b, KD_QK_4B, KD_QS_F16, 4, 1)
+QTILE(wide_4bb, KD_QK_4B, KD_QS_BF16, 4, 1)
+QTILE(wide_4bs, KD_QK_4B, KD_QS_SUPER, 4, 1)
+QTILE(wide_5, KD_QK_5, KD_QS_F16, 4, 1)
+QTILE(wide_5m, KD_QK_5M, KD_QS_F16, 4, 1)
+QTILE(wide_5ms, KD_QK_5M, KD_QS_SUPER, 4, 1)
+QTILE(wide_8, KD_QK_8, KD_QS_F16, 4, 1)
+QTILE(wide_6s, KD_QK_6H, KD_QS_SUPER, 4, 1)
+QTILE(wide_6ms, KD_QK_6HM, KD_QS_SUPER, 4, 1)
 #define ROW(k) [k] = {NULL, tile1_##k, tile2_##k, tile3_##k, tile4_##k, NULL, BIG_OF(k)}
 #define TILES {ROW(KD_QK_4), ROW(KD_QK_4M), ROW(KD_QK_4B), ROW(KD_QK_5), ROW(KD_QK_5M), ROW(KD_QK_8), ROW(KD_QK_6H), ROW(KD_QK_6HM)}
 #define WIDES                                                                                                                                        \
-    {[KD_QK_4] = wide_KD_QK_4, [KD_QK_4M] = wide_KD_QK_4M, [KD_QK_4B] = wide_KD_QK_4B, [KD_QK_5] = wide_KD_QK_5, [KD_QK_5M] = wide_KD_QK_5M,         \
-     [KD_QK_8] = wide_KD_QK_8, [KD_QK_6H] = wide_KD_QK_6H, [KD_QK_6HM] = wide_KD_QK_6HM}
+    {[KD_QK_4] = {wide_4, NULL, NULL},    [KD_QK_4M] = {wide_4m, NULL, wide_4ms}, [KD_QK_4B] = {wide_4b, wide_4bb, wide_4bs},                        \
+     [KD_QK_5] = {wide_5, NULL, NULL},    [KD_QK_5M] = {wide_5m, NULL, wide_5ms}, [KD_QK_8] = {wide_8, NULL, NULL},                                  \
+     [KD_QK_6H] = {NULL, NULL, wide_6s},  [KD_QK_6HM] = {NULL, NULL, wide_6ms}}
 
 /* d = max|x| / 127, q = round(x / d) to even. A NaN or infinity makes d one, and so every output of the row. */
 static void quantize(kd_qact *out, const float *x, size_t blocks, int offset, size_t per) {

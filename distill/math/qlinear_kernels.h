@@ -28,7 +28,7 @@ typedef enum {
     KD_QK_6HM,
     KD_QKINDS
 } kd_qkind;
-typedef enum { KD_QS_F16, KD_QS_BF16, KD_QS_SUPER } kd_qscale;
+typedef enum { KD_QS_F16, KD_QS_BF16, KD_QS_SUPER, KD_QSCALES, KD_QS_EXPANDED = KD_QSCALES } kd_qscale;
 
 /* How a stored type lies in panels. */
 typedef struct {
@@ -64,20 +64,24 @@ typedef struct {
 } kd_qact;
 _Static_assert(sizeof(kd_qact) == 64, "a block of activations is a cache line");
 
-/* A tile: P panels against M rows of activations; sum[(m * P + p) * 16 + r]. */
+/* A tile: P panels against M rows of activations; y[m * ldy + p * 16 + r] (+)= sum + bias. */
 typedef struct {
     const uint8_t *codes[4];
-    const float *scale[4], *min[4]; /* [blocks * per, 16] */
+    const void *scale[4];           /* a wide tile: as stored in the panel */
+    const float *min[4];            /* others: scale and min expanded, f32 [blocks * per, 16] */
     const int8_t *book;
     size_t blocks;
     const kd_qact *x;               /* rows of blocks */
-    float *sum;
+    float *y;
+    const float *bias;              /* or NULL */
+    size_t ldy, rows;               /* rows of y that there are, of P * 16 */
+    bool accumulate;
 } kd_qtile;
 typedef void kd_qtile_fn(const kd_qtile *t);
 typedef struct {
     const char *name;
     bool signed_bytes;
-    kd_qtile_fn *wide[KD_QKINDS];                 /* four panels, one row */
+    kd_qtile_fn *wide[KD_QKINDS][KD_QSCALES];     /* four panels, one row; NULL where no type has such scales */
     kd_qtile_fn *tile[KD_QKINDS][KD_QCOLS + 1];   /* two panels, [M] rows; NULL where M is composed of smaller ones */
     void (*quantize)(kd_qact *out, const float *x, size_t blocks, int offset, size_t per); /* one row */
     void (*scales)(float *scale, float *min, const void *src, const kd_qformat *f, size_t blocks); /* expands a panel's */
