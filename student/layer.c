@@ -117,10 +117,12 @@ static void qkv_forward(const kd_layer_run *r, const kd_net_layer *w, kd_layer_t
         pick_rows(r, s->xq, s->xn);
         xq = s->xq;
     }
+    kd_gemm_hold(&s->work.gemm, s->xn);
     float *q = c->qk_norm ? t->q_raw : t->q, *k = c->qk_norm ? t->k_raw : t->k;
     kd_proj_forward(&s->work, &w->proj[KD_Q], &t->proj[KD_Q], q, xq, r->NQ, r->qrow0, false);
     kd_proj_forward(&s->work, &w->proj[KD_K], &t->proj[KD_K], k, s->xn, r->N, r->row0, false);
     kd_proj_forward(&s->work, &w->proj[KD_V], &t->proj[KD_V], t->v, s->xn, r->N, r->row0, false);
+    kd_gemm_hold(&s->work.gemm, NULL);
     job j = {.N = r->NQ, .heads = c->H, .y = t->q, .rstd = t->q_rstd, .x = q, .w = w->q_norm, .pos = r->qpos, .eps = c->norm_eps};
     run(r, heads_task, &j);
     j = (job){.N = r->N, .heads = c->G, .y = t->k, .rstd = t->k_rstd, .x = k, .w = w->k_norm, .pos = r->b->pos, .eps = c->norm_eps};
@@ -136,8 +138,10 @@ void kd_layer_forward(const kd_layer_run *r, const kd_net_layer *w, kd_layer_tap
     pick_rows(r, t->xm, x);
     kd_proj_forward(&s->work, &w->proj[KD_O], &t->proj[KD_O], t->xm, t->o, r->NQ, r->qrow0, true);
     norm(r, s->xn, t->rstd2, t->xm, w->mlp_norm, r->NQ);
+    kd_gemm_hold(&s->work.gemm, s->xn);
     kd_proj_forward(&s->work, &w->proj[KD_GATE], &t->proj[KD_GATE], t->gate, s->xn, r->NQ, r->qrow0, false);
     kd_proj_forward(&s->work, &w->proj[KD_UP], &t->proj[KD_UP], t->up, s->xn, r->NQ, r->qrow0, false);
+    kd_gemm_hold(&s->work.gemm, NULL);
     if (!x_out && !w->proj[KD_DOWN].r) return; /* again for backward: of the last product only an adapter's tape is wanted */
     job j = {.N = r->NQ, .C = c->F, .y = s->h, .x = t->gate, .x2 = t->up};
     run(r, swiglu_task, &j);

@@ -146,7 +146,7 @@ enum { NORM_ROWS = 8, NORM_COLS = 1024 };
 static void norm_task(void *ctx, size_t task, int worker) {
     const norm_job *j = ctx;
     const kd_proj *p = j->p;
-    float *panel = (float *)(void *)((char *)j->g->scratch + (size_t)worker * kd_gemm_scratch(1));
+    float *panel = kd_gemm_worker_scratch(j->g, worker);
     const size_t r0 = task * NORM_ROWS, n = p->w.rows - r0 < NORM_ROWS ? p->w.rows - r0 : NORM_ROWS;
     const kd_dtype_info *t = kd_dtype_get((int)p->w.type);
     double sum[NORM_ROWS] = {0};

@@ -1,8 +1,11 @@
-/* distill/math/gemm.c - products of training over OpenBLAS, tile by tile. Leans on codec.h for stored types.
- * A tile is (block of x rows) x (block of the result's columns). Its shape depends on N, the matrix and its type, never on threads. */
+/* distill/math/gemm.c - products of training. Leans on mm.h for kernels, codec.h for stored types, OpenBLAS for thin and small products and for
+ * machines without kernels of ours.
+ * Ours: the left operand is packed once into panels; a task packs a strip of the right one (expanding stored types on the way) and multiplies
+ * it with all of them. OpenBLAS: a task is a tile. Strips and tiles depend on the shapes and the type, never on threads. */
 #include "distill/math/gemm.h"
 
 #include "distill/math/codec.h"
+#include "distill/math/mm.h"
 
 #include <assert.h>
 #include <cblas.h>
@@ -16,7 +19,12 @@ enum {
     TILE = 256,    /* rows of x, and columns of the result, at most in a tile */
     TALL = 512,    /* rows of x in a tile when the weight must be expanded for it */
     KC = 512,      /* depth of one expanded panel */
-    ALIGN = 16     /* tiles start on multiples of this many rows or columns */
+    ALIGN = 16,    /* tiles start on multiples of this many rows or columns */
+    THIN = 32,     /* no dimension of a product may be less for our kernels */
+    DEPTH = 1024,  /* most depth of a packed stretch */
+    LEFT = 2048,   /* most rows of a packed left operand */
+    STRIP = KD_MM_STRIP,
+    WIDE = 256     /* strips of types whose blocks are wider than STRIP */
 };
 
 /* OpenBLAS is loaded at the first product, not with the program: it would start its threads, which we never use, in every `distill --help`
@@ -84,7 +92,22 @@ static void plain_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float al
     }
 }
 
-size_t kd_gemm_scratch(int threads) { return (size_t)threads * KC * TILE * sizeof(float); }
+/* What stands at the head of the scratch: the left operand that is packed already. */
+typedef struct {
+    const float *hold; /* may be reused while held */
+    size_t ld, rows, depth;
+    bool bf16, packed;
+} head;
+enum { HEAD = 64, WORKER = 2 * STRIP * DEPTH * sizeof(float), PANELS = (LEFT + 16) * DEPTH * sizeof(float) };
+static_assert(sizeof(head) <= HEAD, "the head fits its place");
+static_assert(WORKER >= KC * TILE * sizeof(float), "a worker's scratch serves tiles too");
+
+size_t kd_gemm_scratch(int threads) { return HEAD + (size_t)threads * WORKER + PANELS; }
+static float *scratch_of(const kd_gemm *g, int worker) { return (float *)(void *)((char *)g->scratch + HEAD + (size_t)worker * WORKER); }
+static char *panels_of(const kd_gemm *g) { return (char *)g->scratch + HEAD + (size_t)kd_pool_threads(g->pool) * WORKER; }
+float *kd_gemm_worker_scratch(const kd_gemm *g, int worker) { return scratch_of(g, worker); }
+
+void kd_gemm_hold(const kd_gemm *g, const float *x) { *(head *)g->scratch = (head){.hold = x}; }
 
 void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb, float beta,
               float *C, size_t ldc) {
@@ -132,7 +155,6 @@ typedef struct {
     float alpha, beta;
 } job;
 
-static float *worker_scratch(const job *j, int worker) { return (float *)j->g->scratch + (size_t)worker * KC * TILE; }
 static bool plain(const kd_mat *w) { return w->type == KD_F32 && !w->row_map && w->row_bytes % sizeof(float) == 0 && (uintptr_t)w->data % sizeof(float) == 0; }
 
 /* dst[r - r0, 0..n) = W[r, c0..c0+n) in f32 for rows r0..r0+rn; c0 and n whole blocks. */
@@ -152,7 +174,7 @@ static void y_tile(void *ctx, size_t task, int worker) {
         size_t ldw = j->w->row_bytes / sizeof(float);
         kd_sgemm(false, true, nn, on, j->depth, j->alpha, x, j->ldi, (const float *)j->w->data + o0 * ldw, ldw, j->beta, y, j->ldo);
     } else {
-        float *panel = worker_scratch(j, worker);
+        float *panel = scratch_of(j->g, worker);
         for (size_t k0 = 0; k0 < j->depth; k0 += KC) {
             size_t kn = j->depth - k0 < KC ? j->depth - k0 : KC;
             expand(panel, kn, j->w, o0, on, k0, kn);
@@ -175,7 +197,7 @@ static void dx_tile(void *ctx, size_t task, int worker) {
         kd_sgemm(false, false, nn, cn, j->depth, j->alpha, dy, j->ldi, (const float *)j->w->data + c0, ldw, j->beta, dx, j->ldo);
         return;
     }
-    float *panel = worker_scratch(j, worker);
+    float *panel = scratch_of(j->g, worker);
     for (size_t k0 = 0; k0 < j->depth; k0 += KC) {
         size_t kn = j->depth - k0 < KC ? j->depth - k0 : KC;
         expand(panel, cn, j->w, k0, kn, c0, cn);
@@ -201,8 +223,153 @@ static void tiles(job *j, size_t rows, size_t cols, size_t max_rows, size_t max_
     }
 }
 
+/* ---- products through packed panels ---- */
+/* out[M,N] (+)= alpha * left[M,K] right[K,N]. */
+typedef struct {
+    const kd_gemm *g;
+    const kd_mm *mm;
+    float *out;
+    size_t ldo, M, N, K;
+    const float *left, *right; /* right: plain floats [K,N], or NULL: the matrix w */
+    size_t ldl, ldr;
+    bool left_turned;          /* left is stored [K,M] */
+    const kd_mat *w;
+    bool w_turned;             /* right is W^T: its columns are W's rows */
+    const float *bias;
+    float alpha;
+    bool accumulate;
+    /* of the stretch in work */
+    size_t m0, m, k0, k, strip, block, blocks;
+    char *panels;
+} product;
+enum { PACK_ROWS = 4 }; /* panels a packing task makes */
+
+static size_t steps_of(const product *p, size_t depth) { return (depth + p->mm->pair - 1) / p->mm->pair; }
+
+static void pack_left_task(void *ctx, size_t task, int worker) {
+    (void)worker;
+    const product *p = ctx;
+    const size_t mr = p->mm->mr, bytes = mr * steps_of(p, p->k) * 4;
+    for (size_t i = task * PACK_ROWS; i < (task + 1) * PACK_ROWS && i * mr < p->m; i++) {
+        const size_t r = p->m0 + i * mr, n = p->m - i * mr < mr ? p->m - i * mr : mr;
+        if (p->left_turned) p->mm->pack_columns(p->panels + i * bytes, mr, p->left + p->k0 * p->ldl + r, p->ldl, n, p->k);
+        else p->mm->pack_rows(p->panels + i * bytes, mr, p->left + r * p->ldl + p->k0, p->ldl, n, p->k);
+    }
+}
+
+/* Packs columns c .. c+n of the right operand, rows k0 .. k0+k; spare is room for n*k floats. */
+static void pack_right(const product *p, char *to, float *spare, size_t c, size_t n) {
+    const kd_mm *mm = p->mm;
+    const size_t bytes = mm->nr * steps_of(p, p->k) * 4;
+    const float *src = p->right ? p->right + p->k0 * p->ldr + c : NULL;
+    size_t ld = p->ldr;
+    if (!src && plain(p->w)) {
+        ld = p->w->row_bytes / sizeof(float);
+        src = (const float *)p->w->data + (p->w_turned ? c * ld + p->k0 : p->k0 * ld + c);
+    } else if (!src) {
+        ld = p->w_turned ? p->k : n;
+        if (p->w_turned) expand(spare, ld, p->w, c, n, p->k0, p->k);
+        else expand(spare, ld, p->w, p->k0, p->k, c, n);
+        src = spare;
+    }
+    if (p->w_turned) {
+        mm->pack_rows(to, mm->nr, src, ld, n, p->k);
+        return;
+    }
+    for (size_t i = 0; i < n; i += mm->nr, to += bytes)
+        mm->pack_columns(to, mm->nr, src + i, ld, n - i < mm->nr ? n - i : mm->nr, p->k);
+}
+
+/* One panel against one panel, cut to what is there. */
+static void tile(const product *p, const void *a, const void *b, size_t r, size_t c) {
+    const kd_mm *mm = p->mm;
+    const size_t rows = p->M - r < mm->mr ? p->M - r : mm->mr, cols = p->N - c < mm->nr ? p->N - c : mm->nr, steps = steps_of(p, p->k);
+    const bool add = p->accumulate || p->k0;
+    const float *bias = p->bias && p->k0 == 0 ? p->bias + c : NULL;
+    float *out = p->out + r * p->ldo + c;
+    if (rows == mm->mr && cols == mm->nr) {
+        mm->tile(out, p->ldo, a, b, steps, p->alpha, add, bias);
+        return;
+    }
+    float edge[16 * 32] = {0}, edge_bias[32] = {0}; /* the same sums as inside: a row does not feel where it lies */
+    if (bias) memcpy(edge_bias, bias, cols * sizeof *bias);
+    for (size_t i = 0; i < rows && add; i++)
+        memcpy(edge + i * mm->nr, out + i * p->ldo, cols * sizeof *out);
+    mm->tile(edge, mm->nr, a, b, steps, p->alpha, add, bias ? edge_bias : NULL);
+    for (size_t i = 0; i < rows; i++)
+        memcpy(out + i * p->ldo, edge + i * mm->nr, cols * sizeof *out);
+}
+
+static void strip_task(void *ctx, size_t task, int worker) {
+    const product *p = ctx;
+    const kd_mm *mm = p->mm;
+    const size_t c = task / p->blocks * p->strip, n = p->N - c < p->strip ? p->N - c : p->strip;
+    const size_t from = task % p->blocks * p->block, to = from + p->block < p->m ? from + p->block : p->m;
+    float *scratch = scratch_of(p->g, worker);
+    char *right = (char *)scratch;
+    pack_right(p, right, scratch + STRIP * DEPTH, c, n);
+    const size_t left_bytes = mm->mr * steps_of(p, p->k) * 4, right_bytes = mm->nr * steps_of(p, p->k) * 4;
+    for (size_t r = from; r < to; r += mm->mr)
+        for (size_t j = 0; j < n; j += mm->nr)
+            tile(p, p->panels + r / mm->mr * left_bytes, right + j / mm->nr * right_bytes, p->m0 + r, c + j);
+}
+
+/* Blocks of left rows a strip is cut into where strips alone are too few tasks. */
+static void cut_rows(product *p) {
+    const size_t strips = (p->N + p->strip - 1) / p->strip;
+    p->blocks = 1;
+    while (strips * p->blocks < 12 && p->m / (p->blocks + 1) >= 8 * p->mm->mr)
+        p->blocks++;
+    p->block = (p->m / p->mm->mr / p->blocks + 1) * p->mm->mr;
+    p->blocks = (p->m + p->block - 1) / p->block;
+}
+
+static void multiply(product *p) {
+    head *h = p->g->scratch;
+    size_t depth = DEPTH;
+    p->strip = STRIP;
+    if (p->w && !p->right && !p->w_turned && kd_dtype_get((int)p->w->type)->block > STRIP) {
+        p->strip = WIDE;
+        depth = DEPTH * STRIP / WIDE;
+    }
+    /* even stretches of depth, whole blocks of the stored type */
+    const size_t parts = (p->K + depth - 1) / depth, each = ((p->K + parts - 1) / parts + WIDE - 1) / WIDE * WIDE;
+    const size_t most = (LEFT + p->mm->mr - 1) / p->mm->mr * p->mm->mr; /* whole panels: PANELS has room for them */
+    const bool whole = p->M <= most && p->K <= depth;
+    for (p->m0 = 0; p->m0 < p->M; p->m0 += most) {
+        p->m = p->M - p->m0 < most ? p->M - p->m0 : most;
+        cut_rows(p);
+        for (p->k0 = 0; p->k0 < p->K; p->k0 += each) {
+            p->k = p->K - p->k0 < each ? p->K - p->k0 : each;
+            p->panels = panels_of(p->g);
+            const bool held = whole && h->hold == p->left && !p->left_turned;
+            if (!(held && h->packed && h->ld == p->ldl && h->rows == p->M && h->depth == p->K && h->bf16 == (p->mm->pair == 2))) {
+                const size_t panels = (p->m + p->mm->mr - 1) / p->mm->mr;
+                kd_pool_run(p->g->pool, pack_left_task, p, (panels + PACK_ROWS - 1) / PACK_ROWS);
+                h->packed = false;
+                if (held) *h = (head){p->left, p->ldl, p->M, p->K, p->mm->pair == 2, true};
+            }
+            kd_pool_run(p->g->pool, strip_task, p, (p->N + p->strip - 1) / p->strip * p->blocks);
+        }
+    }
+}
+
+/* The kernels for a product of this shape, or NULL: OpenBLAS. */
+static const kd_mm *kernels(const kd_gemm *g, size_t M, size_t N, size_t K) {
+    if (M < THIN || N < THIN || K < THIN) return NULL;
+    const kd_mm *bf = g->bf16 ? kd_mm_bf16() : NULL;
+    return bf ? bf : kd_mm_f32();
+}
+
 void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N, float alpha,
                bool accumulate) {
+    const kd_mm *mm = kernels(g, N, w->rows, w->cols);
+    if (mm) {
+        product p = {.g = g, .mm = mm, .out = y, .ldo = ldy, .M = N, .N = w->rows, .K = w->cols, .left = x, .ldl = ldx, .w = w, .w_turned = true,
+                     .bias = bias, .alpha = alpha, .accumulate = accumulate};
+        multiply(&p);
+        return;
+    }
     job j = {.g = g, .out = y, .in = x, .bias = bias, .ldo = ldy, .ldi = ldx, .depth = w->cols, .w = w, .alpha = alpha,
              .beta = accumulate ? 1.0f : 0.0f};
     tiles(&j, N, w->rows, plain(w) ? TILE : TALL, TILE);
@@ -210,6 +377,13 @@ void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ld
 }
 
 void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha, bool accumulate) {
+    const kd_mm *mm = kernels(g, N, w->cols, w->rows);
+    if (mm) {
+        product p = {.g = g, .mm = mm, .out = dx, .ldo = lddx, .M = N, .N = w->cols, .K = w->rows, .left = dy, .ldl = lddy, .w = w, .alpha = alpha,
+                     .accumulate = accumulate};
+        multiply(&p);
+        return;
+    }
     job j = {.g = g, .out = dx, .in = dy, .ldo = lddx, .ldi = lddy, .depth = w->rows, .w = w, .alpha = alpha, .beta = accumulate ? 1.0f : 0.0f};
     tiles(&j, N, w->cols, plain(w) ? TILE : TALL, TILE);
     size_t block = kd_dtype_get((int)w->type)->block;
@@ -222,8 +396,15 @@ void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_
 
 void kd_gemm_dw(const kd_gemm *g, float *dw, size_t lddw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t N, size_t rows,
                 size_t cols, float alpha) {
-    job j = {.g = g, .out = dw, .in = dy, .in2 = x, .ldo = lddw, .ldi = lddy, .ldi2 = ldx, .depth = N, .alpha = alpha};
     if (N == 0) return;
+    const kd_mm *mm = kernels(g, rows, cols, N);
+    if (mm) {
+        product p = {.g = g, .mm = mm, .out = dw, .ldo = lddw, .M = rows, .N = cols, .K = N, .left = dy, .ldl = lddy, .left_turned = true, .right = x,
+                     .ldr = ldx, .alpha = alpha, .accumulate = true};
+        multiply(&p);
+        return;
+    }
+    job j = {.g = g, .out = dw, .in = dy, .in2 = x, .ldo = lddw, .ldi = lddy, .ldi2 = ldx, .depth = N, .alpha = alpha};
     tiles(&j, rows, cols, TILE, TILE);
     kd_pool_run(g->pool, dw_tile, &j, j.rows.parts * j.cols.parts);
 }

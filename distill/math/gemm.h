@@ -1,6 +1,6 @@
-/* distill/math/gemm.h - the large products of training, in f32: forward, gradient of the input, gradient of the weight.
- * The one room that includes OpenBLAS. It is called single-threaded on tiles whose shapes follow from the matrices alone, and the tiles
- * are handed to our own pool: the bits do not depend on the number of threads. Leans on mat.h, codec.h, base/pool.h. */
+/* distill/math/gemm.h - the large products of training: forward, gradient of the input, gradient of the weight; f32, or bf16 with f32 sums.
+ * Kernels of our own where the CPU has AVX2 or more (mm.h), else OpenBLAS, called single-threaded; gemm.c is the one room that includes it.
+ * Work is cut by the shapes alone and handed to our own pool: the bits do not depend on the number of threads. Leans on mat.h, codec.h, base/pool.h. */
 #ifndef KD_MATH_GEMM_H
 #define KD_MATH_GEMM_H
 
@@ -12,9 +12,13 @@
 /* How products run. scratch: kd_gemm_scratch(threads of the pool) bytes, 64-byte aligned. Borrowed; one product at a time. */
 typedef struct {
     kd_pool *pool; /* NULL: the caller alone */
-    void *scratch;
+    void *scratch; /* begins zeroed */
+    bool bf16;     /* operands of the large products rounded to bfloat16 where the CPU multiplies that; sums stay f32 */
 } kd_gemm;
 size_t kd_gemm_scratch(int threads);
+float *kd_gemm_worker_scratch(const kd_gemm *g, int worker); /* 512 KiB that products use too, between them free for others */
+/* Says that x will be the left operand of the next products, unchanged: packed once for all. NULL ends it; so does the next hold. */
+void kd_gemm_hold(const kd_gemm *g, const float *x);
 
 /* C[M,N] = alpha * op(A) op(B) + beta * C on the caller's thread; op transposes where ta, tb say so; ld* in floats, row-major.
  * beta = 0 never reads C. M, N or K may be 0. */

@@ -82,11 +82,16 @@ static void products(const shape *s, int threads, float **keep) {
     kd_pool *pool = NULL;
     if (threads > 1) assert_int_equal(kd_pool_new(&pool, threads, NULL), KD_OK);
     void *scratch = kd_aligned_alloc(64, kd_gemm_scratch(threads));
-    kd_gemm g = {pool, scratch};
+    kd_gemm g = {.pool = pool, .scratch = scratch};
+    kd_gemm_hold(&g, threads == 2 ? x : NULL);
+    float *again = noise(N * ldy, 5);
+    kd_gemm_y(&g, again, ldy, x, ldx, &m, bias, N, 0.5f, true);
     kd_gemm_y(&g, y, ldy, x, ldx, &m, bias, N, 0.5f, true);
     kd_gemm_dx(&g, dx, ldx, dy, ldy, &m, N, 2, false);
     kd_gemm_dw(&g, dw, C, dy, ldy, x, ldx, N, R, C, 1);
     near(y, ldy, Y, N, R, "y");
+    assert_memory_equal(y, again, N * ldy * sizeof *y); /* a held left operand gives the same */
+    kd_free(again);
     near(dx, ldx, DX, N, C, "dx");
     near(dw, C, DW, R, C, "dw");
     float *mine[3] = {y, dx, dw};
@@ -107,10 +112,14 @@ static void products(const shape *s, int threads, float **keep) {
 
 static void test_products(void **state) {
     (void)state;
+    const char *const levels[] = {"scalar", "avx2", "avx512"};
+    for (int level = 0; level < 3; level++) {
+    kd_cpu_cap(levels[level]);
     const shape shapes[] = {
         {1, 1, 1, KD_F32, false},       {7, 5, 3, KD_F32, false},        {33, 48, 32, KD_F32, true},     {300, 272, 40, KD_F32, false},
         {65, 100, 600, KD_F32, false},  {70, 24, 512, KD_Q8_0, false},   {130, 300, 544, KD_Q8_0, true}, {600, 40, 96, KD_Q4_0, false},
         {20, 530, 64, KD_BF16, false},  {90, 700, 33, KD_F16, true},     {2, 16, 1024, KD_Q5_1, false},
+        {2100, 40, 72, KD_F32, false},  {40, 1500, 96, KD_Q8_0, false}, {64, 33, 2112, KD_Q4_1, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         float *keep[3] = {NULL, NULL, NULL};
@@ -119,6 +128,8 @@ static void test_products(void **state) {
         for (int k = 0; k < 3; k++)
             kd_free(keep[k]);
     }
+    }
+    kd_cpu_cap(NULL);
 }
 
 static void test_edges(void **state) {

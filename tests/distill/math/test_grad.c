@@ -259,7 +259,7 @@ static void attend(float *out, int threads, bool thorough) {
     kd_attention a = {.spans = use_spans, .n = AS, .qpos = use_pos, .tasks = tasks, .H = AH, .G = AG, .D = AD, .scale = (float)ascale};
     void *scratch = kd_aligned_alloc(64, kd_attention_scratch(threads, AD)), *gs = kd_aligned_alloc(64, kd_gemm_scratch(threads));
     float *lse = kd_malloc(AN * AH * sizeof *lse), *part = kd_malloc(2 * AN * AH * AD * sizeof *part);
-    kd_gemm g = {pool, gs};
+    kd_gemm g = {.pool = pool, .scratch = gs};
     const size_t Q = (size_t)AH * AD, K = (size_t)AG * AD;
     float *o = out, *dq = out + AN * Q, *dk = dq + AN * Q, *dv = dk + AN * K;
     kd_attention_forward(&g, &a, o, Q, lse, aq, Q, ak, av, K, scratch);

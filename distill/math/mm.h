@@ -1,0 +1,26 @@
+/* distill/math/mm.h - the inner kernels of gemm.c: packed panels and the tile that multiplies them; private to distill/math.
+ * Source of the scheme: Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+ * A panel of A holds mr rows interleaved by depth, [depth][mr]; a panel of B holds nr columns, [depth][nr]; ragged edges are zeros.
+ * f32: a step of depth is one float. bf16: a step is two values rounded to bfloat16, side by side in 32 bits; sums stay f32. */
+#ifndef KD_MATH_MM_H
+#define KD_MATH_MM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { KD_MM_STRIP = 64 }; /* columns of B that a task packs: a multiple of every nr */
+
+typedef struct {
+    size_t mr, nr, pair; /* pair: values a step (1, or 2 for bf16) */
+    /* c[mr,nr] (stride ldc) (+)= alpha * A B + bias[nr] (NULL: none); steps of depth */
+    void (*tile)(float *c, size_t ldc, const void *a, const void *b, size_t steps, float alpha, bool accumulate, const float *bias);
+    /* dst = panels of `lanes` (mr or nr) from n rows of `depth` floats: lane i is row i. src row-major with stride ld. */
+    void (*pack_rows)(void *dst, size_t lanes, const float *src, size_t ld, size_t n, size_t depth);
+    /* dst = a panel of `lanes` from depth rows whose first n <= lanes floats are the lanes. */
+    void (*pack_columns)(void *dst, size_t lanes, const float *src, size_t ld, size_t n, size_t depth);
+} kd_mm;
+const kd_mm *kd_mm_f32(void);  /* by kd_cpu_get; NULL: none for this CPU */
+const kd_mm *kd_mm_bf16(void); /* NULL without AVX512-BF16 */
+
+#endif
