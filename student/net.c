@@ -103,7 +103,7 @@ static kd_code lay_out(kd_net *n, const kd_train_method *tm, kd_pool *pool, kd_e
     if (!n->slab) return kd_fail(e, KD_ENOMEM, "no memory for %.1f MB of training buffers", (double)count.used / 1e6);
     kd_bump place = {.base = n->slab};
     kd_tape_layout(&n->tape, &place, &n->c, tm, &n->shape, threads);
-    n->tape.work.gemm = (kd_gemm){.pool = pool, .scratch = n->tape.gemm_scratch};
+    n->tape.work.gemm = (kd_gemm){.pool = pool, .scratch = n->tape.gemm_scratch, .bf16 = n->shape.bf16};
     kd_gemm_hold(&n->tape.work.gemm, NULL);
     return KD_OK;
 }

@@ -29,6 +29,7 @@ typedef struct {
     uint32_t recompute;  /* layers, from the first, whose activations are not kept; L = all */
     size_t logit_rows;   /* rows of logits at once; 0 = by size */
     bool no_grad;        /* loss only */
+    bool bf16;           /* large products of bfloat16 operands, sums in f32 */
 } kd_net_shape;
 
 /* A micro-batch: sequences end to end, rows of tokens whose successors are learned or are context. */

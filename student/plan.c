@@ -26,7 +26,7 @@ static void fill(kd_train_plan *p, const kd_model *m, const kd_train_options *o,
 static void shape_rows(kd_train_plan *p, const kd_train_options *o, size_t rows) {
     if (rows < p->longest) rows = p->longest;
     if (o->rows == 0 && p->rows < rows) rows = p->rows > p->longest ? p->rows : p->longest; /* short data: no more than there is */
-    p->shape = (kd_net_shape){.rows = rows, .spans = o->batch_size, .positions = p->longest};
+    p->shape = (kd_net_shape){.rows = rows, .spans = o->batch_size, .positions = p->longest, .bf16 = o->bf16};
 }
 
 /* Rows and recomputation that fit: first without recomputing, rows falling; then with as little of it as does. */

@@ -22,6 +22,7 @@ typedef struct {
     size_t rows;            /* a micro-batch at most; 0: the plan says (never less than the longest lesson) */
     int recompute;          /* layers computed a second time; -1: the plan says */
     uint64_t memory;        /* bytes that may be used; 0: what is free now */
+    bool bf16;              /* arithmetic of the large products; weights, sums and everything else stay f32 */
 } kd_train_options;
 
 /* What training will take. */

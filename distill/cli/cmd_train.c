@@ -1,5 +1,6 @@
 /* distill/cli/cmd_train.c - `distill train`: from lessons to an adapter or a model, in a run folder. Leans on student/run.h, train_data.h. */
 #include "distill/base/clock.h"
+#include "distill/base/cpu.h"
 #include "distill/base/hash.h"
 #include "distill/cli/train_data.h"
 #include "student/run.h"
@@ -34,7 +35,7 @@ static const kd_opt options[] = {
     {"clip-norm", 0, KD_OPT_FLOAT, "X", "1", "longest gradient; 0 is no clipping", "Optimization", .min = 0, .max = 1e30},
     {"label-smoothing", 0, KD_OPT_FLOAT, "X", "0", "share of the target spread over all tokens", "Optimization", .min = 0, .max = 0.999},
     {"z-loss", 0, KD_OPT_FLOAT, "X", "0", "weight of the squared log of the softmax's sum", "Optimization", .min = 0, .max = 1},
-    {"arithmetic", 0, KD_OPT_ENUM, "f32", "f32", "what products are computed in", "Optimization"},
+    {"arithmetic", 0, KD_OPT_ENUM, "f32|bf16|auto", "f32", "what large products are computed in; sums and weights are f32; auto: bf16 where the CPU has it", "Optimization"},
     {"max-seq-length", 0, KD_OPT_INT, "N", NULL, "longest lesson in tokens; the model's context unless given", "Data", .min = 2, .max = 1e7},
     {"long", 0, KD_OPT_ENUM, "drop|cut|refuse", "drop", "what happens to longer ones", "Data"},
     {"shuffle", 0, KD_OPT_FLAG, NULL, "true", "a new order each epoch; --no-shuffle keeps the order of the files", "Data"},
@@ -134,6 +135,9 @@ static kd_code read_options(job *j, kd_err *e) {
     o->optimizer = (kd_optimizer_options){.kind = (kd_optimizer_kind)kd_opt_word(cli, "optimizer"), .beta1 = (float)kd_opt_float(cli, "beta1"),
                                           .beta2 = (float)kd_opt_float(cli, "beta2"), .eps = (float)kd_opt_float(cli, "epsilon"),
                                           .decay = (float)kd_opt_float(cli, "weight-decay")};
+    const int arithmetic = kd_opt_word(cli, "arithmetic");
+    if (arithmetic == 1 && !kd_cpu_get()->avx512_bf16) return kd_fail(e, KD_EUNSUPPORTED, "--arithmetic bf16: this CPU (%s) does not multiply bfloat16; use f32 or auto", kd_cpu_describe());
+    o->bf16 = arithmetic > 0 && kd_cpu_get()->avx512_bf16;
     if (full) return KD_OK;
     o->method.lora = (kd_adapter_config){.r = (uint32_t)kd_opt_int(cli, "lora-rank"), .alpha = (float)kd_opt_float(cli, "lora-alpha"),
                                          .dropout = (float)kd_opt_float(cli, "lora-dropout"), .rslora = kd_opt_flag(cli, "rslora"),
@@ -171,8 +175,8 @@ static kd_code settings(const job *j, kd_buf *out) {
         code = kd_buf_printf(out, "# adapter_sha256: %s\n# adapter_form: r %u, alpha %g, rslora %d, dora %d, targets %x\n", j->start_sha256, l->r,
                              (double)l->alpha, l->rslora, l->dora, l->targets);
     if (code == KD_OK)
-        code = kd_buf_printf(out, "# base: %s\n# base_bytes: %llu\n# lessons: %zu\n# lessons_sha256: %s\n# updates: %llu\n# rows_at_once: %zu\n", j->base,
-                             (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps, j->plan.shape.rows);
+        code = kd_buf_printf(out, "# base: %s\n# base_bytes: %llu\n# lessons: %zu\n# lessons_sha256: %s\n# updates: %llu\n# rows_at_once: %zu\n# products: %s\n", j->base,
+                             (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps, j->plan.shape.rows, j->o.bf16 ? "bf16" : "f32");
     return code;
 }
 

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static float *noise(size_t n, uint64_t seed) {
@@ -24,8 +25,10 @@ static float *noise(size_t n, uint64_t seed) {
 typedef struct {
     size_t N, rows, cols;
     kd_dtype type;
-    bool mapped;
+    bool mapped, bf16;
 } shape;
+
+static double rounded(float v, const shape *s) { return s->bf16 ? (double)kd_bf16_to_f32(kd_f32_to_bf16(v)) : (double)v; }
 
 static void near(const float *got, size_t ldg, const double *want, size_t R, size_t C, const char *what) {
     double worst = 0, norm = 0;
@@ -55,34 +58,34 @@ static void products(const shape *s, int threads, float **keep) {
         else assert_int_equal(kd_quantize(s->type, w + r * C, stored + at * bytes, C, NULL, NULL), KD_OK);
         kd_dequantize(s->type, stored + at * bytes, row, C);
         for (size_t c = 0; c < C; c++)
-            W[r * C + c] = (double)row[c];
+            W[r * C + c] = rounded(row[c], s);
     }
     kd_mat m = {s->type, R, C, bytes, stored, s->mapped ? map : NULL};
     for (size_t n = 0; n < N; n++)
         for (size_t r = 0; r < R; r++) {
             double sum = (double)y[n * ldy + r] + (double)bias[r];
             for (size_t c = 0; c < C; c++)
-                sum += 0.5 * (double)x[n * ldx + c] * W[r * C + c];
+                sum += 0.5 * rounded(x[n * ldx + c], s) * W[r * C + c];
             Y[n * R + r] = sum;
         }
     for (size_t n = 0; n < N; n++)
         for (size_t c = 0; c < C; c++) {
             double sum = 0;
             for (size_t r = 0; r < R; r++)
-                sum += 2 * (double)dy[n * ldy + r] * W[r * C + c];
+                sum += 2 * rounded(dy[n * ldy + r], s) * W[r * C + c];
             DX[n * C + c] = sum;
         }
     for (size_t r = 0; r < R; r++)
         for (size_t c = 0; c < C; c++) {
             double sum = (double)dw[r * C + c];
             for (size_t n = 0; n < N; n++)
-                sum += (double)dy[n * ldy + r] * (double)x[n * ldx + c];
+                sum += rounded(dy[n * ldy + r], s) * rounded(x[n * ldx + c], s);
             DW[r * C + c] = sum;
         }
     kd_pool *pool = NULL;
     if (threads > 1) assert_int_equal(kd_pool_new(&pool, threads, NULL), KD_OK);
     void *scratch = kd_aligned_alloc(64, kd_gemm_scratch(threads));
-    kd_gemm g = {.pool = pool, .scratch = scratch};
+    kd_gemm g = {.pool = pool, .scratch = scratch, .bf16 = s->bf16};
     kd_gemm_hold(&g, threads == 2 ? x : NULL);
     float *again = noise(N * ldy, 5);
     kd_gemm_y(&g, again, ldy, x, ldx, &m, bias, N, 0.5f, true);
@@ -116,10 +119,10 @@ static void test_products(void **state) {
     for (int level = 0; level < 3; level++) {
     kd_cpu_cap(levels[level]);
     const shape shapes[] = {
-        {1, 1, 1, KD_F32, false},       {7, 5, 3, KD_F32, false},        {33, 48, 32, KD_F32, true},     {300, 272, 40, KD_F32, false},
-        {65, 100, 600, KD_F32, false},  {70, 24, 512, KD_Q8_0, false},   {130, 300, 544, KD_Q8_0, true}, {600, 40, 96, KD_Q4_0, false},
-        {20, 530, 64, KD_BF16, false},  {90, 700, 33, KD_F16, true},     {2, 16, 1024, KD_Q5_1, false},
-        {2100, 40, 72, KD_F32, false},  {40, 1500, 96, KD_Q8_0, false}, {64, 33, 2112, KD_Q4_1, false},
+        {1, 1, 1, KD_F32, false, false},       {7, 5, 3, KD_F32, false, false},        {33, 48, 32, KD_F32, true, false},     {300, 272, 40, KD_F32, false, false},
+        {65, 100, 600, KD_F32, false, false},  {70, 24, 512, KD_Q8_0, false, false},   {130, 300, 544, KD_Q8_0, true, false}, {600, 40, 96, KD_Q4_0, false, false},
+        {20, 530, 64, KD_BF16, false, false},  {90, 700, 33, KD_F16, true, false},     {2, 16, 1024, KD_Q5_1, false, false},
+        {2100, 40, 72, KD_F32, false, false},  {40, 1500, 96, KD_Q8_0, false, false}, {64, 33, 2112, KD_Q4_1, false, false},
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         float *keep[3] = {NULL, NULL, NULL};
@@ -130,6 +133,24 @@ static void test_products(void **state) {
     }
     }
     kd_cpu_cap(NULL);
+}
+
+/* Operands rounded to bfloat16, sums in f32: the same sums of rounded numbers. */
+static void test_bf16(void **state) {
+    (void)state;
+    if (!kd_cpu_get()->avx512_bf16) {
+        printf("ok 99 - bf16 # SKIP no AVX512-BF16 on this CPU\n");
+        return;
+    }
+    const shape shapes[] = {{33, 48, 32, KD_F32, true, true}, {300, 272, 45, KD_F32, false, true}, {65, 101, 1100, KD_F32, false, true}, {70, 40, 512, KD_Q8_0, false, true},
+                            {600, 40, 96, KD_Q4_0, true, true}, {2100, 40, 72, KD_F32, false, true}, {43, 700, 33, KD_F16, true, true}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        float *keep[3] = {NULL, NULL, NULL};
+        for (int threads = 1; threads <= 2; threads++)
+            products(&shapes[i], threads, keep);
+        for (int k = 0; k < 3; k++)
+            kd_free(keep[k]);
+    }
 }
 
 static void test_edges(void **state) {
@@ -146,6 +167,6 @@ static void test_edges(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_edges)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_bf16), cmocka_unit_test(test_edges)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
