@@ -54,8 +54,20 @@ static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const kd_conv
     return c;
 }
 
+/* What the file says but llama.cpp does not hear by itself. */
+static void warn_gguf(const kd_plan *p, const kd_watch *watch) {
+    const kd_rope_config *r = &p->config.rope;
+    char s[200];
+    if (r->kind == KD_ROPE_YARN && (r->beta_fast != 32 || r->beta_slow != 1)) {
+        snprintf(s, sizeof s, "llama.cpp takes yarn's betas from its command line alone: run it with --yarn-beta-fast %g --yarn-beta-slow %g", r->beta_fast,
+                 r->beta_slow);
+        kd_emit(watch, (kd_event){.kind = KD_EV_WARN, .stage = "convert", .text = s});
+    }
+}
+
 static kd_code to_gguf(kd_plan *p, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch, kd_err *e) {
     kd_sink s = {0};
+    warn_gguf(p, watch);
     kd_code c = kd_gguf_writer_new(&s.gguf, dst, o->split_bytes, e);
     if (!c && !(c = kd_write_keys(p, s.gguf, o, e)))
         c = kd_sink_declare(&s, p, e);

@@ -105,7 +105,8 @@ static void read_rope(reader *r, kd_config *c) {
         p->kind = KD_ROPE_LINEAR;
     else if (named && !kd_str_is(type, "none")) {
         if (!r->code)
-            r->code = kd_fail(r->e, KD_EUNSUPPORTED, "%s: %s: '%.40s' is a rope scaling that we do not have (none, linear, yarn)", r->path, s, type.data);
+            r->code = kd_fail(r->e, KD_EUNSUPPORTED, "%s: %s: '%.*s' is a rope scaling that we do not have (none, linear, yarn)", r->path, s,
+                              (int)(type.len < 40 ? type.len : 40), type.data);
         return;
     }
     if (p->kind == KD_ROPE_YARN && p->original_context == 0)
@@ -174,7 +175,7 @@ kd_code kd_config_from_gguf(kd_config *out, const kd_gguf *g, kd_err *e) {
     while (a < KD_ARCHS && !kd_str_is(arch, kd_arch_name((kd_arch)a)))
         a++;
     if (a == KD_ARCHS)
-        return kd_fail(e, KD_EUNSUPPORTED, "%s: general.architecture: '%.60s' is a family that we do not have (llama, qwen2, qwen3)", r.path, arch.data);
+        return kd_fail(e, KD_EUNSUPPORTED, "%s: general.architecture: '%.*s' is a family that we do not have (llama, qwen2, qwen3)", r.path, (int)(arch.len < 60 ? arch.len : 60), arch.data);
     out->arch = (kd_arch)a;
     r.arch = kd_arch_name(out->arch);
     refuse(&r);
