@@ -27,7 +27,7 @@ typedef struct {
     size_t tokens, waste;            /* in rows; places of rows that stay empty */
 } kd_packed;
 
-/* Best fit: lessons in the order given, each into the row that it fills best among those it fits in (the earliest of equals), a new row where none
+/* Best fit: lessons in the order given, each into the row that it fills best among those it fits in (of equals the one that has had that room for longest), a new row where none
  * has room. Cost O(n log n). The same lessons and options give the same rows. Cutting never leaves a part without a token to learn:
  * such a lesson is dropped. Errors: KD_EINVAL length < 2; KD_EFORMAT a lesson too long with KD_PACK_REFUSE, named by its row; KD_ENOMEM.
  * Test: tests/datasets/test_pack.c */

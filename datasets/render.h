@@ -1,10 +1,11 @@
 /* datasets/render.h - a conversation as text and tokens, and as a lesson: tokens with the flag of which to learn. Leans on
- * model/chat.h, model/tokenizer.h.
+ * model/chat.h, model/tokenizer.h, study.h.
  * A lesson is the prompt, rendered with the generation prompt; then what the model would have written, thoughts included; then the token
  * that ends its turn. So a template that drops earlier thoughts drops none of the lesson's. */
 #ifndef KD_DATASETS_RENDER_H
 #define KD_DATASETS_RENDER_H
 
+#include "datasets/study.h"
 #include "distill/model/chat.h"
 
 typedef struct kd_tokenizer kd_tokenizer;
@@ -67,5 +68,10 @@ void kd_lessons_clear(kd_lessons *l);
 kd_code kd_lessons_read(kd_lessons *l, kd_render_counts *counts, const char *path, const kd_render *r, uint32_t vocab, kd_err *e);
 /* Takes lesson's arrays. */
 kd_code kd_lessons_add(kd_lessons *l, kd_lesson *lesson, kd_err *e);
+/* The row of a selection as a lesson, its thought put back; the end of the turn is learned unless it finished for another reason than "stop" or
+ * "eos" (NULL counts as ended). row = the sample's id. */
+kd_code kd_render_row(kd_lesson *out, kd_buf *text, kd_render_counts *counts, const kd_render *r, const kd_row *row, kd_err *e);
+/* Every row of the selection, in its order. */
+kd_code kd_lessons_select(kd_lessons *l, kd_render_counts *counts, kd_select *q, const kd_render *r, kd_err *e);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct {
 
 typedef struct {
     const kd_json_node *messages;    /* an array of objects */
+    size_t leave_out;                /* so many of them at the end are left out */
     const kd_json_node *tools;       /* NULL or null: None */
     const kd_json_node *documents;   /* NULL or null: None */
     const kd_json_node *extra;       /* an object: its members are variables too and win over all others; NULL: none */

@@ -36,6 +36,8 @@ static bool make_messages(kd_trun *r, kd_tval *out) {
             return kd_tr_fail(r, KD_EINVAL, "messages: expected an array of objects");
     if (!kd_tv_from_json(r, out, m))
         return false;
+    size_t n = out->u.seq->n;
+    out->u.seq->n = r->in->leave_out < n ? n - r->in->leave_out : 0;
     for (size_t i = 0; !r->in->exact_messages && i < out->u.seq->n; i++)
         if (!normal_message(r, out->u.seq->at[i].u.dict, &out->u.seq->at[i]))
             return false;
