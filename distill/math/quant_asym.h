@@ -82,7 +82,8 @@ typedef struct {
     const float *ends;  /* pairs: where on the grid the least and the greatest value of a block are put */
     int count, rounds;
     float slots;        /* greatest integer scale and min */
-    const float *tops;  /* 16 pairs of places (scales, then mins) tried for the greatest scale and the greatest min of a super-block */
+    const float *tops;  /* pairs of places (scales, then mins) tried for the greatest scale and the greatest min of a super-block */
+    int pairs;          /* how many: 16, 32, 48 */
     int radius, refits; /* around the wished integer; how often d and dmin are fitted anew */
 } asym_plan;
 typedef struct {
@@ -211,15 +212,16 @@ static float greatest(const float *v, int n) {
         m = v[i] > m ? v[i] : m;
     return m;
 }
-/* d and dmin of each super-block: of 16 pairs that put its greatest scale and min at p.tops, the one that costs least when every block's
+/* d and dmin of each super-block: of the pairs that put its greatest scale and min at p.tops, the one that costs least when every block's
  * are rounded to multiples (the codes kept: the quadratic form of their moments). A lane is a pair. */
 KD_INLINE void spread_tops(const group *g, const asym_plan p, const affine *a, asym_choice *c) {
     for (int b = 0; b < KD_LANES; b += p.per) {
-        _Alignas(64) float cost[16], step[16], stepm[16];
+        _Alignas(64) float cost[48], step[48], stepm[48];
         float s = greatest(a->scale + b, p.per), m = greatest(a->min + b, p.per);
         int at = 0;
-        for (int k = 0; k < 16; k += KD_W) {
-            vf h = half_uniform(g, b, v_div(v_set(s), v_load(p.tops + k))), hm = half_uniform(g, b, v_div(v_set(m), v_load(p.tops + 16 + k)));
+        for (int k = 0; k < p.pairs; k += KD_W) {
+            vf h = half_uniform(g, b, v_div(v_set(s), v_load(p.tops + k)));
+            vf hm = half_uniform(g, b, v_div(v_set(m), v_load(p.tops + p.pairs + k)));
             vf inv = v_inverse(h), invm = v_inverse(hm), e = v_set(0);
             for (int l = b; l < b + p.per; l++) {
                 vf q = v_set(a->q[l]), w = v_set(a->w[l]), min = v_set(a->min[l]);
@@ -231,7 +233,7 @@ KD_INLINE void spread_tops(const group *g, const asym_plan p, const affine *a, a
             v_store(stepm + k, hm);
             v_store(cost + k, e);
         }
-        for (int k = 1; k < 16; k++)
+        for (int k = 1; k < p.pairs; k++)
             at = cost[k] < cost[at] ? k : at;
         for (int l = b; l < b + p.per; l++) {
             c->d[l] = step[at] == 0 && s > 0 ? 0x1p-24f * g->inv[b] : step[at];
@@ -240,29 +242,80 @@ KD_INLINE void spread_tops(const group *g, const asym_plan p, const affine *a, a
     }
 }
 
+/* Measures the guesses that put the greatest scale of every super-block at one place and the greatest min at another. */
+KD_INLINE void try_pair(const group *g, const asym_plan p, const affine *wish, float top, float topm, asym_choice *best) {
+    asym_choice c = *best;
+    for (int l = 0; l < KD_LANES; l++) { /* place 0: as it is */
+        c.d[l] = top > 0 ? half_of(g, l, greatest(wish->scale + l / p.per * p.per, p.per) / top) : best->d[l];
+        c.dmin[l] = topm > 0 ? half_of(g, l, greatest(wish->min + l / p.per * p.per, p.per) / topm) : best->dmin[l];
+    }
+    choose_pairs(g, p, wish, 1, &c);
+    keep_better_pairs(best, &c, p.per);
+}
+/* For what is nearly exact it is luck which f16 rounds best, and blocks must agree on the codes to share it: of the ways to spread a block's
+ * range over 0..k the best k for all; then the greatest scale is put at every integer, and the greatest min. */
+KD_INLINE void try_all_pairs(const group *g, const asym_plan p, asym_choice *best) {
+    const int slots = (int)p.slots;
+    for (int top = (int)p.top; top > 0; top -= 1 + top / 16) {
+        float ends[2] = {0, (float)top};
+        asym_plan one = p;
+        asym_choice mine;
+        affine a;
+        one.ends = ends;
+        one.count = 1;
+        one.rounds = 0;
+        search_affine(g, one, &a);
+        spread_tops(g, p, &a, &mine);
+        choose_pairs(g, p, &a, 1, &mine);
+        if (!nearly_exact(g, p.n, p.per, mine.e))
+            continue;
+        for (int k = 0; k < 2 * slots; k++)
+            try_pair(g, p, &a, k < slots ? (float)(k + 1) : 0, k < slots ? 0 : (float)(k + 1 - slots), &mine);
+        keep_better_pairs(best, &mine, p.per);
+    }
+}
+/* The same where there are no mins: d is a little too large each time, and mins take back what that adds. */
+KD_INLINE void try_lifted(const group *g, const asym_plan p, const affine *a, asym_choice *best) {
+    for (int k = 1; k <= (int)p.slots; k++) {
+        asym_choice c = *best;
+        affine t = *a;
+        for (int b = 0; b < KD_LANES; b += p.per) {
+            float h = half_of(g, b, greatest(a->scale + b, p.per) / (float)k * (1 + 0x1p-10f)), most = 0;
+            for (int l = b; l < b + p.per && h > 0; l++) {
+                t.scale[l] = h * rintf(a->scale[l] / h);
+                float over = (t.scale[l] * a->q[l] - a->x[l]) / a->w[l];
+                t.min[l] = over > 0 ? over : 0;
+                most = t.min[l] > most ? t.min[l] : most;
+            }
+            float step = half_of(g, b, most / p.slots);
+            for (int l = b; l < b + p.per; l++) {
+                c.d[l] = greatest(best->m + b, p.per) > 0 ? best->d[b] : h;
+                c.dmin[l] = greatest(best->m + b, p.per) > 0 ? best->dmin[b] : step > 0 ? step : 0x1p-24f * g->inv[b];
+            }
+        }
+        choose_pairs(g, p, &t, 1, &c);
+        keep_better_pairs(best, &c, p.per);
+    }
+}
+
 /* f16 scales of each super-block and integers of each block, of the least error found; in units. */
 KD_INLINE void super_asym(const group *g, const asym_plan p, asym_choice *best) {
-    affine a;
+    affine wish, a;
     asym_choice c;
-    search_affine(g, p, &a);
-    spread_tops(g, p, &a, best);
-    choose_pairs(g, p, &a, p.radius, best);
+    search_affine(g, p, &wish);
+    spread_tops(g, p, &wish, best);
+    choose_pairs(g, p, &wish, p.radius, best);
+    for (int k = 0; k < 16 && (uneven(wish.scale, p.per) || uneven(wish.min, p.per)); k++) /* then guesses are measured */
+        try_pair(g, p, &wish, p.tops[k * (p.pairs / 16)], p.tops[p.pairs + k * (p.pairs / 16)], best);
     for (int k = 0; k < p.refits; k++) {
+        memcpy(a.w, wish.w, sizeof a.w);
+        memcpy(a.x, wish.x, sizeof a.x);
         refit_pairs(g, p, best, &a, &c);
         choose_pairs(g, p, &a, 1, &c);
         keep_better_pairs(best, &c, p.per);
     }
-    if (nearly_exact(g, p.n, p.per, best->e)) {
-        for (int k = 0; k < 32; k++) { /* the greatest scale gets each integer that 16 steps reach, then the greatest min */
-            float part = p.slots * (float)(k % 16 + 1) / 16;
-            c = *best;
-            for (int b = 0; b < KD_LANES; b += p.per) {
-                float h = half_of(g, b, greatest((k < 16 ? a.scale : a.min) + b, p.per) / part);
-                for (int l = b; l < b + p.per; l++)
-                    (k < 16 ? c.d : c.dmin)[l] = h;
-            }
-            choose_pairs(g, p, &a, 1, &c);
-            keep_better_pairs(best, &c, p.per);
-        }
-    }
+    if (nearly_exact(g, p.n, p.per, best->e))
+        try_all_pairs(g, p, best);
+    if (nearly_exact(g, p.n, p.per, best->e) && greatest(wish.min, KD_LANES) <= 0)
+        try_lifted(g, p, &wish, best);
 }

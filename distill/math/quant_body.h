@@ -83,7 +83,7 @@ static void iq4_nl(const float *x, void *dst, size_t n, const float *im) {
 
 /* --- super-blocks with signed scales --- */
 
-static const float places_4_w[] = {-4.4f, -3.4f, -4.9f, 3.9f, -3.9f, -2.9f};
+static const float places_4_w[] = {-4.4f, -3.4f, -4.9f, 3.9f, -3.9f, -2.9f, -2.5f, -3.6f, -4.2f, -4.6f, -3.1f, -4.8f, 3.4f, 3.0f};
 static const float places_4[] = {-4.2f, -3.3f, -4.7f, -3.8f};
 static const float places_32_w[] = {-32, -29.7f, -28.4f, -30.9f, -26, -33.2f, -27.3f, -29, -30.3f, -27.9f, -31.5f, -32.4f};
 static const float places_32[] = {-32, -31, -30, -29, -27.1f, -28.1f, -26, -32.4f};
@@ -92,7 +92,7 @@ static const float tops_128[16] = {-128, -127, -126, -125, -124, -123, -122, -12
 
 static void q3_k(const float *x, void *dst, size_t n, const float *im) {
     kd_block_q3_k *o = dst;
-    const sym_plan plan = {16, 16, -32, 31, im ? places_4_w : places_4, im ? COUNT(places_4_w) : COUNT(places_4), 1, tops_32, 1, im ? 1 : 0};
+    const sym_plan plan = {16, 16, -32, 31, im ? places_4_w : places_4, im ? COUNT(places_4_w) : COUNT(places_4), im ? 2 : 1, tops_32, im ? 2 : 1, im ? 3 : 0};
     for (size_t at = 0; at < n; at += 256, o++) {
         group g;
         sym_choice c;
@@ -156,8 +156,8 @@ static const float ends_15_w[] = {-0, 15.2f, -0.6f, 15, 0.2f, 15.6f, -0, 14, -0.
 static const float ends_15[] = {-0.2f, 15.2f, 0.2f, 15.4f, -0.4f, 14.8f, 1, 15, -0, 15.2f, -0.2f, 15, 1, 14, 0.6f, 15, -0.8f, 15.2f, -0, 14.4f};
 static const float ends_31_w[] = {-0.2f, 31, 0.6f, 31.2f, 1, 29.8f, -0, 31.8f, 1.6f, 30.2f, -0.8f, 31, 0.2f, 30.2f, -0, 31.2f, 1.6f, 29.4f, -1, 31.8f, 1, 29.4f, 0.8f, 30.4f, -1.6f, 31.4f, 0.2f, 32.4f, -0.4f, 30.8f, 1, 30.8f, 0.4f, 30.8f, -1.6f, 32.4f, 1.4f, 29.4f, -0.4f, 31.6f};
 static const float ends_31[] = {-0.2f, 31.2f, -0.2f, 30.2f, 0.8f, 30.2f, -0.4f, 31, 0.2f, 31.2f, 1.2f, 30.8f, 1.6f, 30.2f, 0.2f, 30.6f, 1, 29.4f, -0.6f, 30.8f};
-static const float tops_15[32] = {15, 15, 15, 15, 14, 14, 14, 14, 13, 13, 13, 13, 12, 12, 12, 12,
-                                  15, 14, 13, 12, 15, 14, 13, 12, 15, 14, 13, 12, 15, 14, 13, 12};
+static const float tops_15[96] = {9, 9, 9, 9, 10.5f, 10.5f, 10.5f, 10.5f, 12, 12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15, 16, 16, 16, 16, 18, 18, 18, 18, 21, 21, 21, 21, 25, 25, 25, 25, 30, 30, 30, 30, 40, 40, 40, 40,
+12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24};
 static const float tops_63[32] = {63, 63, 63, 63, 61, 61, 61, 61, 59, 59, 59, 59, 57, 57, 57, 57,
                                   63, 61, 59, 57, 63, 61, 59, 57, 63, 61, 59, 57, 63, 61, 59, 57};
 
@@ -191,7 +191,7 @@ KD_INLINE void affine_scales(const group *g, const asym_plan p, codes_scale ds, 
 }
 static void q4_1(const float *x, void *dst, size_t n, const float *im) {
     kd_block_q4_1 *o = dst;
-    const asym_plan plan = {32, 1, 0, 15, im ? ends_15_w : ends_15, im ? COUNT(ends_15_w) / 2 : COUNT(ends_15) / 2, 2, 0, NULL, 0, 0};
+    const asym_plan plan = {32, 1, 0, 15, im ? ends_15_w : ends_15, im ? COUNT(ends_15_w) / 2 : COUNT(ends_15) / 2, 2, 0, NULL, 0, 0, 0};
     for (size_t at = 0; at < n; at += 32 * KD_LANES) {
         int count = n - at < 32 * KD_LANES ? (int)((n - at) / 32) : KD_LANES;
         group g;
@@ -209,7 +209,7 @@ static void q4_1(const float *x, void *dst, size_t n, const float *im) {
 }
 static void q5_1(const float *x, void *dst, size_t n, const float *im) {
     kd_block_q5_1 *o = dst;
-    const asym_plan plan = {32, 1, 0, 31, im ? ends_31_w : ends_31, im ? COUNT(ends_31_w) / 2 : COUNT(ends_31) / 2, 2, 0, NULL, 0, 0};
+    const asym_plan plan = {32, 1, 0, 31, im ? ends_31_w : ends_31, im ? COUNT(ends_31_w) / 2 : COUNT(ends_31) / 2, 2, 0, NULL, 0, 0, 0};
     for (size_t at = 0; at < n; at += 32 * KD_LANES) {
         int count = n - at < 32 * KD_LANES ? (int)((n - at) / 32) : KD_LANES;
         group g;
@@ -228,7 +228,7 @@ static void q5_1(const float *x, void *dst, size_t n, const float *im) {
 }
 static void q2_k(const float *x, void *dst, size_t n, const float *im) {
     kd_block_q2_k *o = dst;
-    const asym_plan plan = {16, 16, 1, 3, im ? ends_3_w : ends_3, im ? COUNT(ends_3_w) / 2 : COUNT(ends_3) / 2, 1, 15, tops_15, 1, 2};
+    const asym_plan plan = {16, 16, 1, 3, im ? ends_3_w : ends_3, im ? COUNT(ends_3_w) / 2 : COUNT(ends_3) / 2, 1, 15, tops_15, 48, 1, 2};
     for (size_t at = 0; at < n; at += 256, o++) {
         group g;
         asym_choice c;
@@ -282,11 +282,11 @@ static void put_q5_k(void *block, const uint16_t d[2], const int s[8], const int
     pack_low(q, o->qs);
 }
 static void q4_k(const float *x, void *dst, size_t n, const float *im) {
-    const asym_plan plan = {32, 8, 1, 15, im ? ends_15_w : ends_15, im ? COUNT(ends_15_w) / 2 : COUNT(ends_15) / 2, 1, 63, tops_63, 1, 2};
+    const asym_plan plan = {32, 8, 1, 15, im ? ends_15_w : ends_15, im ? COUNT(ends_15_w) / 2 : COUNT(ends_15) / 2, 1, 63, tops_63, 16, 1, 2};
     k45(x, n, im, plan, dst, sizeof(kd_block_q4_k), put_q4_k);
 }
 static void q5_k(const float *x, void *dst, size_t n, const float *im) {
-    const asym_plan plan = {32, 8, 1, 31, im ? ends_31_w : ends_31, im ? COUNT(ends_31_w) / 2 : COUNT(ends_31) / 2, 1, 63, tops_63, 1, 2};
+    const asym_plan plan = {32, 8, 1, 31, im ? ends_31_w : ends_31, im ? COUNT(ends_31_w) / 2 : COUNT(ends_31) / 2, 1, 63, tops_63, 16, 1, 2};
     k45(x, n, im, plan, dst, sizeof(kd_block_q5_k), put_q5_k);
 }
 

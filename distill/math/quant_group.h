@@ -155,3 +155,17 @@ KD_INLINE vf extreme_pass(const group *g, int n, int l) {
     }
     return m;
 }
+
+/* True if in some super-block one of v >= 0 towers above the rest: the scale that it asks for is then a bad guess for all others. */
+static bool uneven(const float v[KD_LANES], int per) {
+    bool any = false;
+    for (int b = 0; b < KD_LANES; b += per) {
+        float most = 0, sum = 0;
+        for (int l = b; l < b + per; l++) {
+            most = fabsf(v[l]) > most ? fabsf(v[l]) : most;
+            sum += fabsf(v[l]);
+        }
+        any |= most * (float)per > ((float)per / 4 + 2) * sum;
+    }
+    return any;
+}

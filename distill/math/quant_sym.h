@@ -178,32 +178,53 @@ KD_INLINE void refit(grid gr, const group *g, int n, int per, const sym_choice *
     }
 }
 
-/* Super-block scale d and block scales s of least error; in units. */
-KD_INLINE void super_sym(grid gr, const group *g, const sym_plan p, sym_choice *best) {
-    _Alignas(64) float scale[KD_LANES], weight[KD_LANES];
-    sym_choice c;
-    search_scale(gr, g, p.n, p.places, p.count, p.rounds, scale, weight);
-    spread_top(g, p, scale, weight, best->d);
-    choose_scales(gr, g, p.n, best->d, scale, p.radius, p.lo, p.hi, best->s, best->e);
-    sum_errors(best, p.per);
-    for (int k = 0; k < p.refits; k++) {
-        refit(gr, g, p.n, p.per, best, c.d);
+/* Measures the guess d = largest wish / place for each of the 16 places, in every super-block. */
+KD_INLINE void try_places(grid gr, const group *g, const sym_plan p, const float wish[KD_LANES], const float places[16], sym_choice *best) {
+    for (int k = 0; k < 16; k++) {
+        sym_choice c;
         for (int l = 0; l < KD_LANES; l++)
-            scale[l] = best->d[l] * best->s[l];
-        choose_scales(gr, g, p.n, c.d, scale, 1, p.lo, p.hi, c.s, c.e);
+            c.d[l] = half_of(g, l, largest_scale(wish + l / p.per * p.per, p.per) / places[k]);
+        choose_scales(gr, g, p.n, c.d, wish, 1, p.lo, p.hi, c.s, c.e);
         sum_errors(&c, p.per);
         keep_better(best, &c, p.per);
     }
-    if (nearly_exact(g, p.n, p.per, best->e)) {
-        for (int k = 0; k < 16; k++) { /* the block of the largest scale gets each integer that 16 steps reach */
-            for (int b = 0; b < KD_LANES; b += p.per) {
-                float h = half_of(g, b, largest_scale(scale + b, p.per) / place_of(GRID_32, p.lo, k));
-                for (int l = b; l < b + p.per; l++)
-                    c.d[l] = h;
-            }
-            choose_scales(gr, g, p.n, c.d, scale, 1, p.lo, p.hi, c.s, c.e);
-            sum_errors(&c, p.per);
-            keep_better(best, &c, p.per);
+}
+/* For what is nearly exact it is luck which f16 rounds best: the largest scale at 32 places, the extreme value at eight codes. */
+KD_INLINE void try_every_place(grid gr, const group *g, const sym_plan p, const float wish[KD_LANES], sym_choice *best) {
+    const float lowest = gr == GRID_4 ? 4 : 32;
+    _Alignas(64) float places[16], other[KD_LANES];
+    for (int part = 0; part < 16; part++) {
+        float code = (float)(part / 2), times = gr == GRID_IQ4 ? kd_iq4_book[0] / kd_iq4_book[part / 2] : lowest / (lowest - code);
+        for (int k = 0; k < 16; k++) {
+            places[k] = p.lo * (float)(2 * k + 1 + part % 2) / 32;
+            other[k] = wish[k] * times;
         }
+        if (code < lowest)
+            try_places(gr, g, p, other, places, best);
     }
+}
+/* Super-block scale d and block scales s of least error; in units. */
+KD_INLINE void super_sym(grid gr, const group *g, const sym_plan p, sym_choice *best) {
+    static const float rough[16] = {1, 0.96f, 0.92f, 0.88f, 0.84f, 0.8f, 0.76f, 0.72f, 1.2f, 1.4f, 1.6f, 1.8f, 2, 2.2f, 2.4f, 2.6f};
+    _Alignas(64) float wish[KD_LANES], weight[KD_LANES], now[KD_LANES], places[16];
+    search_scale(gr, g, p.n, p.places, p.count, p.rounds, wish, weight);
+    spread_top(g, p, wish, weight, best->d);
+    choose_scales(gr, g, p.n, best->d, wish, p.radius, p.lo, p.hi, best->s, best->e);
+    sum_errors(best, p.per);
+    if (uneven(wish, p.per)) {
+        for (int k = 0; k < 16; k++)
+            places[k] = p.lo * rough[k];
+        try_places(gr, g, p, wish, places, best);
+    }
+    for (int k = 0; k < p.refits; k++) {
+        sym_choice c;
+        refit(gr, g, p.n, p.per, best, c.d);
+        for (int l = 0; l < KD_LANES; l++)
+            now[l] = best->d[l] * best->s[l];
+        choose_scales(gr, g, p.n, c.d, now, 1, p.lo, p.hi, c.s, c.e);
+        sum_errors(&c, p.per);
+        keep_better(best, &c, p.per);
+    }
+    if (nearly_exact(g, p.n, p.per, best->e))
+        try_every_place(gr, g, p, wish, best);
 }
