@@ -6,6 +6,8 @@
 #include <float.h>
 #include <immintrin.h>
 
+#define KD_UNROLL _Pragma("GCC unroll 8") /* shifts and masks become constants */
+
 static inline __m128i load16(const void *p) {
     return _mm_loadu_si128((const __m128i *)p);
 }
@@ -154,6 +156,7 @@ static void read_iq4_xs(const void *src, float *y, size_t n) {
         float d = half_to_float(b->d);
         int8_t sc[8];
         kd_unpack_scales_iq4_xs(b, sc);
+        KD_UNROLL
         for (int g = 0; g < 8; g++, y += 32)
             read_book(b->qs + 16 * g, kd_iq4_values, d * (float)sc[g], y);
     }
@@ -167,6 +170,7 @@ static void read_q2_k(const void *src, float *y, size_t n) {
     const kd_block_q2_k *b = src;
     for (size_t i = 0; i < n / 256; i++, b++) {
         float d = half_to_float(b->d), dmin = half_to_float(b->dmin);
+        KD_UNROLL
         for (int g = 0; g < 16; g += 2, y += 32) {
             __m256i q = two_bits(load32(b->qs + 32 * (g / 8)), g % 8);
             uint8_t s0 = b->scales[g], s1 = b->scales[g + 1];
@@ -182,6 +186,7 @@ static void read_q3_k(const void *src, float *y, size_t n) {
         __m256i h = load32(b->hmask);
         int8_t sc[16];
         kd_unpack_scales_q3(b->scales, sc);
+        KD_UNROLL
         for (int g = 0; g < 16; g += 2, y += 32) {
             __m256i unset = _mm256_cmpeq_epi8(_mm256_and_si256(h, _mm256_set1_epi8((char)(1 << g / 2))), _mm256_setzero_si256());
             __m256i q = two_bits(load32(b->qs + 32 * (g / 8)), g % 8);
@@ -200,6 +205,7 @@ static void read_q4_k(const void *src, float *y, size_t n) {
         float d = half_to_float(b->d), dmin = half_to_float(b->dmin);
         uint8_t sc[8], mn[8];
         kd_unpack_scales_k4(b->scales, sc, mn);
+        KD_UNROLL
         for (int g = 0; g < 8; g++, y += 32)
             put32_off(y, low_or_high(b->qs + 32 * (g / 2), g % 2), d * (float)sc[g], -(dmin * (float)mn[g]));
     }
@@ -211,6 +217,7 @@ static void read_q5_k(const void *src, float *y, size_t n) {
         __m256i h = load32(b->qh);
         uint8_t sc[8], mn[8];
         kd_unpack_scales_k4(b->scales, sc, mn);
+        KD_UNROLL
         for (int g = 0; g < 8; g++, y += 32) {
             __m256i bit = _mm256_set1_epi8((char)(1 << g));
             __m256i five = _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(h, bit), bit), _mm256_set1_epi8(16));
@@ -222,6 +229,7 @@ static void read_q6_k(const void *src, float *y, size_t n) {
     const kd_block_q6_k *b = src;
     for (size_t i = 0; i < n / 256; i++, b++) {
         float d = half_to_float(b->d);
+        KD_UNROLL
         for (int g = 0; g < 16; g += 2, y += 32) {
             int s = g / 2 % 4;
             __m256i low = low_or_high(b->ql + 64 * (g / 8) + 32 * (s % 2), s / 2);
@@ -288,6 +296,7 @@ static inline float lane_min(__m256 v) {
 /* The largest magnitude; a NaN counts as nothing (the instruction hands on its second operand). */
 static inline float amax_of(const block *b) {
     __m256 m = _mm256_setzero_ps();
+    KD_UNROLL
     for (int i = 0; i < 4; i++)
         m = _mm256_max_ps(magnitude(b->v[i]), m);
     return lane_max(m);
@@ -295,6 +304,7 @@ static inline float amax_of(const block *b) {
 /* The first value whose comparison key (magnitude or itself) equals it; otherwise, if there is none. */
 static inline float first_equal(const float *x, const block *b, float key, int by_magnitude, float otherwise) {
     uint32_t hits = 0;
+    KD_UNROLL
     for (int i = 0; i < 4; i++) {
         __m256 v = by_magnitude ? magnitude(b->v[i]) : b->v[i];
         hits |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(key), _CMP_EQ_OQ)) << 8 * i;
@@ -307,6 +317,7 @@ static inline float extreme(const float *x, const block *b) {
 }
 static inline void range(const float *x, const block *b, float *lo, float *hi) {
     __m256 l = _mm256_set1_ps(FLT_MAX), h = _mm256_set1_ps(-FLT_MAX);
+    KD_UNROLL
     for (int i = 0; i < 4; i++) {
         l = _mm256_min_ps(b->v[i], l);
         h = _mm256_max_ps(b->v[i], h);
@@ -329,6 +340,7 @@ static inline __m256i low_bytes(__m256i a, __m256i b, __m256i c, __m256i d) {
 /* Codes: the low byte of trunc((x - sub) * id + add), at most top. */
 static inline __m256i codes(const block *b, float sub, float id, float add, int top) {
     __m256i q[4];
+    KD_UNROLL
     for (int i = 0; i < 4; i++) {
         __m256 t = _mm256_mul_ps(_mm256_sub_ps(b->v[i], _mm256_set1_ps(sub)), _mm256_set1_ps(id));
         q[i] = _mm256_cvttps_epi32(_mm256_add_ps(t, _mm256_set1_ps(add)));
@@ -389,11 +401,11 @@ static void write_q5_1(const float *x, void *dst, size_t n) {
         store_nibbles(o->qs, q);
     }
 }
-/* To the nearest integer, halves away from zero: what is cut off is exact, so one comparison decides. */
+/* To the nearest integer, halves away from zero: adding the float below 1/2 (towards the sign) carries halves up, as the sum itself rounds,
+ * and nothing smaller. */
 static inline __m256i round_away(__m256 v) {
-    __m256 a = magnitude(v), t = _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
-    __m256 up = _mm256_and_ps(_mm256_cmp_ps(_mm256_sub_ps(a, t), _mm256_set1_ps(0.5f), _CMP_GE_OQ), _mm256_set1_ps(1));
-    return _mm256_cvttps_epi32(_mm256_or_ps(_mm256_add_ps(t, up), _mm256_and_ps(v, _mm256_set1_ps(-0.0f))));
+    __m256 half = _mm256_or_ps(_mm256_and_ps(v, _mm256_set1_ps(-0.0f)), _mm256_set1_ps(0x1.fffffep-2f));
+    return _mm256_cvttps_epi32(_mm256_add_ps(v, half));
 }
 static void write_q8_0(const float *x, void *dst, size_t n) {
     kd_block_q8_0 *o = dst;
@@ -402,6 +414,7 @@ static void write_q8_0(const float *x, void *dst, size_t n) {
         __m256i q[4];
         float d = amax_of(&b) / 127, id = inverse(d);
         o->d = float_to_half(d);
+        KD_UNROLL
         for (int k = 0; k < 4; k++)
             q[k] = round_away(_mm256_mul_ps(b.v[k], _mm256_set1_ps(id)));
         _mm256_storeu_si256((__m256i *)o->qs, low_bytes(q[0], q[1], q[2], q[3]));
@@ -413,6 +426,7 @@ static bool all_finite(const float *v, size_t n) {
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
         __m256i bad = _mm256_setzero_si256();
+        KD_UNROLL
         for (size_t k = 0; k < 32; k += 8)
             bad = _mm256_or_si256(bad, _mm256_cmpeq_epi32(_mm256_and_si256(load32(v + i + k), e), e));
         if (!_mm256_testz_si256(bad, bad))

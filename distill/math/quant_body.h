@@ -168,9 +168,30 @@ KD_INLINE void encode_affine(const float *src, float inv, float scale, float min
         v_bytes(q + i, v_round_mul(v_add(v_mul(v_load(src + i), v_set(inv)), v_set(min)), v_set(id), 0, top));
 }
 
+/* What is nearly exact: its range over every number of codes, begun at each of the first eight, for the f16 pair that rounds best. */
+KD_INLINE void try_all_affine(const group *g, float top, codes_scale ds, codes_scale dm, codes_scale e) {
+    for (int l = 0; l < KD_LANES; l += KD_W) {
+        extent t = extent_pass(g, 32, l, 0);
+        vf best = v_load(e + l), s = v_load(ds + l), m = v_load(dm + l);
+        for (int k = (int)top; k > 0; k--) {
+            vf sk = half_in(g, l, v_mul(t.span, v_set(1 / (float)k)));
+            for (int j = 0; j < 8 && j <= (int)top - k; j++) {
+                vf unused, mj = half_in(g, l, v_fma(sk, v_set((float)j), v_sub(v_set(0), t.base)));
+                vf err = asym_error(g, 32, l, sk, mj, top, &unused);
+                vm better = v_lt(err, best);
+                best = v_sel(better, err, best);
+                s = v_sel(better, sk, s);
+                m = v_sel(better, mj, m);
+            }
+        }
+        v_store(ds + l, s);
+        v_store(dm + l, m);
+    }
+}
 /* Blocks of 32 with an f16 scale and an f16 offset each, in units. The offset is rounded first, and the scale fitted to what is left. */
 KD_INLINE void affine_scales(const group *g, const asym_plan p, codes_scale ds, codes_scale dm) {
     affine a;
+    codes_scale left;
     search_affine(g, p, &a);
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf m = half_in(g, l, v_load(a.min + l)), s = v_load(a.scale + l);
@@ -187,7 +208,10 @@ KD_INLINE void affine_scales(const group *g, const asym_plan p, codes_scale ds, 
         vm hopeless = v_lt(energy_pass(g, 32, l), e); /* far below what f16 can hold: zeros are nearer */
         v_store(dm + l, v_sel(hopeless, v_set(0), m));
         v_store(ds + l, v_sel(hopeless, v_set(0), s));
+        v_store(left + l, v_min(e, energy_pass(g, 32, l)));
     }
+    if (nearly_exact(g, 32, 1, left))
+        try_all_affine(g, p.top, ds, dm, left);
 }
 static void q4_1(const float *x, void *dst, size_t n, const float *im) {
     kd_block_q4_1 *o = dst;
