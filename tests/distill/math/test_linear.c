@@ -279,7 +279,7 @@ static void eight_bit_rows_do_not_feel_each_other(void **state) {
             for (size_t n = 0; n < 8; n++)
                 for (size_t o = 0; o < ROWS; o++)
                     if (n == 2 || n == 3)
-            for (size_t n = 2; n <= N; n += n < 20 ? 1u : 11u) {
+                        assert_true(!isfinite(y[n * ROWS + o]));
                     else
                         assert_memory_equal(&y[n * ROWS + o], &one[n * ROWS + o], sizeof *y);
             kd_qmat_free(q), kd_qmat_free(lean), kd_free(own), kd_free(x), kd_free(one), kd_free(y), kd_free(scratch);
