@@ -73,6 +73,23 @@ void kd_axpy_f32(float *y, float a, const float *x, size_t n) {
     kd_ops_get()->axpy(y, a, x, n);
 }
 
+size_t kd_attend_block(size_t R) {
+    return R >= KD_ATTEND_VECS ? 1 : KD_ATTEND_VECS / R < 16 ? KD_ATTEND_VECS / R : 16;
+}
+
+void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
+                    float scale) {
+    const kd_ops *k = kd_ops_get();
+    size_t block = kd_attend_block(R);
+    for (size_t n = 0; n < rows; n += block)
+        for (size_t r = 0; r < R; r += KD_ATTEND_VECS)
+            k->attend(out + n * ldo + r * D, ldo, q + n * ldq + r * D, ldq, rows - n < block ? rows - n : block, kv, len + n, g,
+                      R - r < KD_ATTEND_VECS ? R - r : KD_ATTEND_VECS, D, scale);
+}
+
 void kd_attend(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work) {
-    kd_ops_get()->attend(out, q, kv, len, H, G, D, scale, work);
+    size_t R = H / G;
+    (void)work;
+    for (size_t g = 0; g < G; g++)
+        kd_attend_rows(out + g * R * D, H * D, q + g * R * D, H * D, 1, kv, len, g, R, D, scale);
 }

@@ -35,18 +35,23 @@ double kd_exp_f32(float *out, const float *v, size_t n, float m, float a);
 float kd_dot_f32(const float *a, const float *b, size_t n);
 void kd_axpy_f32(float *y, float a, const float *x, size_t n); /* y += a x */
 
-/* Attention of rows over a KV cache, one query row and one head group at a time:
- *   out[h] = sum_s softmax_s(q[h] . k[s] * scale) v[s],   s < len
- *   q, out [H, D] f32; keys and values in the cache's type (KD_F32, KD_F16 or KD_Q8_0): row s of kv head g at kv_at(s) as given by pages:
- *   pages[s / page_rows] points to the page; within it row (s % page_rows) starts at row * row_stride + g * head_stride bytes.
- * Sums run over s in order, in fixed chunks: the result does not depend on how pages lie. work: at least H * (len + 16) floats.
- * D <= KD_ATTEND_MAX_D; H a multiple of G; for KD_Q8_0 D is a multiple of 32. */
+/* Attention over a KV cache, rows of one sequence and the R query heads of one kv head at a time:
+ *   out[n, r] = sum_s softmax_s(q[n, r] . k[s] * scale) v[s],   s < len + n, n < rows
+ *   q, out: row n, head r at n * ldq + r * D, D f32 each; keys and values in the cache's type (KD_F32, KD_F16 or KD_Q8_0): row s of kv head g at
+ *   pages[s / page_rows] + (s % page_rows) * row_stride + g * head_stride bytes.
+ * Keys are taken in chunks that begin at fixed places, with a running maximum (Milakov and Gimelshein 2018, arXiv:1805.02867), so a row's result
+ * depends neither on the other rows nor on how pages lie. D <= KD_ATTEND_MAX_D; for KD_Q8_0 D is a multiple of 32.
+ * One call expands every key and value once for all its rows: kd_attend_block(R) rows make good use of that. */
 enum { KD_ATTEND_MAX_D = 512 };
 typedef struct {
     const void *const *k_pages, *const *v_pages;
     size_t page_rows, row_stride, head_stride; /* bytes, the same for k and v */
     int type;                                  /* kd_dtype */
 } kd_kv_view;
+void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
+                    float scale);
+size_t kd_attend_block(size_t R);
+/* All heads of one row: q, out [H, D], H a multiple of G. work: at least H * (len + 16) floats (no longer used). */
 void kd_attend(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work);
 
 #endif

@@ -1,66 +1,76 @@
 /* distill/math/ops_attend.h - attention over a paged cache for the instruction set of the file that includes it: scores by the tile of the
- * f32 products (heads of a group against keys), softmax, then values weighted in one pass; every key and value is read and expanded once for
- * all heads of its group. Leans on linear_tile.h, ops_body.h. */
+ * f32 products (query vectors against keys), softmax with a running maximum, then values weighted. Every key and value is read and expanded once
+ * for all query vectors of a call. Leans on linear_tile.h, ops_body.h. */
 #include "distill/base/dtype.h"
 #include "distill/math/linear_tile.h"
 
 #include <assert.h>
 
-enum { CHUNK = 16, WIDE = KD_ATTEND_MAX_D };
+enum { PIECE = 16, CHUNK = 64, WIDE = KD_ATTEND_MAX_D, VECS = KD_ATTEND_VECS }; /* keys expanded at once; keys between two looks at the maximum */
 
-/* One stored row of D numbers to floats; dst is filled to whole vectors (what is behind D is zero). */
-static void expand_row(float *dst, const char *src, int type, size_t D) {
+KD_INLINE void expand_halves(float *dst, const char *src, size_t D) {
     size_t d = 0;
-    if (type == KD_Q8_0) { /* blocks of a half and 32 bytes */
-        for (; d < D; d += 32, src += 34) {
-            float scale[VW > 16 ? VW : 16];
-            char h[2 * VW] = {0};
-            memcpy(h, src, 2);
-            v_store(scale, v_half(h));
-            vf s = v_set(scale[0]);
-            for (size_t i = 0; i < 32; i += VW)
-                v_store(dst + d + i, v_i8(src + 2 + i) * s);
-        }
-        return;
-    }
-    size_t size = type == KD_F16 ? 2 : 4;
     for (; d + VW <= D; d += VW)
-        v_store(dst + d, type == KD_F16 ? v_half(src + 2 * d) : v_load(src + 4 * d));
-    if (d < D) {
-        char t[4 * VW] = {0};
-        memcpy(t, src + size * d, size * (D - d));
-        v_store(dst + d, type == KD_F16 ? v_half(t) : v_load(t));
+        v_store(dst + d, v_half(src + 2 * d));
+    if (d < D) { /* filled to whole vectors: what is behind D is zero */
+        char t[2 * VW] = {0};
+        memcpy(t, src + 2 * d, 2 * (D - d));
+        v_store(dst + d, v_half(t));
+    }
+}
+KD_INLINE void expand_bytes(float *dst, const char *src, size_t D) { /* q8_0: blocks of a half and 32 bytes */
+    for (size_t d = 0; d < D; d += 32, src += 34) {
+        float scale[VW];
+        char h[2 * VW] = {0};
+        memcpy(h, src, 2);
+        v_store(scale, v_half(h));
+        vf s = v_set(scale[0]);
+        for (size_t i = 0; i < 32; i += VW)
+            v_store(dst + d + i, v_i8(src + 2 + i) * s);
+    }
+}
+KD_INLINE void expand_floats(float *dst, const char *src, size_t D) {
+    size_t d = 0;
+    for (; d + VW <= D; d += VW)
+        v_store(dst + d, v_load(src + 4 * d));
+    if (d < D)
+        v_store(dst + d, v_load_n(src + 4 * d, D - d));
+}
+
+/* Keys or values s0 .. s0 + n of group g as floats, [n, Dp]. */
+static void expand(float *dst, size_t Dp, const void *const *pages, const kd_kv_view *kv, size_t s0, size_t n, size_t g, size_t D) {
+    size_t page = s0 / kv->page_rows, at = s0 % kv->page_rows;
+    for (size_t s = 0; s < n; s++, dst += Dp) {
+        const char *row = (const char *)pages[page] + at * kv->row_stride + g * kv->head_stride;
+        if (kv->type == KD_F16)
+            expand_halves(dst, row, D);
+        else if (kv->type == KD_Q8_0)
+            expand_bytes(dst, row, D);
+        else
+            expand_floats(dst, row, D);
+        if (++at == kv->page_rows)
+            at = 0, page++;
     }
 }
 
-static const char *kv_row(const void *const *pages, const kd_kv_view *kv, size_t s, size_t g) {
-    return (const char *)pages[s / kv->page_rows] + s % kv->page_rows * kv->row_stride + g * kv->head_stride;
-}
-
-/* work[r, s] = q[r] . k[s] * scale for the R heads of group g. */
-static void scores(float *work, size_t ldw, const float *q, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D, float scale) {
-    float chunk[CHUNK * WIDE];
+/* score[i, s] = q[i] . k[s0 + s] * scale for `vecs` query vectors and n <= CHUNK keys. */
+static void scores(float *score, const float *q, size_t vecs, const kd_kv_view *kv, size_t s0, size_t n, size_t g, size_t D, float scale) {
+    float keys[PIECE * WIDE];
     size_t Dp = (D + VW - 1) / VW * VW;
-    for (size_t s0 = 0; s0 < len; s0 += CHUNK) {
-        size_t n = len - s0 < CHUNK ? len - s0 : CHUNK;
-        const char *row[CHUNK];
-        for (size_t s = 0; s < CHUNK; s++) {
-            size_t at = s < n ? s : n - 1; /* tiles take keys by four: the last stands in for those that are not there */
-            row[s] = kv_row(kv->k_pages, kv, s0 + at, g);
-            if (kv->type != KD_F32) {
-                if (s < n)
-                    expand_row(chunk + s * Dp, row[s], kv->type, D);
-                row[s] = (const char *)(chunk + at * Dp);
-            }
-        }
-        for (size_t r = 0; r < R; r += TILE_M) {
-            size_t m = R - r < TILE_M ? R - r : TILE_M;
-            for (size_t s = 0; s < n; s += TILE_R) {
+    for (size_t p = 0; p < n; p += PIECE) {
+        size_t k = n - p < PIECE ? n - p : PIECE;
+        expand(keys, Dp, kv->k_pages, kv, s0 + p, k, g, D);
+        for (size_t i = 0; i < vecs; i += TILE_M) {
+            size_t m = vecs - i < TILE_M ? vecs - i : TILE_M;
+            for (size_t s = 0; s < k; s += TILE_R) {
                 float sum[TILE_M * TILE_R];
-                tiles[m](row + s, q + r * D, D, D, NULL, 0, sum, TILE_R);
-                for (size_t i = 0; i < m; i++)
-                    for (size_t t = 0; t < TILE_R && s + t < n; t++)
-                        work[(r + i) * ldw + s0 + s + t] = sum[i * TILE_R + t] * scale;
+                const char *row[TILE_R];
+                for (size_t t = 0; t < TILE_R; t++) /* tiles take keys by four: the last stands in for those that are not there */
+                    row[t] = (const char *)(keys + (s + t < k ? s + t : k - 1) * Dp);
+                tiles[m](row, q + i * D, D, D, NULL, 0, sum, TILE_R);
+                for (size_t j = 0; j < m; j++)
+                    for (size_t t = 0; t < TILE_R; t++) /* CHUNK is whole fours: there is room */
+                        score[(i + j) * CHUNK + p + s + t] = sum[j * TILE_R + t] * scale;
             }
         }
     }
@@ -120,28 +130,56 @@ static __attribute__((noinline)) void weigh_any(size_t M, size_t C, float *o, si
         }
 }
 
-static void attend(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work) {
-    enum { HEADS = 8 }; /* heads of a group whose sums are held at once */
-    assert(D <= WIDE && H % G == 0);
-    size_t R = H / G, Dp = (D + VW - 1) / VW * VW, ldw = len;
-    for (size_t g = 0; g < G; g++) {
-        float *w = work + g * R * ldw;
-        scores(w, ldw, q + g * R * D, kv, len, g, R, D, scale);
-        for (size_t r = 0; r < R; r++)
-            softmax(w + r * ldw, len);
-        for (size_t r0 = 0; r0 < R; r0 += HEADS) {
-            size_t M = R - r0 < HEADS ? R - r0 : HEADS;
-            float o[HEADS * WIDE], chunk[CHUNK * WIDE];
-            for (size_t i = 0; i < M * Dp; i++)
-                o[i] = 0;
-            for (size_t s0 = 0; s0 < len; s0 += CHUNK) {
-                size_t n = len - s0 < CHUNK ? len - s0 : CHUNK;
-                for (size_t s = 0; s < n; s++)
-                    expand_row(chunk + s * Dp, kv_row(kv->v_pages, kv, s0 + s, g), kv->type, D);
-                weigh_any(M, Dp / VW, o, Dp, w + r0 * ldw + s0, ldw, chunk, Dp, n);
-            }
-            for (size_t r = 0; r < M; r++)
-                memcpy(out + (g * R + r0 + r) * D, o + r * Dp, D * sizeof(float));
+/* What a query vector has seen: the maximum of its scores, and the sum of their exponentials. */
+typedef struct {
+    float max;
+    double sum;
+} seen;
+
+/* Scores of n keys become weights; what was summed before is scaled to the new maximum. */
+static void weights(seen *z, float *score, size_t n, float *o, size_t Dp) {
+    float m = max_of(score, n);
+    if (m > z->max) {
+        float f;
+        vexp(&f, &(float){z->max - m}, 1);
+        vf fv = v_set(f);
+        for (size_t d = 0; d < Dp; d += VW)
+            v_store(o + d, v_load(o + d) * fv);
+        z->sum *= (double)f;
+        z->max = m;
+    }
+    z->sum += exp_sum(score, score, n, z->max, 1.0f);
+}
+
+static void attend(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
+                   float scale) {
+    float vec[VECS * WIDE], o[VECS * WIDE], score[VECS * CHUNK], values[PIECE * WIDE];
+    seen z[VECS];
+    size_t Dp = (D + VW - 1) / VW * VW, vecs = rows * R, all = len + rows - 1;
+    assert(D <= WIDE && vecs <= VECS);
+    for (size_t i = 0; i < vecs; i++) {
+        memcpy(vec + i * D, q + i / R * ldq + i % R * D, D * sizeof *vec);
+        z[i] = (seen){-INFINITY, 0};
+    }
+    for (size_t i = 0; i < vecs * Dp; i++)
+        o[i] = 0;
+    for (size_t s0 = 0; s0 < all; s0 += CHUNK) {
+        size_t n = all - s0 < CHUNK ? all - s0 : CHUNK;
+        scores(score, vec, vecs, kv, s0, n, g, D, scale);
+        for (size_t i = 0; i < vecs; i++)
+            if (len + i / R > s0)
+                weights(&z[i], score + i * CHUNK, len + i / R - s0 < n ? len + i / R - s0 : n, o + i * Dp, Dp);
+        for (size_t p = 0; p < n; p += PIECE) {
+            size_t k = n - p < PIECE ? n - p : PIECE;
+            expand(values, Dp, kv->v_pages, kv, s0 + p, k, g, D);
+            for (size_t r = 0; r < rows; r++)
+                if (len + r > s0 + p) /* rows that end before take no part, so that nothing behind them is felt */
+                    weigh_any(R, Dp / VW, o + r * R * Dp, Dp, score + r * R * CHUNK + p, CHUNK, values, Dp, len + r - s0 - p < k ? len + r - s0 - p : k);
         }
+    }
+    for (size_t i = 0; i < vecs; i++) {
+        float *y = out + i / R * ldo + i % R * D, f = (float)(1.0 / z[i].sum);
+        for (size_t d = 0; d < D; d++)
+            y[d] = o[i * Dp + d] * f;
     }
 }

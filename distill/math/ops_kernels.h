@@ -4,6 +4,8 @@
 
 #include "distill/math/ops.h"
 
+enum { KD_ATTEND_VECS = 48 }; /* query vectors that attention holds at once */
+
 typedef struct {
     void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, size_t N, size_t C, float eps);
     void (*rope)(float *x, const float *cos_, const float *sin_, size_t heads, size_t D, float sign); /* one row at one position */
@@ -15,7 +17,8 @@ typedef struct {
     float (*dot)(const float *a, const float *b, size_t n);
     void (*axpy)(float *y, float a, const float *x, size_t n);
     void (*exp)(float *y, const float *x, size_t n); /* y[i] = exp(x[i]) */
-    void (*attend)(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work);
+    void (*attend)(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
+                   float scale); /* rows * R <= KD_ATTEND_VECS */
 } kd_ops;
 extern const kd_ops kd_ops_scalar;
 #if defined(__x86_64__)

@@ -30,8 +30,9 @@ struct kd_forward {
     int32_t *pos;            /* [rows] */
     uint32_t *owner;         /* [rows] which sequence of the batch */
     void *scratch;
-    float *work;             /* attention: threads * work_len */
-    size_t work_len;
+    struct block {
+        uint32_t first, rows;
+    } *blocks;               /* [rows] of attention: rows of one sequence that are looked at together */
     const void **pages;      /* k and v pages of all sequences of the batch */
     size_t pages_cap;
     kd_kv_view *views;
@@ -77,10 +78,11 @@ static kd_code make_buffers(kd_forward *f, kd_err *e) {
     f->inv_freq = floats(f, 1, c->D / 2);
     f->pos = kd_malloc(R * sizeof *f->pos);
     f->owner = kd_malloc(R * sizeof *f->owner);
+    f->blocks = kd_malloc(R * sizeof *f->blocks);
     size_t scratch = max_size(kd_linear_scratch(widest, R, threads), f->o.fast ? kd_qlinear_scratch(widest, R, threads) : 0);
     f->scratch = kd_aligned_alloc(64, max_size(pad16(scratch), 64));
     f->bytes += scratch;
-    if (!f->x || !f->h || !f->q || !f->k || !f->v || !f->att || !f->g || !f->u || !f->low || !f->sum || !f->inv_freq || !f->pos || !f->owner || !f->scratch)
+    if (!f->x || !f->h || !f->q || !f->k || !f->v || !f->att || !f->g || !f->u || !f->low || !f->sum || !f->inv_freq || !f->pos || !f->owner || !f->blocks || !f->scratch)
         return kd_fail(e, KD_ENOMEM, "forward pass of %zu rows: out of memory", R);
     kd_config_inv_freq(c, f->inv_freq, &f->rope_scale);
     return KD_OK;
@@ -143,14 +145,14 @@ void kd_forward_free(kd_forward *f) {
         kd_qmat_free(f->mats[i].q);
     kd_qmat_free(f->head.q);
     void *all[] = {f->mats, f->x,   f->h,    f->q,        f->k,   f->v,     f->att,     f->g,    f->u,     f->low, f->sum,
-                   f->cos_, f->sin_, f->inv_freq, f->pos, f->owner, f->scratch, f->work, f->pages, f->views};
+                   f->cos_, f->sin_, f->inv_freq, f->pos, f->owner, f->scratch, f->blocks, f->pages, f->views};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         kd_free(all[i]);
     kd_free(f);
 }
 
 uint64_t kd_forward_bytes(const kd_forward *f) {
-    uint64_t n = f->bytes + 2 * f->positions * (f->m->config.D / 2) * sizeof(float) + f->work_len * (uint64_t)kd_pool_threads(f->pool) * sizeof(float);
+    uint64_t n = f->bytes + 2 * f->positions * (f->m->config.D / 2) * sizeof(float);
     for (size_t i = 0; i < (size_t)f->m->config.L * KD_MATS; i++)
         n += f->mats[i].q ? kd_qmat_bytes(f->mats[i].q) : 0;
     return n + (f->head.q ? kd_qmat_bytes(f->head.q) : 0);
@@ -215,14 +217,31 @@ typedef struct {
     uint32_t layer;
 } attention;
 
-static void attend_row(void *ctx, size_t i, int worker) {
+/* One kv head of one block. */
+static void attend_task(void *ctx, size_t task, int worker) {
     const attention *a = ctx;
     kd_forward *f = a->f;
     const kd_config *c = &f->m->config;
-    size_t row = a->rows ? a->rows[i] : i, qd = (size_t)c->H * c->D;
-    const float scale = 1.0f / sqrtf((float)c->D);
-    kd_attend(f->att + i * qd, f->q + i * qd, &f->views[f->owner[row]], (size_t)f->pos[row] + 1, c->H, c->G, c->D, scale,
-              f->work + (size_t)worker * f->work_len);
+    size_t g = task % c->G, R = c->H / c->G, qd = (size_t)c->H * c->D, i = f->blocks[task / c->G].first;
+    size_t row = a->rows ? a->rows[i] : i, at = i * qd + g * R * c->D;
+    (void)worker;
+    kd_attend_rows(f->att + at, qd, f->q + at, qd, f->blocks[task / c->G].rows, &f->views[f->owner[row]], (size_t)f->pos[row] + 1, g, R, c->D,
+                   1.0f / sqrtf((float)c->D));
+}
+
+/* Cuts n query rows (a->rows, or all) into blocks; how many. */
+static size_t cut_blocks(kd_forward *f, const size_t *rows, size_t n) {
+    size_t k = 0, most = kd_attend_block(f->m->config.H / f->m->config.G);
+    for (size_t i = 0; i < n; i++) {
+        size_t row = rows ? rows[i] : i;
+        struct block *b = k ? &f->blocks[k - 1] : NULL;
+        size_t before = row - 1;
+        if (b && b->rows < most && (rows ? rows[i - 1] : i - 1) == before && f->owner[before] == f->owner[row])
+            b->rows++;
+        else
+            f->blocks[k++] = (struct block){(uint32_t)i, 1};
+    }
+    return k;
 }
 
 static void put_row(void *ctx, size_t i, int worker) {
@@ -264,7 +283,7 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
         pages += 2 * np;
     }
     int32_t *pos = f->pos;
-    if (last) { /* h and x shrink to the wanted rows; pos stays whole for attend_row */
+    if (last) { /* h and x shrink to the wanted rows; pos stays whole for attend_task */
         n = b->nwant;
         keep_rows(f->h, c->C, b->want, n);
         keep_rows(f->x, c->C, b->want, n);
@@ -276,7 +295,7 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
     if (y->q_norm)
         kd_rmsnorm(f->q, NULL, f->q, y->q_norm, n * c->H, D, c->norm_eps);
     rotate(f, f->q, pos, n, c->H);
-    kd_pool_run(f->pool, attend_row, &a, n);
+    kd_pool_run(f->pool, attend_task, &a, cut_blocks(f, a.rows, n) * c->G);
     multiply(f, &p[KD_O], f->att, f->x, n, true);
 }
 
@@ -334,14 +353,6 @@ static kd_code prepare(kd_forward *f, const kd_batch *b, kd_err *e) {
         kd_free(f->cos_), kd_free(f->sin_);
         f->cos_ = cos_, f->sin_ = sin_, f->positions = want;
         kd_rope_table(cos_, sin_, want, f->inv_freq, c->D, f->rope_scale);
-    }
-    size_t work = pad16((size_t)c->H * (f->positions + 16));
-    if (work > f->work_len) {
-        float *w = kd_aligned_alloc(64, work * (size_t)kd_pool_threads(f->pool) * sizeof(float));
-        if (!w)
-            return kd_fail(e, KD_ENOMEM, "attention over %zu positions: out of memory", f->positions);
-        kd_free(f->work);
-        f->work = w, f->work_len = work;
     }
     return ready_all(f, e);
 }

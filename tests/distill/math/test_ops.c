@@ -239,8 +239,41 @@ static void attention(void **state) {
     kd_cpu_cap(NULL);
 }
 
+/* Many rows in one call, and each alone; pages of another size: the same bits. */
+static void attention_rows_do_not_feel_each_other(void **state) {
+    (void)state;
+    enum { D = 40, G = 2, R = 5, ROWS = 23, LEN = 171, ALL = LEN + ROWS - 1, LD = G * R * D };
+    static float k[ALL * G * D], v[ALL * G * D], q[ROWS * LD], one[ROWS * LD], many[ROWS * LD];
+    const void *kp[ALL], *vp[ALL];
+    fill(k, ALL * G * D, 1, 1), fill(v, ALL * G * D, 2, 1), fill(q, ROWS * LD, 3, 2);
+    for (size_t l = 0; l < level_count(); l++) {
+        kd_cpu_cap(levels[l]);
+        for (size_t g = 0; g < G; g++) {
+            for (size_t i = 0; i < ALL; i++)
+                kp[i] = k + i * G * D, vp[i] = v + i * G * D;
+            kd_kv_view single = {kp, vp, 1, G * D * 4, D * 4, KD_F32};
+            for (size_t n = 0; n < ROWS; n++) /* rows behind its own end are not there yet */
+                kd_attend_rows(one + n * LD + g * R * D, LD, q + n * LD + g * R * D, LD, 1, &single, LEN + n, g, R, D, 0.2f);
+            const void *kw = k, *vw = v;
+            kd_kv_view whole = {&kw, &vw, ALL, G * D * 4, D * 4, KD_F32};
+            kd_attend_rows(many + g * R * D, LD, q + g * R * D, LD, ROWS, &whole, LEN, g, R, D, 0.2f);
+        }
+        assert_memory_equal(one, many, sizeof one);
+        v[(ALL - 1) * G * D] = NAN; /* what only the last row sees, only the last row feels */
+        const void *kw = k, *vw = v;
+        kd_kv_view whole = {&kw, &vw, ALL, G * D * 4, D * 4, KD_F32};
+        kd_attend_rows(many, LD, q, LD, ROWS, &whole, LEN, 0, R, D, 0.2f);
+        v[(ALL - 1) * G * D] = 0.5f;
+        assert_memory_equal(one, many, (ROWS - 1) * LD * sizeof *one);
+        assert_true(isnan(many[(ROWS - 1) * LD]));
+        fill(v, ALL * G * D, 2, 1);
+    }
+    kd_cpu_cap(NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(exp_within_two_ulp), cmocka_unit_test(norms_and_gates), cmocka_unit_test(softmax_and_its_log),
-                                       cmocka_unit_test(rope_and_back), cmocka_unit_test(attention)};
+                                       cmocka_unit_test(rope_and_back), cmocka_unit_test(attention),
+                                       cmocka_unit_test(attention_rows_do_not_feel_each_other)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
