@@ -68,8 +68,9 @@ help:
 	@echo "make bench    speed beside the peers         make soak     slow proofs: random kills, long fuzzing"
 	@echo "make install  DESTDIR= PREFIX=$(PREFIX)      MODE=release|debug|asan|tsan   B=$(B)"
 
+# Whole archives: a name that two rooms define is an error here, not a guess.
 $(B)/distill: $(B)/obj/$(MAIN:.c=.o) $(call archives,distill/cli)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(call libs_of,distill/cli)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--whole-archive $(filter %.a,$^) -Wl,--no-whole-archive $(call libs_of,distill/cli)
 
 # gcc takes a file's instruction set from the file itself (ops_vec.h); clang wants it from the command line.
 ifneq (,$(findstring clang,$(CC)))

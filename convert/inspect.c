@@ -237,7 +237,7 @@ static void tensor(kd_jsonw *w, const kd_tensor *t, const kd_stats *s, unsigned 
     kd_jsonw_end_array(w);
     number(w, "bytes", t->bytes);
     if (s && s->known)
-        kd_stats_json(w, s);
+        kd_weight_stats_json(w, s);
     if (what & KD_INSPECT_HASHES) {
         char hex[65];
         kd_sha256_hex(t->data, t->bytes, hex);

@@ -81,7 +81,7 @@ kd_code kd_stats_of_set(kd_stats *stats, const kd_tensors *set, kd_pool *pool, k
     return KD_OK;
 }
 
-void kd_stats_json(kd_jsonw *w, const kd_stats *s) {
+void kd_weight_stats_json(kd_jsonw *w, const kd_stats *s) {
     const struct {
         const char *key;
         double v;

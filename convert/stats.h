@@ -15,6 +15,6 @@ typedef struct {
 } kd_stats;
 /* Of every tensor of a set: stats [count]. Two passes over the data, given back behind it. */
 kd_code kd_stats_of_set(kd_stats *stats, const kd_tensors *set, kd_pool *pool, kd_err *e);
-void kd_stats_json(kd_jsonw *w, const kd_stats *s); /* members of an open object */
+void kd_weight_stats_json(kd_jsonw *w, const kd_stats *s); /* members of an open object */
 
 #endif
