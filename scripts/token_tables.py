@@ -56,7 +56,8 @@ for c in range(0x110000):
     if not runs or runs[-1][1] != v:
         runs.append((c, v))
 print("/* distill/model/token_tables.h - what `tokenizers` %s takes each code point for. Written by scripts/token_tables.py: do not edit.\n"
-      " * Included by token_class.c alone. A run is first code point << 10 | flags << 5 | category, up to the next run. */" % tokenizers.__version__)
+      " * Included by token_class.c alone. A run is first code point << 10 | flags << 5 | category, up to the next run. */\n"
+      "/* clang-format off */" % tokenizers.__version__)
 print("static const char categories[][3] = {%s};" % ", ".join('"%s"' % c for c in CATS))
 print("/* flags: 1 Rust is_numeric, 2 Punctuation, 4 Rust \\w, 8 Oniguruma \\w, 16 not yet in Unicode 9 */")
 print("static const uint32_t runs[] = {")

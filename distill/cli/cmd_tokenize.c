@@ -6,12 +6,13 @@
 
 #include <stdio.h>
 
-static const kd_opt options[] = {
-    {"model", 'm', KD_OPT_PATH, "PATH", NULL, "whose vocabulary: a folder, a .gguf (a vocabulary alone will do), a run", "Model"},
-    {"text", 0, KD_OPT_STRING, "TEXT", NULL, "this text instead of a file", "Input"},
-    {"add-special", 0, KD_OPT_FLAG, NULL, NULL, "add what the model puts around a text", "Tokens"},
-    {"parse-special", 0, KD_OPT_FLAG, NULL, NULL, "let control tokens in the text be what they are; otherwise they are plain text", "Tokens"},
-    {0}};
+static const kd_opt options[] = {{"model", 'm', KD_OPT_PATH, "PATH", NULL,
+                                  "whose vocabulary: a folder, a .gguf (a vocabulary alone will do), a run", "Model"},
+                                 {"text", 0, KD_OPT_STRING, "TEXT", NULL, "this text instead of a file", "Input"},
+                                 {"add-special", 0, KD_OPT_FLAG, NULL, NULL, "add what the model puts around a text", "Tokens"},
+                                 {"parse-special", 0, KD_OPT_FLAG, NULL, NULL,
+                                  "let control tokens in the text be what they are; otherwise they are plain text", "Tokens"},
+                                 {0}};
 
 typedef struct {
     kd_cli *cli;
@@ -98,7 +99,8 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_code c = kd_tokenizer_open(&t, model, e);
     w.t = t;
     if (!c && cli->dry_run)
-        c = kd_out(cli, "would tokenize %zu files%s with the %zu tokens of %s\n", cli->n_args, text ? " and a text" : "", kd_tokenizer_size(t), model);
+        c = kd_out(cli, "would tokenize %zu files%s with the %zu tokens of %s\n", cli->n_args, text ? " and a text" : "",
+                   kd_tokenizer_size(t), model);
     else if (!c && text)
         c = one_text(&w, kd_str_of(text), e);
     for (size_t i = 0; i < cli->n_args && !c && !cli->dry_run; i++) c = one_file(&w, cli->args[i], e);

@@ -1,21 +1,18 @@
 /* distill/model/token_added.c - finds added tokens in text: leftmost, of those the longest, then what their flags say. Leans on token_impl.h. */
 #include "distill/model/token_impl.h"
 
-void kd_tok_trie_clear(tok_trie *t)
-{
+void kd_tok_trie_clear(tok_trie *t) {
     kd_free(t->node);
     *t = (tok_trie){0};
 }
 
-static uint32_t child_of(const tok_trie *t, uint32_t at, unsigned char byte)
-{
+static uint32_t child_of(const tok_trie *t, uint32_t at, unsigned char byte) {
     uint32_t k = t->node[at].child;
     while (k && t->node[k].byte != byte) k = t->node[k].next;
     return k;
 }
 
-static kd_code add_node(tok_trie *t, unsigned char byte, uint32_t next, uint32_t *at, kd_err *e)
-{
+static kd_code add_node(tok_trie *t, unsigned char byte, uint32_t next, uint32_t *at, kd_err *e) {
     if (kd_grow((void **)&t->node, &t->cap, t->n + 2, sizeof *t->node)) return kd_tok_enomem(e);
     if (t->n == 0) t->node[t->n++] = (tok_node){0}; /* node 0 stands for "none" */
     t->node[t->n] = (tok_node){.byte = byte, .next = next, .id = -1};
@@ -23,8 +20,7 @@ static kd_code add_node(tok_trie *t, unsigned char byte, uint32_t next, uint32_t
     return KD_OK;
 }
 
-kd_code kd_tok_trie_put(tok_trie *t, kd_str text, int32_t id, kd_err *e)
-{
+kd_code kd_tok_trie_put(tok_trie *t, kd_str text, int32_t id, kd_err *e) {
     if (text.len == 0) return KD_OK;
     const unsigned char *p = (const unsigned char *)text.data;
     uint32_t at = t->root[p[0]];
@@ -49,8 +45,7 @@ kd_code kd_tok_trie_put(tok_trie *t, kd_str text, int32_t id, kd_err *e)
 }
 
 /* The next match at or after from: leftmost, then longest. */
-static bool find(const tok_trie *t, const unsigned char *s, size_t n, size_t from, size_t *start, size_t *end, int32_t *id)
-{
+static bool find(const tok_trie *t, const unsigned char *s, size_t n, size_t from, size_t *start, size_t *end, int32_t *id) {
     for (size_t i = from; i < n; i++) {
         if (t->one >= 0) {
             const unsigned char *p = memchr(s + i, t->one, n - i);
@@ -76,20 +71,17 @@ static bool find(const tok_trie *t, const unsigned char *s, size_t n, size_t fro
     return false;
 }
 
-static bool word_before(const char *s, size_t i)
-{
+static bool word_before(const char *s, size_t i) {
     size_t len;
     return i > 0 && (kd_tok_class[tok_cp((const unsigned char *)s + tok_back(s, i), &len)] & TC_WORD);
 }
 
-static bool word_at(const char *s, size_t n, size_t i)
-{
+static bool word_at(const char *s, size_t n, size_t i) {
     size_t len;
     return i < n && (kd_tok_class[tok_cp((const unsigned char *)s + i, &len)] & TC_WORD);
 }
 
-static size_t spaces_before(const char *s, size_t i)
-{
+static size_t spaces_before(const char *s, size_t i) {
     while (i > 0) {
         size_t len;
         const size_t k = tok_back(s, i);
@@ -99,8 +91,7 @@ static size_t spaces_before(const char *s, size_t i)
     return i;
 }
 
-static size_t spaces_after(const char *s, size_t n, size_t i)
-{
+static size_t spaces_after(const char *s, size_t n, size_t i) {
     while (i < n) {
         size_t len;
         if (!(kd_tok_class[tok_cp((const unsigned char *)s + i, &len)] & TC_SPACE)) break;
@@ -109,8 +100,7 @@ static size_t spaces_after(const char *s, size_t n, size_t i)
     return i;
 }
 
-kd_code kd_tok_added_split(tok_call *c, const tok_trie *trie, const char *s, size_t n, bool first, tok_between_fn *fn)
-{
+kd_code kd_tok_added_split(tok_call *c, const tok_trie *trie, const char *s, size_t n, bool first, tok_between_fn *fn) {
     size_t done = 0, from = 0, start, end;
     int32_t id;
     kd_code rc = KD_OK;

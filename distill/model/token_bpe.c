@@ -3,25 +3,28 @@
  * times the same letter costs n log n. Leans on token_impl.h. */
 #include "distill/model/token_impl.h"
 
-enum { CACHE_SLOTS = 1 << 16, CACHE_WORDS = CACHE_SLOTS / 4 * 3, CACHE_STORE = 2 << 20 /* 4-byte units */, CACHE_WORD_MAX = 96, SHORT = 24 };
+enum {
+    CACHE_SLOTS = 1 << 16,
+    CACHE_WORDS = CACHE_SLOTS / 4 * 3,
+    CACHE_STORE = 2 << 20 /* 4-byte units */,
+    CACHE_WORD_MAX = 96,
+    SHORT = 24
+};
 
-kd_code kd_ids_push(kd_ids *v, int32_t id)
-{
+kd_code kd_ids_push(kd_ids *v, int32_t id) {
     if (v->n == v->cap && kd_grow((void **)&v->id, &v->cap, v->n + 1, sizeof *v->id)) return KD_ENOMEM;
     v->id[v->n++] = id;
     return KD_OK;
 }
 
-void kd_ids_clear(kd_ids *v)
-{
+void kd_ids_clear(kd_ids *v) {
     kd_free(v->id);
     *v = (kd_ids){0};
 }
 
 /* ---- scratch ---- */
 
-void kd_tok_work_free(tok_work *w)
-{
+void kd_tok_work_free(tok_work *w) {
     if (!w) return;
     for (int k = 0; k < 2; k++) {
         kd_free(w->cache[k].slot);
@@ -38,8 +41,7 @@ void kd_tok_work_free(tok_work *w)
     kd_free(w);
 }
 
-kd_code kd_tok_work_get(const kd_tokenizer *t, tok_work **out, kd_err *e)
-{
+kd_code kd_tok_work_get(const kd_tokenizer *t, tok_work **out, kd_err *e) {
     pthread_mutex_t *lock = (pthread_mutex_t *)&t->lock; /* the list of idle scratch is no part of what a tokenizer means */
     (void)pthread_mutex_lock(lock);
     tok_work *w = t->idle;
@@ -62,8 +64,7 @@ kd_code kd_tok_work_get(const kd_tokenizer *t, tok_work **out, kd_err *e)
     return KD_OK;
 }
 
-void kd_tok_work_put(const kd_tokenizer *t, tok_work *w)
-{
+void kd_tok_work_put(const kd_tokenizer *t, tok_work *w) {
     pthread_mutex_t *lock = (pthread_mutex_t *)&t->lock;
     (void)pthread_mutex_lock(lock);
     w->next = t->idle;
@@ -71,18 +72,26 @@ void kd_tok_work_put(const kd_tokenizer *t, tok_work *w)
     (void)pthread_mutex_unlock(lock);
 }
 
+void kd_tok_work_begin(tok_work *w, size_t n) {
+    w->made = 0;
+    w->limit = 64 * n + (1 << 20);
+}
+
+kd_code kd_tok_work_made(tok_work *w, size_t n, kd_err *e) {
+    w->made += n;
+    return w->made <= w->limit ? KD_OK : kd_fail(e, KD_ELIMIT, "tokenizer: its stages make more than %zu bytes of a text", w->limit);
+}
+
 /* ---- words met before ---- */
 
 __extension__ typedef unsigned __int128 u128;
 
-static inline uint64_t mix(uint64_t a, uint64_t b)
-{
+static inline uint64_t mix(uint64_t a, uint64_t b) {
     const u128 p = (u128)a * b;
     return (uint64_t)p ^ (uint64_t)(p >> 64);
 }
 
-static inline uint64_t hash_word(const char *s, size_t n, uint64_t seed)
-{
+static inline uint64_t hash_word(const char *s, size_t n, uint64_t seed) {
     uint64_t h = seed ^ n, a = 0, b = 0;
     while (n > 16) {
         memcpy(&a, s, 8);
@@ -108,8 +117,7 @@ static inline uint64_t hash_word(const char *s, size_t n, uint64_t seed)
 }
 
 /* The record of a word: its length and count of ids, the ids, its bytes. NULL: not met, and *free says where it would go. */
-static inline const uint32_t *cache_find(const tok_cache *k, const char *s, size_t n, uint64_t h, size_t *free)
-{
+static inline const uint32_t *cache_find(const tok_cache *k, const char *s, size_t n, uint64_t h, size_t *free) {
     const uint32_t tag = (uint32_t)(h >> 32) | 1;
     size_t i = (size_t)h & (CACHE_SLOTS - 1);
     for (; k->slot[i].tag; i = (i + 1) & (CACHE_SLOTS - 1)) {
@@ -122,8 +130,7 @@ static inline const uint32_t *cache_find(const tok_cache *k, const char *s, size
 }
 
 /* Remembers a word. Without memory nothing is remembered, which is no error. */
-static void cache_put(tok_cache *k, const char *s, size_t n, uint64_t h, size_t slot, const int32_t *ids, size_t count)
-{
+static void cache_put(tok_cache *k, const char *s, size_t n, uint64_t h, size_t slot, const int32_t *ids, size_t count) {
     const size_t units = 1 + count + (n + 3) / 4;
     if (k->words >= CACHE_WORDS || k->used + units > CACHE_STORE) { /* full: start over */
         memset(k->slot, 0, CACHE_SLOTS * sizeof *k->slot);
@@ -142,8 +149,7 @@ static void cache_put(tok_cache *k, const char *s, size_t n, uint64_t h, size_t 
 
 /* ---- merges ---- */
 
-static inline const tok_pair *pair_of(const kd_tokenizer *t, int32_t left, int32_t right)
-{
+static inline const tok_pair *pair_of(const kd_tokenizer *t, int32_t left, int32_t right) {
     const uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     uint64_t h = (key ^ t->seed) * 0x9e3779b97f4a7c15u;
     h ^= h >> 32;
@@ -155,16 +161,14 @@ static inline const tok_pair *pair_of(const kd_tokenizer *t, int32_t left, int32
     return &t->pair[i];
 }
 
-static inline uint32_t rank_of(const tok_call *c, int32_t left, int32_t right, int32_t *made)
-{
+static inline uint32_t rank_of(const tok_call *c, int32_t left, int32_t right, int32_t *made) {
     const tok_pair *p = c->t->merges ? pair_of(c->t, left, right) : NULL;
     if (!p || (c->forbid && (c->t->entry[p->made].flags & TF_SPECIAL))) return TOK_NO_RANK;
     *made = p->made;
     return p->rank;
 }
 
-static size_t merge_short(const tok_call *c, tok_symbol *v, size_t n)
-{
+static size_t merge_short(const tok_call *c, tok_symbol *v, size_t n) {
     for (size_t i = 0; i + 1 < n; i++) v[i].rank = rank_of(c, v[i].id, v[i + 1].id, &v[i].made);
     while (n > 1) {
         size_t best = 0;
@@ -180,15 +184,13 @@ static size_t merge_short(const tok_call *c, tok_symbol *v, size_t n)
     return n;
 }
 
-static void heap_up(uint64_t *h, size_t i)
-{
+static void heap_up(uint64_t *h, size_t i) {
     const uint64_t x = h[i];
     for (; i > 0 && h[(i - 1) / 2] > x; i = (i - 1) / 2) h[i] = h[(i - 1) / 2];
     h[i] = x;
 }
 
-static void heap_down(uint64_t *h, size_t n, size_t i)
-{
+static void heap_down(uint64_t *h, size_t n, size_t i) {
     const uint64_t x = h[i];
     for (size_t k; (k = 2 * i + 1) < n; i = k) {
         if (k + 1 < n && h[k + 1] < h[k]) k++;
@@ -198,8 +200,7 @@ static void heap_down(uint64_t *h, size_t n, size_t i)
     h[i] = x;
 }
 
-static kd_code push(const tok_call *c, uint32_t rank, size_t at)
-{
+static kd_code push(const tok_call *c, uint32_t rank, size_t at) {
     tok_work *w = c->w;
     if (kd_grow((void **)&w->heap, &w->heap_cap, w->heap_n + 1, sizeof *w->heap)) return kd_tok_enomem(c->e);
     w->heap[w->heap_n] = (uint64_t)rank << 32 | at;
@@ -208,14 +209,12 @@ static kd_code push(const tok_call *c, uint32_t rank, size_t at)
 }
 
 /* Takes the rank of the pair at i anew, and queues it. */
-static kd_code rerank(const tok_call *c, tok_symbol *v, int32_t i)
-{
+static kd_code rerank(const tok_call *c, tok_symbol *v, int32_t i) {
     v[i].rank = v[i].next < 0 ? TOK_NO_RANK : rank_of(c, v[i].id, v[v[i].next].id, &v[i].made);
     return v[i].rank == TOK_NO_RANK ? KD_OK : push(c, v[i].rank, (size_t)i);
 }
 
-static kd_code merge_long(const tok_call *c, tok_symbol *v, size_t *count)
-{
+static kd_code merge_long(const tok_call *c, tok_symbol *v, size_t *count) {
     tok_work *w = c->w;
     const size_t n = *count;
     w->heap_n = 0;
@@ -246,8 +245,7 @@ static kd_code merge_long(const tok_call *c, tok_symbol *v, size_t *count)
 
 /* ---- a word ---- */
 
-static inline kd_code add_symbol(tok_call *c, int32_t id)
-{
+static inline kd_code add_symbol(tok_call *c, int32_t id) {
     tok_work *w = c->w;
     if (w->symbols == w->symbol_cap && kd_grow((void **)&w->symbol, &w->symbol_cap, w->symbols + 32, sizeof *w->symbol))
         return kd_tok_enomem(c->e);
@@ -258,8 +256,7 @@ static inline kd_code add_symbol(tok_call *c, int32_t id)
 static inline bool barred(const tok_call *c, int32_t id) { return c->forbid && (c->t->entry[id].flags & TF_SPECIAL); }
 
 /* A character the vocabulary lacks. *waiting: an unknown token that comes behind what else this run of characters gives. */
-static kd_code unknown(tok_call *c, const char *s, size_t n, bool *waiting)
-{
+static kd_code unknown(tok_call *c, const char *s, size_t n, bool *waiting) {
     const kd_tokenizer *t = c->t;
     if (t->byte_fallback) {
         bool all = true;
@@ -270,7 +267,8 @@ static kd_code unknown(tok_call *c, const char *s, size_t n, bool *waiting)
     }
     if (!t->has_unk) return KD_OK;
     if (t->unk_id < 0)
-        return kd_fail(c->e, KD_EFORMAT, "%s: a character is unknown, and so is the unknown token '%.*s'", t->what, (int)t->unk.len, t->unk.data);
+        return kd_fail(c->e, KD_EFORMAT, "%s: a character is unknown, and so is the unknown token '%.*s'", t->what, (int)t->unk.len,
+                       t->unk.data);
     if (*waiting && !t->fuse_unk) {
         const kd_code rc = add_symbol(c, t->unk_id);
         if (rc) return rc;
@@ -279,8 +277,7 @@ static kd_code unknown(tok_call *c, const char *s, size_t n, bool *waiting)
     return KD_OK;
 }
 
-static kd_code letters_raw(tok_call *c, const char *s, size_t n)
-{
+static kd_code letters_raw(tok_call *c, const char *s, size_t n) {
     bool waiting = false;
     kd_code rc = KD_OK;
     for (size_t i = 0; i < n && !rc; i++) {
@@ -296,8 +293,7 @@ static kd_code letters_raw(tok_call *c, const char *s, size_t n)
     return !rc && waiting ? add_symbol(c, c->t->unk_id) : rc;
 }
 
-static kd_code letters(tok_call *c, const char *s, size_t n)
-{
+static kd_code letters(tok_call *c, const char *s, size_t n) {
     const kd_tokenizer *t = c->t;
     kd_buf *b = &c->w->letter;
     bool waiting = false;
@@ -327,8 +323,7 @@ static kd_code letters(tok_call *c, const char *s, size_t n)
     return !rc && waiting ? add_symbol(c, t->unk_id) : rc;
 }
 
-static kd_code encode_word(tok_call *c, const char *s, size_t n)
-{
+static kd_code encode_word(tok_call *c, const char *s, size_t n) {
     const kd_tokenizer *t = c->t;
     tok_work *w = c->w;
     if (t->ignore_merges) {
@@ -349,8 +344,7 @@ static kd_code encode_word(tok_call *c, const char *s, size_t n)
     return KD_OK;
 }
 
-kd_code kd_tok_word(tok_call *c, const char *s, size_t n)
-{
+kd_code kd_tok_word(tok_call *c, const char *s, size_t n) {
     if (n == 0) return KD_OK;
     tok_cache *k = &c->w->cache[c->forbid && c->t->wary];
     if (n > CACHE_WORD_MAX || (!k->slot && !(k->slot = kd_calloc(CACHE_SLOTS, sizeof *k->slot)))) return encode_word(c, s, n);

@@ -9,14 +9,12 @@ uint8_t kd_tok_class[0x110000];
 
 static const char *category(uint32_t run) { return categories[run & 31]; }
 
-static bool is_space(uint32_t cp)
-{
-    return (cp >= 9 && cp <= 13) || cp == ' ' || cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 ||
-           cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+static bool is_space(uint32_t cp) {
+    return (cp >= 9 && cp <= 13) || cp == ' ' || cp == 0x85 || cp == 0xa0 || cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200a) ||
+           cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
 }
 
-static void fill(void)
-{
+static void fill(void) {
     for (size_t i = 0; i < RUNS; i++) {
         const uint32_t end = i + 1 < RUNS ? runs[i + 1] >> 10 : 0x110000;
         unsigned v = 0;
@@ -36,14 +34,12 @@ static void fill(void)
         if (is_space(cp)) kd_tok_class[cp] |= TC_SPACE;
 }
 
-void kd_tok_class_init(void)
-{
+void kd_tok_class_init(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, fill);
 }
 
-static uint32_t run_of(uint32_t cp)
-{
+static uint32_t run_of(uint32_t cp) {
     size_t lo = 0, hi = RUNS; /* runs[lo] begins at or before cp */
     while (hi - lo > 1) {
         const size_t mid = (lo + hi) / 2;
@@ -75,11 +71,11 @@ static void put_range(ranges *r, uint32_t a, uint32_t b) /* a..b-1; surrogates a
     }
     if (a >= 0xd800 && a < 0xe000) a = 0xe000;
     if (a >= b || r->code) return;
-    r->code = b - a == 1 ? kd_buf_printf(r->out, "\\x{%x}", (unsigned)a) : kd_buf_printf(r->out, "\\x{%x}-\\x{%x}", (unsigned)a, (unsigned)(b - 1));
+    r->code = b - a == 1 ? kd_buf_printf(r->out, "\\x{%x}", (unsigned)a)
+                         : kd_buf_printf(r->out, "\\x{%x}-\\x{%x}", (unsigned)a, (unsigned)(b - 1));
 }
 
-static void gather(ranges *r, uint32_t a, uint32_t b, bool in)
-{
+static void gather(ranges *r, uint32_t a, uint32_t b, bool in) {
     if (!in) return;
     if (a == r->next) {
         r->next = b;
@@ -90,33 +86,31 @@ static void gather(ranges *r, uint32_t a, uint32_t b, bool in)
     r->next = b;
 }
 
-static bool in_category(uint32_t run, kd_str name)
-{
+static bool in_category(uint32_t run, kd_str name) {
     const char *c = category(run);
     return c[0] == name.data[0] && (name.len == 1 || c[1] == name.data[1]);
 }
 
-static bool known_category(kd_str name)
-{
+static bool known_category(kd_str name) {
     if (name.len < 1 || name.len > 2) return false;
     for (size_t i = 0; i < sizeof categories / sizeof *categories; i++)
         if (categories[i][0] == name.data[0] && (name.len == 1 || categories[i][1] == name.data[1])) return true;
     return false;
 }
 
-static void script(ranges *r, const uint32_t *v, size_t n, bool not )
-{
+static void script(ranges *r, const uint32_t *v, size_t n, bool not ) {
     uint32_t next = 0;
     for (size_t i = 0; i < n; i += 2) {
-        if (not) gather(r, next, v[i], next < v[i]);
-        else gather(r, v[i], v[i + 1] + 1, true);
+        if (not )
+            gather(r, next, v[i], next < v[i]);
+        else
+            gather(r, v[i], v[i + 1] + 1, true);
         next = v[i + 1] + 1;
     }
-    if (not) gather(r, next, 0x110000, true);
+    if (not ) gather(r, next, 0x110000, true);
 }
 
-kd_code kd_tok_class_ranges(kd_buf *out, kd_str name, bool *known)
-{
+kd_code kd_tok_class_ranges(kd_buf *out, kd_str name, bool *known) {
     static const struct {
         const char *name;
         const uint32_t *v;
@@ -127,24 +121,24 @@ kd_code kd_tok_class_ranges(kd_buf *out, kd_str name, bool *known)
                    {"Hangul", script_hangul, sizeof script_hangul / 4}};
     ranges r = {.out = out};
     const bool not = name.len && name.data[0] == '^';
-    if (not) name = (kd_str){name.data + 1, name.len - 1};
+    if (not ) name = (kd_str){name.data + 1, name.len - 1};
     const bool space = kd_str_is(name, "s"), word = kd_str_is(name, "w");
     *known = true;
     for (size_t k = 0; k < sizeof scripts / sizeof *scripts; k++) {
         if (!kd_str_is(name, scripts[k].name)) continue;
-        script(&r, scripts[k].v, scripts[k].n, not);
+        script(&r, scripts[k].v, scripts[k].n, not );
         put_range(&r, r.from, r.next);
         return r.code;
     }
     *known = space || word || known_category(name);
     if (!*known) return KD_OK;
     if (space) {
-        for (uint32_t cp = 0; cp <= 0x3000; cp++) gather(&r, cp, cp + 1, is_space(cp) != not);
-        gather(&r, 0x3001, 0x110000, not);
+        for (uint32_t cp = 0; cp <= 0x3000; cp++) gather(&r, cp, cp + 1, is_space(cp) != not );
+        gather(&r, 0x3001, 0x110000, not );
     }
     for (size_t i = 0; i < RUNS && !space; i++) {
         const bool in = word ? (runs[i] & RUN_ONIG_WORD) != 0 : in_category(runs[i], name);
-        gather(&r, runs[i] >> 10, i + 1 < RUNS ? runs[i + 1] >> 10 : 0x110000, in != not);
+        gather(&r, runs[i] >> 10, i + 1 < RUNS ? runs[i + 1] >> 10 : 0x110000, in != not );
     }
     put_range(&r, r.from, r.next);
     return r.code;

@@ -4,12 +4,12 @@
 #include "distill/model/token_impl.h"
 
 typedef struct {
-    kd_buf hold;      /* BYTE_LEVEL: a character that is not whole; BYTE_FALLBACK: a run of bytes; others: a token gathered to its end */
+    kd_buf hold; /* BYTE_LEVEL: a character that is not whole; BYTE_FALLBACK: a run of bytes; others: a token gathered to its end */
     kd_buf work;
-    size_t count;     /* METASPACE: tokens so far; STRIP of fragments: characters cut so far */
-    bool fused;       /* what comes in is one token in fragments */
-    bool gather;      /* and this stage needs all of it */
-    bool started;     /* STRIP of fragments: something else than the character was seen */
+    size_t count; /* METASPACE: tokens so far; STRIP of fragments: characters cut so far */
+    bool fused;   /* what comes in is one token in fragments */
+    bool gather;  /* and this stage needs all of it */
+    bool started; /* STRIP of fragments: something else than the character was seen */
 } stage;
 
 struct kd_detokenizer {
@@ -23,6 +23,7 @@ struct kd_detokenizer {
 };
 
 typedef kd_detokenizer detok;
+enum { DECODED_MAX = 1 << 26 /* bytes of a token behind a Replace: stages must not multiply without end */ };
 #define UNKNOWN "\xef\xbf\xbd"
 
 static kd_code emit(detok *d, size_t k, const char *s, size_t n);
@@ -31,8 +32,7 @@ static kd_code add(detok *d, kd_buf *b, const void *p, size_t n) { return kd_buf
 
 /* ---- stages that are fed a token, or where they do not care, a fragment ---- */
 
-static kd_code to_bytes(detok *d, size_t k, const char *s, size_t n)
-{
+static kd_code to_bytes(detok *d, size_t k, const char *s, size_t n) {
     stage *x = &d->s[k];
     bool whole;
     if (kd_tok_unmap(&x->hold, (kd_str){s, n}, &whole)) return kd_tok_enomem(d->e);
@@ -50,15 +50,13 @@ static kd_code to_bytes(detok *d, size_t k, const char *s, size_t n)
 static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1; }
 
 /* The byte of "<0x41>", or -1. Rust reads a sign too. */
-static int byte_token(const char *s, size_t n)
-{
+static int byte_token(const char *s, size_t n) {
     if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>') return -1;
     const int low = hex(s[4]), high = s[3] == '+' ? 0 : hex(s[3]);
     return low < 0 || high < 0 ? -1 : high << 4 | low;
 }
 
-static kd_code flush_run(detok *d, size_t k)
-{
+static kd_code flush_run(detok *d, size_t k) {
     kd_buf *b = &d->s[k].hold;
     const size_t n = b->len;
     kd_code c = KD_OK;
@@ -69,8 +67,7 @@ static kd_code flush_run(detok *d, size_t k)
     return c;
 }
 
-static kd_code fallback(detok *d, size_t k, const char *s, size_t n)
-{
+static kd_code fallback(detok *d, size_t k, const char *s, size_t n) {
     const int b = byte_token(s, n);
     if (b >= 0) {
         const char byte = (char)b;
@@ -87,14 +84,13 @@ typedef struct {
     const char *s;
 } replacer;
 
-static kd_code replace_segment(void *ctx, size_t start, size_t end, bool match)
-{
+static kd_code replace_segment(void *ctx, size_t start, size_t end, bool match) {
     replacer *r = ctx;
+    if (r->out->len > DECODED_MAX) return kd_fail(r->d->e, KD_ELIMIT, "tokenizer: a Replace makes more than %d bytes of a token", DECODED_MAX);
     return add(r->d, r->out, match ? r->p->content.data : r->s + start, match ? r->p->content.len : end - start);
 }
 
-static kd_code replace(detok *d, size_t k, const char *s, size_t n)
-{
+static kd_code replace(detok *d, size_t k, const char *s, size_t n) {
     replacer r = {d, &d->t->dec[k], &d->s[k].work, s};
     r.out->len = 0;
     if (r.p->pattern.kind == SM_REGEX && !d->w) {
@@ -105,8 +101,7 @@ static kd_code replace(detok *d, size_t k, const char *s, size_t n)
     return c ? c : emit(d, k + 1, r.out->data ? r.out->data : "", r.out->len);
 }
 
-static kd_code metaspace(detok *d, size_t k, const char *s, size_t n)
-{
+static kd_code metaspace(detok *d, size_t k, const char *s, size_t n) {
     stage *x = &d->s[k];
     const tok_dec *p = &d->t->dec[k];
     const bool drop = p->drop_first && (x->fused || x->count == 0);
@@ -125,8 +120,7 @@ static kd_code metaspace(detok *d, size_t k, const char *s, size_t n)
 
 static bool is_char(kd_str c, const char *s, size_t n) { return n >= c.len && memcmp(s, c.data, c.len) == 0; }
 
-static kd_code strip(detok *d, size_t k, const char *s, size_t n)
-{
+static kd_code strip(detok *d, size_t k, const char *s, size_t n) {
     stage *x = &d->s[k];
     const tok_dec *p = &d->t->dec[k];
     const kd_str c = p->content;
@@ -144,8 +138,7 @@ static kd_code strip(detok *d, size_t k, const char *s, size_t n)
 
 /* ---- the row ---- */
 
-static kd_code run(detok *d, size_t k, const char *s, size_t n)
-{
+static kd_code run(detok *d, size_t k, const char *s, size_t n) {
     switch (d->t->dec[k].kind) {
     case DC_BYTE_LEVEL: return to_bytes(d, k, s, n);
     case DC_BYTE_FALLBACK: return fallback(d, k, s, n);
@@ -157,14 +150,12 @@ static kd_code run(detok *d, size_t k, const char *s, size_t n)
     return KD_OK;
 }
 
-static kd_code emit(detok *d, size_t k, const char *s, size_t n)
-{
+static kd_code emit(detok *d, size_t k, const char *s, size_t n) {
     if (k == d->t->decs) return n ? add(d, d->out, s, n) : KD_OK;
     return d->s[k].gather ? add(d, &d->s[k].hold, s, n) : run(d, k, s, n);
 }
 
-static kd_code end_stage(detok *d, size_t k)
-{
+static kd_code end_stage(detok *d, size_t k) {
     stage *x = &d->s[k];
     kd_code c = KD_OK;
     if (x->gather) { /* now the token is whole */
@@ -185,8 +176,7 @@ static kd_code end_stage(detok *d, size_t k)
 }
 
 /* A stage that works character by character may take a fused token in fragments. */
-static bool takes_fragments(const tok_dec *p)
-{
+static bool takes_fragments(const tok_dec *p) {
     switch (p->kind) {
     case DC_FUSE:
     case DC_METASPACE: return true;
@@ -196,8 +186,7 @@ static bool takes_fragments(const tok_dec *p)
     }
 }
 
-kd_code kd_detokenizer_new(kd_detokenizer **out, const kd_tokenizer *t, unsigned flags, kd_err *e)
-{
+kd_code kd_detokenizer_new(kd_detokenizer **out, const kd_tokenizer *t, unsigned flags, kd_err *e) {
     detok *d = *out = kd_calloc(1, sizeof *d);
     if (!d) return kd_tok_enomem(e);
     d->t = t;
@@ -211,8 +200,7 @@ kd_code kd_detokenizer_new(kd_detokenizer **out, const kd_tokenizer *t, unsigned
     return KD_OK;
 }
 
-void kd_detokenizer_free(kd_detokenizer *d)
-{
+void kd_detokenizer_free(kd_detokenizer *d) {
     if (!d) return;
     for (size_t k = 0; k < TOK_STAGES_MAX; k++) {
         kd_buf_clear(&d->s[k].hold);
@@ -222,8 +210,7 @@ void kd_detokenizer_free(kd_detokenizer *d)
     kd_free(d);
 }
 
-kd_code kd_detokenizer_push(kd_detokenizer *d, int32_t id, kd_buf *out, kd_err *e)
-{
+kd_code kd_detokenizer_push(kd_detokenizer *d, int32_t id, kd_buf *out, kd_err *e) {
     const kd_tokenizer *t = d->t;
     if (id < 0 || (size_t)id >= t->size) return KD_OK;
     const tok_entry *x = &t->entry[id];
@@ -238,8 +225,7 @@ kd_code kd_detokenizer_push(kd_detokenizer *d, int32_t id, kd_buf *out, kd_err *
     return emit(d, 0, s.data, s.len);
 }
 
-kd_code kd_detokenizer_end(kd_detokenizer *d, kd_buf *out, kd_err *e)
-{
+kd_code kd_detokenizer_end(kd_detokenizer *d, kd_buf *out, kd_err *e) {
     kd_code c = KD_OK;
     d->out = out;
     d->e = e;
@@ -252,8 +238,7 @@ kd_code kd_detokenizer_end(kd_detokenizer *d, kd_buf *out, kd_err *e)
     return c;
 }
 
-kd_code kd_tokenizer_decode(const kd_tokenizer *t, kd_buf *out, const int32_t *ids, size_t n, unsigned flags, kd_err *e)
-{
+kd_code kd_tokenizer_decode(const kd_tokenizer *t, kd_buf *out, const int32_t *ids, size_t n, unsigned flags, kd_err *e) {
     const size_t before = out->len;
     kd_detokenizer *d;
     kd_code c = kd_detokenizer_new(&d, t, flags, e);
@@ -267,8 +252,7 @@ kd_code kd_tokenizer_decode(const kd_tokenizer *t, kd_buf *out, const int32_t *i
     return c;
 }
 
-kd_code kd_tokenizer_piece(const kd_tokenizer *t, int32_t id, kd_buf *out, kd_err *e)
-{
+kd_code kd_tokenizer_piece(const kd_tokenizer *t, int32_t id, kd_buf *out, kd_err *e) {
     if (id < 0 || (size_t)id >= t->size) return KD_OK;
     const tok_entry *x = &t->entry[id];
     const kd_str s = x->added.data ? x->added : x->model;

@@ -12,17 +12,17 @@ enum { SPLIT_MAX = 256 /* bytes of a piece whose merges are looked for */ };
 
 /* ---- reading ---- */
 
-static kd_code need_array(const kd_tokenizer *t, const kd_gguf_kv *kv, const char *key, uint64_t n, kd_err *e)
-{
+static kd_code need_array(const kd_tokenizer *t, const kd_gguf_kv *kv, const char *key, uint64_t n, kd_err *e) {
     if (!kv || kv->type != KD_GGUF_ARRAY) return kd_fail(e, KD_EFORMAT, "%s: %s must be an array", t->what, key);
     if (n && kv->count != n)
-        return kd_fail(e, KD_EFORMAT, "%s: %s has %llu elements for %llu tokens", t->what, key, (unsigned long long)kv->count, (unsigned long long)n);
+        return kd_fail(e, KD_EFORMAT, "%s: %s has %llu elements for %llu tokens", t->what, key, (unsigned long long)kv->count,
+                       (unsigned long long)n);
     return KD_OK;
 }
 
-static kd_code read_tokens(kd_tokenizer *t, const kd_gguf *g, kd_err *e)
-{
-    const kd_gguf_kv *tokens = kd_gguf_find(g, KEY("tokens")), *types = kd_gguf_find(g, KEY("token_type")), *scores = kd_gguf_find(g, KEY("scores"));
+static kd_code read_tokens(kd_tokenizer *t, const kd_gguf *g, kd_err *e) {
+    const kd_gguf_kv *tokens = kd_gguf_find(g, KEY("tokens")), *types = kd_gguf_find(g, KEY("token_type")),
+                     *scores = kd_gguf_find(g, KEY("scores"));
     kd_code c = need_array(t, tokens, KEY("tokens"), 0, e);
     if (!c && (tokens->count == 0 || tokens->count > INT32_MAX)) c = kd_fail(e, KD_EFORMAT, "%s: no tokens, or too many", t->what);
     if (!c && types) c = need_array(t, types, KEY("token_type"), tokens->count, e);
@@ -33,9 +33,11 @@ static kd_code read_tokens(kd_tokenizer *t, const kd_gguf *g, kd_err *e)
         int64_t type = KD_TOKEN_NORMAL;
         double score = 0;
         kd_str s;
-        if (!kd_gguf_elem_str(tokens, i, &s) || (types && !kd_gguf_elem_i64(types, i, &type)) || (scores && !kd_gguf_elem_f64(scores, i, &score)))
+        if (!kd_gguf_elem_str(tokens, i, &s) || (types && !kd_gguf_elem_i64(types, i, &type)) ||
+            (scores && !kd_gguf_elem_f64(scores, i, &score)))
             return kd_fail(e, KD_EFORMAT, "%s: token %zu is of another kind", t->what, i);
-        if (type < 0 || type > KD_TOKEN_BYTE) return kd_fail(e, KD_EFORMAT, "%s: token %zu has the unknown type %lld", t->what, i, (long long)type);
+        if (type < 0 || type > KD_TOKEN_BYTE)
+            return kd_fail(e, KD_EFORMAT, "%s: token %zu has the unknown type %lld", t->what, i, (long long)type);
         x->model = kd_tok_keep(t, s);
         if (!x->model.data) c = kd_tok_enomem(e);
         x->type = type == KD_TOKEN_NONE ? KD_TOKEN_NORMAL : (uint8_t)type;
@@ -48,8 +50,7 @@ static kd_code read_tokens(kd_tokenizer *t, const kd_gguf *g, kd_err *e)
     return c ? c : kd_tok_vocab_index(t, e);
 }
 
-static kd_code list_added(kd_tokenizer *t, kd_err *e)
-{
+static kd_code list_added(kd_tokenizer *t, kd_err *e) {
     size_t n = 0;
     for (size_t i = 0; i < t->size; i++) n += t->entry[i].flags & TF_ADDED;
     if (kd_tok_map_init(&t->by_added, n, t->seed) || !(t->added = kd_calloc(n + 1, sizeof *t->added))) return kd_tok_enomem(e);
@@ -63,15 +64,15 @@ static kd_code list_added(kd_tokenizer *t, kd_err *e)
     return KD_OK;
 }
 
-static kd_code read_merges(kd_tokenizer *t, const kd_gguf_kv *kv, kd_err *e)
-{
+static kd_code read_merges(kd_tokenizer *t, const kd_gguf_kv *kv, kd_err *e) {
     kd_code c = need_array(t, kv, KEY("merges"), 0, e);
     if (!c) c = kd_tok_merges_reserve(t, (size_t)kv->count, e);
     for (size_t i = 0; !c && i < kv->count; i++) {
         kd_str s;
         if (!kd_gguf_elem_str(kv, i, &s)) return kd_fail(e, KD_EFORMAT, "%s: merge %zu is no string", t->what, i);
         const char *space = s.len > 1 ? memchr(s.data + 1, ' ', s.len - 1) : NULL;
-        if (!space) return kd_fail(e, KD_EFORMAT, "%s: merge %zu, '%.*s', has not two parts", t->what, i, (int)(s.len < 60 ? s.len : 60), s.data);
+        if (!space)
+            return kd_fail(e, KD_EFORMAT, "%s: merge %zu, '%.*s', has not two parts", t->what, i, (int)(s.len < 60 ? s.len : 60), s.data);
         const kd_str left = {s.data, (size_t)(space - s.data)}, right = {space + 1, s.len - left.len - 1};
         c = kd_tok_merge_set(t, i, left, right, e);
     }
@@ -87,15 +88,13 @@ typedef struct {
     int32_t left, right;
 } candidate;
 
-static int by_ids(const void *a, const void *b)
-{
+static int by_ids(const void *a, const void *b) {
     const candidate *x = a, *y = b;
     if (x->left != y->left) return x->left < y->left ? -1 : 1;
     return (x->right > y->right) - (x->right < y->right);
 }
 
-static int by_score(const void *a, const void *b)
-{
+static int by_score(const void *a, const void *b) {
     const candidate *x = a, *y = b;
     if (x->score != y->score) return x->score > y->score ? -1 : 1;
     if (x->left_len != y->left_len) return x->left_len > y->left_len ? -1 : 1;
@@ -103,14 +102,12 @@ static int by_score(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
-static int32_t plain(const kd_tokenizer *t, const char *s, size_t n)
-{
+static int32_t plain(const kd_tokenizer *t, const char *s, size_t n) {
     const int32_t id = kd_tok_map_get(&t->by_text, s, n);
     return id >= 0 && t->entry[id].type == KD_TOKEN_NORMAL ? id : -1;
 }
 
-static kd_code piece_merges(const kd_tokenizer *t, size_t id, candidate **v, size_t *n, size_t *cap, kd_err *e)
-{
+static kd_code piece_merges(const kd_tokenizer *t, size_t id, candidate **v, size_t *n, size_t *cap, kd_err *e) {
     const kd_str s = t->entry[id].model;
     const size_t first = *n;
     const uint32_t chars = (uint32_t)kd_utf8_count(s.data, s.len);
@@ -130,13 +127,13 @@ static kd_code piece_merges(const kd_tokenizer *t, size_t id, candidate **v, siz
     return KD_OK;
 }
 
-static kd_code make_merges(kd_tokenizer *t, kd_err *e)
-{
+static kd_code make_merges(kd_tokenizer *t, kd_err *e) {
     candidate *v = NULL;
     size_t n = 0, cap = 0;
     kd_code c = KD_OK;
     for (size_t i = 0; i < t->size && !c; i++)
-        if (t->entry[i].type == KD_TOKEN_NORMAL && t->entry[i].model.len > 1 && t->entry[i].model.len <= SPLIT_MAX) c = piece_merges(t, i, &v, &n, &cap, e);
+        if (t->entry[i].type == KD_TOKEN_NORMAL && t->entry[i].model.len > 1 && t->entry[i].model.len <= SPLIT_MAX)
+            c = piece_merges(t, i, &v, &n, &cap, e);
     for (size_t i = 0; i < n; i++) v[i].order = (uint32_t)i;
     if (!c && n) qsort(v, n, sizeof *v, by_score);
     if (!c) c = kd_tok_merges_reserve(t, n, e);
@@ -148,8 +145,7 @@ static kd_code make_merges(kd_tokenizer *t, kd_err *e)
 
 /* ---- stages ---- */
 
-static kd_code spm_stages(kd_tokenizer *t, const kd_gguf *g, kd_err *e)
-{
+static kd_code spm_stages(kd_tokenizer *t, const kd_gguf *g, kd_err *e) {
     static const kd_str bar = {"\xe2\x96\x81", 3}, space = {" ", 1};
     const kd_gguf_kv *charsmap = kd_gguf_find(g, KEY("precompiled_charsmap"));
     if (charsmap && charsmap->count > 0 && charsmap->type == KD_GGUF_ARRAY)
@@ -172,14 +168,12 @@ static kd_code spm_stages(kd_tokenizer *t, const kd_gguf *g, kd_err *e)
     return KD_OK;
 }
 
-static void read_id(const kd_tokenizer *t, const kd_gguf *g, const char *key, int32_t *id)
-{
+static void read_id(const kd_tokenizer *t, const kd_gguf *g, const char *key, int32_t *id) {
     uint32_t v;
     if (kd_gguf_u32(g, key, &v)) *id = v < t->size ? (int32_t)v : -1; /* a number out of range means none, as -1 does */
 }
 
-static kd_code read_specials(kd_tokenizer *t, const kd_gguf *g, kd_err *e)
-{
+static kd_code read_specials(kd_tokenizer *t, const kd_gguf *g, kd_err *e) {
     kd_specials *s = &t->special;
     const bool spm = t->kind == KD_TOKENIZER_SPM;
     bool bos = spm || t->ignore_merges, eos = false; /* llama.cpp's own defaults */
@@ -198,20 +192,20 @@ static kd_code read_specials(kd_tokenizer *t, const kd_gguf *g, kd_err *e)
     read_id(t, g, KEY("eom_token_id"), &s->eom);
     (void)kd_gguf_bool(g, KEY("add_bos_token"), &bos);
     (void)kd_gguf_bool(g, KEY("add_eos_token"), &eos);
-    if ((bos && s->bos >= 0 && kd_ids_push(&t->before, s->bos)) || (eos && s->eos >= 0 && kd_ids_push(&t->after, s->eos))) return kd_tok_enomem(e);
+    if ((bos && s->bos >= 0 && kd_ids_push(&t->before, s->bos)) || (eos && s->eos >= 0 && kd_ids_push(&t->after, s->eos)))
+        return kd_tok_enomem(e);
     return KD_OK;
 }
 
-kd_code kd_tokenizer_open_gguf(kd_tokenizer **out, const kd_gguf *g, kd_err *e)
-{
+kd_code kd_tokenizer_open_gguf(kd_tokenizer **out, const kd_gguf *g, kd_err *e) {
     kd_tokenizer *t = NULL;
     kd_str model = {0}, pre = {0};
     *out = NULL;
     if (!kd_gguf_str(g, KEY("model"), &model)) return kd_fail(e, KD_EFORMAT, "GGUF tokenizer: no " KEY("model"));
     const bool spm = kd_str_is(model, "llama");
     if (!spm && !kd_str_is(model, "gpt2"))
-        return kd_fail(e, KD_EUNSUPPORTED, "GGUF tokenizer: the model '%.*s' is not supported, gpt2 and llama are", (int)(model.len < 60 ? model.len : 60),
-                       model.data);
+        return kd_fail(e, KD_EUNSUPPORTED, "GGUF tokenizer: the model '%.*s' is not supported, gpt2 and llama are",
+                       (int)(model.len < 60 ? model.len : 60), model.data);
     kd_code c = kd_tok_new(&t, "GGUF tokenizer", e);
     if (c) return c;
     t->from_gguf = true;
@@ -239,21 +233,20 @@ kd_code kd_tokenizer_open_gguf(kd_tokenizer **out, const kd_gguf *g, kd_err *e)
 
 /* ---- writing ---- */
 
-static kd_code unsaid(const kd_tokenizer *t, const char *what, kd_err *e)
-{
+static kd_code unsaid(const kd_tokenizer *t, const char *what, kd_err *e) {
     return kd_fail(e, KD_EUNSUPPORTED, "%s: GGUF has no words for %s", t->what, what);
 }
 
-static bool replaces_space(const tok_norm *m)
-{
-    return m->kind == NM_REPLACE && m->pattern.kind == SM_LITERAL && kd_str_is(m->pattern.text, " ") && kd_str_is(m->content, "\xe2\x96\x81");
+static bool replaces_space(const tok_norm *m) {
+    return m->kind == NM_REPLACE && m->pattern.kind == SM_LITERAL && kd_str_is(m->pattern.text, " ") &&
+           kd_str_is(m->content, "\xe2\x96\x81");
 }
 
 /* Whether the stages are those that llama.cpp's kind of tokenizer stands for. */
-static kd_code can_say(const kd_tokenizer *t, kd_err *e)
-{
+static kd_code can_say(const kd_tokenizer *t, kd_err *e) {
     for (size_t i = 0; i < t->nadded; i++)
-        if (t->entry[t->added[i]].flags & (TF_LSTRIP | TF_RSTRIP | TF_SINGLE)) return unsaid(t, "an added token with lstrip, rstrip or single_word", e);
+        if (t->entry[t->added[i]].flags & (TF_LSTRIP | TF_RSTRIP | TF_SINGLE))
+            return unsaid(t, "an added token with lstrip, rstrip or single_word", e);
     if (t->subword_prefix.len || t->word_suffix.len) return unsaid(t, "continuing_subword_prefix and end_of_word_suffix", e);
     if (t->kind == KD_TOKENIZER_BPE) return t->pre_name ? KD_OK : unsaid(t, "these normalizers and pre-tokenizers", e);
     const bool prefix = t->norms == 2 && t->norm[0].kind == NM_PREPEND && kd_str_is(t->norm[0].content, "\xe2\x96\x81");
@@ -262,8 +255,7 @@ static kd_code can_say(const kd_tokenizer *t, kd_err *e)
     return normal || meta ? KD_OK : unsaid(t, "these normalizers and pre-tokenizers", e);
 }
 
-static kd_code write_vocab(const kd_tokenizer *t, kd_gguf_writer *w, size_t rows, kd_err *e)
-{
+static kd_code write_vocab(const kd_tokenizer *t, kd_gguf_writer *w, size_t rows, kd_err *e) {
     kd_arena names = {0};
     kd_str *text = kd_calloc(rows, sizeof *text);
     int32_t *type = kd_calloc(rows, sizeof *type);
@@ -291,8 +283,7 @@ static kd_code write_vocab(const kd_tokenizer *t, kd_gguf_writer *w, size_t rows
     return c;
 }
 
-static kd_code write_merges(const kd_tokenizer *t, kd_gguf_writer *w, kd_err *e)
-{
+static kd_code write_merges(const kd_tokenizer *t, kd_gguf_writer *w, kd_err *e) {
     kd_arena texts = {0};
     kd_str *v = kd_calloc(t->merges ? t->merges : 1, sizeof *v);
     kd_code c = v ? KD_OK : kd_tok_enomem(e);
@@ -320,13 +311,11 @@ static kd_code write_merges(const kd_tokenizer *t, kd_gguf_writer *w, kd_err *e)
     return c;
 }
 
-static kd_code write_id(kd_gguf_writer *w, const char *key, int32_t id, kd_err *e)
-{
+static kd_code write_id(kd_gguf_writer *w, const char *key, int32_t id, kd_err *e) {
     return id >= 0 ? kd_gguf_writer_u32(w, key, (uint32_t)id, e) : KD_OK;
 }
 
-kd_code kd_tokenizer_write_gguf(const kd_tokenizer *t, kd_gguf_writer *w, size_t rows, kd_err *e)
-{
+kd_code kd_tokenizer_write_gguf(const kd_tokenizer *t, kd_gguf_writer *w, size_t rows, kd_err *e) {
     const bool spm = t->kind == KD_TOKENIZER_SPM;
     const kd_specials *s = &t->special;
     kd_code c = can_say(t, e);

@@ -16,12 +16,22 @@
 enum {
     TOK_IDS_MAX = 1 << 21,    /* ids of a small file lie below this (a large one may have 4 a token): memory is laid out by id */
     TOK_STAGES_MAX = 32,      /* of one kind, Sequences flattened */
-    TOK_TEXT_MAX = 0x7fffffff /* bytes of one text, normalized */
+    TOK_TEXT_MAX = 1 << 29, /* bytes of one text */
+    TOK_REGEX_MAX = 1 << 20 /* bytes of an expression with its classes spelled out */
 };
 
 /* ---- code points (token_class.c) ---- */
 
-enum { TC_L = 1, TC_N = 2, TC_M = 4, TC_P = 8, TC_S = 16, TC_SPACE = 32, TC_WORD = 64 /* Rust's \w */, TC_NEW = 128 /* not in Unicode 9 */ };
+enum {
+    TC_L = 1,
+    TC_N = 2,
+    TC_M = 4,
+    TC_P = 8,
+    TC_S = 16,
+    TC_SPACE = 32,
+    TC_WORD = 64 /* Rust's \w */,
+    TC_NEW = 128 /* not in Unicode 9 */
+};
 extern uint8_t kd_tok_class[0x110000]; /* filled by kd_tok_class_init, as Oniguruma's Unicode has them */
 void kd_tok_class_init(void);
 bool kd_tok_numeric(uint32_t cp); /* Rust's char::is_numeric */
@@ -31,8 +41,7 @@ bool kd_tok_punct(uint32_t cp);   /* what the Punctuation pre-tokenizer takes */
 kd_code kd_tok_class_ranges(kd_buf *out, kd_str name, bool *known);
 
 /* A code point of valid UTF-8. */
-static inline uint32_t tok_cp(const unsigned char *p, size_t *len)
-{
+static inline uint32_t tok_cp(const unsigned char *p, size_t *len) {
     if (p[0] < 0x80) {
         *len = 1;
         return p[0];
@@ -49,8 +58,7 @@ static inline uint32_t tok_cp(const unsigned char *p, size_t *len)
     return (uint32_t)((p[0] & 7) << 18 | (p[1] & 0x3f) << 12 | (p[2] & 0x3f) << 6 | (p[3] & 0x3f));
 }
 /* The start of the code point that ends before i > 0. */
-static inline size_t tok_back(const char *s, size_t i)
-{
+static inline size_t tok_back(const char *s, size_t i) {
     do i--;
     while (((unsigned char)s[i] & 0xc0) == 0x80);
     return i;
@@ -58,7 +66,15 @@ static inline size_t tok_back(const char *s, size_t i)
 
 /* ---- vocabulary (token_vocab.c) ---- */
 
-enum { TF_ADDED = 1, TF_SPECIAL = 2, TF_LSTRIP = 4, TF_RSTRIP = 8, TF_NORMALIZED = 16, TF_SINGLE = 32, TF_SKIP = 64 /* left out by SKIP_SPECIAL */ };
+enum {
+    TF_ADDED = 1,
+    TF_SPECIAL = 2,
+    TF_LSTRIP = 4,
+    TF_RSTRIP = 8,
+    TF_NORMALIZED = 16,
+    TF_SINGLE = 32,
+    TF_SKIP = 64 /* left out by SKIP_SPECIAL */
+};
 typedef struct {
     kd_str model, added; /* data NULL where the id has no such text */
     kd_str shown;        /* what decoding makes of an added token: its normalized text, where it is matched normalized */
@@ -78,8 +94,14 @@ void kd_tok_map_put(tok_map *m, kd_str key, int32_t id); /* key stays borrowed; 
 int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n);
 void kd_tok_map_clear(tok_map *m);
 
-typedef struct { int32_t left, right; } tok_merge;
-typedef struct { uint64_t key; uint32_t rank; int32_t made; } tok_pair; /* key = left << 32 | right, all ones = free */
+typedef struct {
+    int32_t left, right;
+} tok_merge;
+typedef struct {
+    uint64_t key;
+    uint32_t rank;
+    int32_t made;
+} tok_pair; /* key = left << 32 | right, all ones = free */
 #define TOK_NO_RANK 0xffffffffu
 
 /* ---- stages ---- */
@@ -93,9 +115,9 @@ typedef struct { /* what Split and Replace look for */
     tok_scan_fn *scan;
     tok_char_fn *is; /* SM_CHAR: one matching code point; NULL: the code point cp */
     uint32_t cp;
-    kd_str text;     /* SM_LITERAL; SM_REGEX: in PCRE2's words */
-    kd_str source;   /* of a regular expression: as the file has it */
-    size_t regex;    /* SM_REGEX: which of a workspace's */
+    kd_str text;   /* SM_LITERAL; SM_REGEX: in PCRE2's words */
+    kd_str source; /* of a regular expression: as the file has it */
+    size_t regex;  /* SM_REGEX: which of a workspace's */
 } tok_pattern;
 
 typedef enum { SB_ISOLATED, SB_REMOVED, SB_CONTIGUOUS, SB_PREVIOUS, SB_NEXT } tok_behavior;
@@ -106,7 +128,7 @@ typedef struct {
     tok_pattern pattern; /* SPLIT */
     tok_behavior behavior;
     bool invert;
-    kd_str replacement;  /* METASPACE: one character */
+    kd_str replacement; /* METASPACE: one character */
     enum { MS_ALWAYS, MS_FIRST, MS_NEVER } scheme;
 } tok_pre;
 
@@ -130,7 +152,11 @@ typedef struct {
 
 /* ---- matching of added tokens (token_added.c) ---- */
 
-typedef struct { uint32_t child, next; int32_t id; unsigned char byte; } tok_node; /* first child, next sibling; 0 = none; id -1 = inner */
+typedef struct {
+    uint32_t child, next;
+    int32_t id;
+    unsigned char byte;
+} tok_node; /* first child, next sibling; 0 = none; id -1 = inner */
 typedef struct {
     tok_node *node;
     size_t n, cap;
@@ -142,14 +168,19 @@ void kd_tok_trie_clear(tok_trie *t);
 
 /* ---- scratch of one call (token_bpe.c) ---- */
 
-typedef struct { uint32_t tag, at; } tok_slot;
+typedef struct {
+    uint32_t tag, at;
+} tok_slot;
 typedef struct { /* words met before, with their ids */
     tok_slot *slot;
     uint32_t *store; /* records: length | ids << 16, ids, bytes */
     size_t used, cap, words;
 } tok_cache;
 
-typedef struct { int32_t id, prev, next, made; uint32_t rank; } tok_symbol;
+typedef struct {
+    int32_t id, prev, next, made;
+    uint32_t rank;
+} tok_symbol;
 typedef struct tok_work {
     struct tok_work *next;
     tok_cache cache[2]; /* [1]: while control tokens are forbidden, where that matters */
@@ -158,6 +189,7 @@ typedef struct tok_work {
     uint64_t *heap;
     size_t heap_n, heap_cap;
     kd_buf clean, norm[2], level[TOK_STAGES_MAX], letter;
+    size_t made, limit; /* bytes that stages have made of a text, and may */
     kd_regex **regex;
     size_t regexes;
 } tok_work;
@@ -172,7 +204,7 @@ typedef struct { /* one encode */
 
 struct kd_tokenizer {
     kd_arena arena;
-    kd_buf json, config;      /* as read; json empty when it came from a GGUF */
+    kd_buf json, config; /* as read; json empty when it came from a GGUF */
     char *what;
     kd_tokenizer_kind kind;
     const char *pre_name;
@@ -180,31 +212,31 @@ struct kd_tokenizer {
 
     tok_entry *entry;
     size_t size;
-    tok_map by_text;          /* the model's vocabulary */
+    tok_map by_text; /* the model's vocabulary */
     tok_map by_added;
-    tok_map by_bytes;         /* raw mode with ignore_merges: the same with the byte-level alphabet undone */
-    int32_t byte_id[256];     /* raw mode: id of each byte, -1 = none; otherwise of <0xNN> */
+    tok_map by_bytes;     /* raw mode with ignore_merges: the same with the byte-level alphabet undone */
+    int32_t byte_id[256]; /* raw mode: id of each byte, -1 = none; otherwise of <0xNN> */
     tok_merge *merge;
     size_t merges;
     tok_pair *pair;
     size_t pair_mask;
     uint64_t seed;
-    int32_t *added;           /* ids of added tokens in matching order: special ones first */
+    int32_t *added; /* ids of added tokens in matching order: special ones first */
     size_t nadded;
 
     bool from_gguf, prefix_first;
-    bool raw;                 /* words are matched as bytes: the byte-level alphabet is the last stage */
+    bool raw; /* words are matched as bytes: the byte-level alphabet is the last stage */
     bool ignore_merges, fuse_unk, byte_fallback, has_unk;
     kd_str unk, subword_prefix, word_suffix;
-    int32_t unk_id;           /* -1: the vocabulary lacks it */
-    bool wary;                /* forbidding control tokens changes what words become */
+    int32_t unk_id; /* -1: the vocabulary lacks it */
+    bool wary;      /* forbidding control tokens changes what words become */
 
     tok_norm norm[TOK_STAGES_MAX];
     tok_pre pre[TOK_STAGES_MAX];
     tok_dec dec[TOK_STAGES_MAX];
     size_t norms, pres, decs;
     bool has_decoder;
-    kd_ids before, after;     /* what the post-processor puts around */
+    kd_ids before, after; /* what the post-processor puts around */
     tok_trie raw_trie, norm_trie;
     kd_str regex_text[3 * TOK_STAGES_MAX];
     size_t regexes;
@@ -212,28 +244,31 @@ struct kd_tokenizer {
     kd_specials special;
     kd_ids eog;
 
-    pthread_mutex_t lock;     /* guards idle */
+    pthread_mutex_t lock; /* guards idle */
     tok_work *idle;
-    bool locked;              /* lock was made */
+    bool locked; /* lock was made */
 };
 
 kd_code kd_tok_work_get(const kd_tokenizer *t, tok_work **out, kd_err *e);
 void kd_tok_work_put(const kd_tokenizer *t, tok_work *w);
 void kd_tok_work_free(tok_work *w);
+/* For a text of n bytes; and for n bytes more that a stage has made of it: KD_ELIMIT where stages multiply without end. */
+void kd_tok_work_begin(tok_work *w, size_t n);
+kd_code kd_tok_work_made(tok_work *w, size_t n, kd_err *e);
 kd_code kd_tok_word(tok_call *c, const char *s, size_t n); /* ids of one word */
 
 kd_code kd_tok_enomem(kd_err *e);
 
 /* token_vocab.c: after entries, merges and stages are known */
 kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e);
-kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e);                       /* by_text from entry[].model, unused ones left out */
+kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e); /* by_text from entry[].model, unused ones left out */
 kd_code kd_tok_merges_reserve(kd_tokenizer *t, size_t n, kd_err *e);
 kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, kd_err *e);
 int32_t kd_tok_merge_made(const kd_tokenizer *t, size_t i);
-kd_code kd_tok_finish(kd_tokenizer *t, kd_err *e);                            /* pairs, raw mode, tries, specials' flags */
-bool kd_tok_byte_of(uint32_t cp, unsigned char *byte);                        /* the byte-level alphabet */
+kd_code kd_tok_finish(kd_tokenizer *t, kd_err *e);     /* pairs, raw mode, tries, specials' flags */
+bool kd_tok_byte_of(uint32_t cp, unsigned char *byte); /* the byte-level alphabet */
 extern const uint16_t kd_tok_byte_char[256];
-kd_code kd_tok_unmap(kd_buf *out, kd_str text, bool *whole);                  /* *whole = false, out as before: a character outside it */
+kd_code kd_tok_unmap(kd_buf *out, kd_str text, bool *whole); /* *whole = false, out as before: a character outside it */
 
 /* token_scan.c */
 tok_scan_fn *kd_tok_scanner(kd_str pattern); /* hand-written matcher of a well-known expression, or NULL */
@@ -266,6 +301,7 @@ void kd_tok_pre_write(const kd_tokenizer *t, kd_jsonw *w);       /* normalizer a
 void kd_tok_write_byte_level(kd_jsonw *w, bool prefix_space, bool regex);
 /* token_special.c */
 kd_code kd_tok_special_finish(kd_tokenizer *t, kd_err *e); /* eot, eom and eog by text */
-kd_code kd_tok_special_config(kd_tokenizer *t, const char *dir, kd_err *e); /* what the other files of a folder say; dir NULL: t->config alone */
+kd_code kd_tok_special_config(kd_tokenizer *t, const char *dir,
+                              kd_err *e); /* what the other files of a folder say; dir NULL: t->config alone */
 
 #endif

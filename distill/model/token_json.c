@@ -3,8 +3,7 @@
 #include "distill/base/clock.h"
 #include "distill/model/token_impl.h"
 
-kd_code kd_tok_new(kd_tokenizer **out, const char *what, kd_err *e)
-{
+kd_code kd_tok_new(kd_tokenizer **out, const char *what, kd_err *e) {
     *out = NULL;
     kd_tokenizer *t = kd_calloc(1, sizeof *t);
     if (!t || !(t->what = kd_strdup(what)) || pthread_mutex_init(&t->lock, NULL)) {
@@ -13,7 +12,8 @@ kd_code kd_tok_new(kd_tokenizer **out, const char *what, kd_err *e)
         return kd_tok_enomem(e);
     }
     t->locked = true;
-    t->seed = (kd_now_ns() ^ (uint64_t)(uintptr_t)t << 20) | 1; /* of tables that hostile texts shall not fill as they like; no result depends on it */
+    t->seed = (kd_now_ns() ^ (uint64_t)(uintptr_t)t << 20) |
+              1; /* of tables that hostile texts shall not fill as they like; no result depends on it */
     t->unk_id = -1;
     t->special = (kd_specials){.bos = -1, .eos = -1, .unk = -1, .pad = -1, .sep = -1, .mask = -1, .eot = -1, .eom = -1};
     kd_tok_class_init();
@@ -23,13 +23,11 @@ kd_code kd_tok_new(kd_tokenizer **out, const char *what, kd_err *e)
 
 /* ---- vocabulary ---- */
 
-static kd_code bad(const kd_tokenizer *t, const char *why, kd_str s, kd_err *e)
-{
+static kd_code bad(const kd_tokenizer *t, const char *why, kd_str s, kd_err *e) {
     return kd_fail(e, KD_EFORMAT, "%s: %s '%.*s'", t->what, why, (int)(s.len < 60 ? s.len : 60), s.len ? s.data : "");
 }
 
-static kd_code read_vocab(kd_tokenizer *t, const kd_json_node *vocab, kd_err *e)
-{
+static kd_code read_vocab(kd_tokenizer *t, const kd_json_node *vocab, kd_err *e) {
     if (kd_json_typeof(vocab) != KD_JSON_OBJECT) return kd_fail(e, KD_EFORMAT, "%s: model.vocab must be an object", t->what);
     const size_t count = kd_json_count(vocab);
     int64_t id, top = -1;
@@ -51,8 +49,7 @@ static kd_code read_vocab(kd_tokenizer *t, const kd_json_node *vocab, kd_err *e)
 }
 
 /* "a b", or ["a", "b"]; lines that begin with #version are comments among the strings. */
-static kd_code read_merges(kd_tokenizer *t, const kd_json_node *merges, kd_err *e)
-{
+static kd_code read_merges(kd_tokenizer *t, const kd_json_node *merges, kd_err *e) {
     if (kd_json_typeof(merges) != KD_JSON_ARRAY) return kd_fail(e, KD_EFORMAT, "%s: model.merges must be a list", t->what);
     const size_t count = kd_json_count(merges);
     kd_code c = kd_tok_merges_reserve(t, count, e);
@@ -78,8 +75,7 @@ static kd_code read_merges(kd_tokenizer *t, const kd_json_node *merges, kd_err *
     return c;
 }
 
-static kd_code optional_text(kd_tokenizer *t, const kd_json_node *model, const char *key, kd_str *out, kd_err *e)
-{
+static kd_code optional_text(kd_tokenizer *t, const kd_json_node *model, const char *key, kd_str *out, kd_err *e) {
     const kd_json_node *v = kd_json_get(model, key);
     if (!v || kd_json_typeof(v) == KD_JSON_NULL) return KD_OK;
     if (kd_json_typeof(v) != KD_JSON_STRING) return kd_fail(e, KD_EFORMAT, "%s: model.%s must be a string", t->what, key);
@@ -87,8 +83,7 @@ static kd_code optional_text(kd_tokenizer *t, const kd_json_node *model, const c
     return out->data ? KD_OK : kd_tok_enomem(e);
 }
 
-static kd_code read_model(kd_tokenizer *t, const kd_json_node *model, kd_err *e)
-{
+static kd_code read_model(kd_tokenizer *t, const kd_json_node *model, kd_err *e) {
     static const char *const flags[] = {"ignore_merges", "fuse_unk", "byte_fallback"};
     bool *const into[] = {&t->ignore_merges, &t->fuse_unk, &t->byte_fallback};
     if (kd_json_typeof(model) != KD_JSON_OBJECT) return kd_fail(e, KD_EFORMAT, "%s: model must be an object", t->what);
@@ -114,8 +109,7 @@ static kd_code read_model(kd_tokenizer *t, const kd_json_node *model, kd_err *e)
 
 /* ---- added tokens ---- */
 
-static kd_code added_flag(const kd_tokenizer *t, const kd_json_node *v, const char *key, unsigned bit, unsigned *flags, kd_err *e)
-{
+static kd_code added_flag(const kd_tokenizer *t, const kd_json_node *v, const char *key, unsigned bit, unsigned *flags, kd_err *e) {
     const kd_json_node *b = kd_json_get(v, key);
     if (kd_json_typeof(b) != KD_JSON_BOOL) return bad(t, "an added token without", (kd_str){key, strlen(key)}, e);
     if (kd_json_bool(b, false)) *flags |= bit;
@@ -123,12 +117,12 @@ static kd_code added_flag(const kd_tokenizer *t, const kd_json_node *v, const ch
 }
 
 /* Ids are given as `tokenizers` gives them: the vocabulary's, or the next free one. What the file says besides is not asked. */
-static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, int64_t *next, kd_err *e)
-{
+static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, int64_t *next, kd_err *e) {
     static const struct {
         const char *key;
         unsigned bit;
-    } keys[] = {{"single_word", TF_SINGLE}, {"lstrip", TF_LSTRIP}, {"rstrip", TF_RSTRIP}, {"normalized", TF_NORMALIZED}, {"special", TF_SPECIAL}};
+    } keys[] = {
+        {"single_word", TF_SINGLE}, {"lstrip", TF_LSTRIP}, {"rstrip", TF_RSTRIP}, {"normalized", TF_NORMALIZED}, {"special", TF_SPECIAL}};
     unsigned flags = TF_ADDED;
     const kd_str text = kd_json_string(kd_json_get(v, "content"));
     if (!text.data) return kd_fail(e, KD_EFORMAT, "%s: an added token without content", t->what);
@@ -136,7 +130,8 @@ static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, int64_t *next,
     for (int k = 0; k < 5 && !c; k++) c = added_flag(t, v, keys[k].key, keys[k].bit, &flags, e);
     if (c || text.len == 0) return c;
     const int32_t before = kd_tok_map_get(&t->by_added, text.data, text.len);
-    if (before >= 0) return t->entry[before].flags == flags ? KD_OK : bad(t, "an added token is there twice with different flags:", text, e);
+    if (before >= 0)
+        return t->entry[before].flags == flags ? KD_OK : bad(t, "an added token is there twice with different flags:", text, e);
     int64_t id = kd_tok_map_get(&t->by_text, text.data, text.len);
     if (id < 0) id = (*next)++;
     if ((c = kd_tok_entry_reserve(t, (size_t)id + 1, e))) return c;
@@ -149,8 +144,7 @@ static kd_code read_added(kd_tokenizer *t, const kd_json_node *v, int64_t *next,
     return KD_OK;
 }
 
-static kd_code read_all_added(kd_tokenizer *t, const kd_json_node *list, kd_err *e)
-{
+static kd_code read_all_added(kd_tokenizer *t, const kd_json_node *list, kd_err *e) {
     const size_t n = kd_json_count(list);
     int64_t next = (int64_t)t->by_text.n; /* not behind the highest id, where ids have holes: so it is */
     if (list && kd_json_typeof(list) != KD_JSON_ARRAY && kd_json_typeof(list) != KD_JSON_NULL)
@@ -177,8 +171,7 @@ static kd_code read_all_added(kd_tokenizer *t, const kd_json_node *list, kd_err 
 /* ---- the whole ---- */
 
 /* What a GGUF would say of each token: bytes, the unknown token, and scores that make its search follow the merges. */
-static void set_types(kd_tokenizer *t)
-{
+static void set_types(kd_tokenizer *t) {
     t->kind = t->byte_fallback ? KD_TOKENIZER_SPM : KD_TOKENIZER_BPE;
     for (unsigned b = 0; b < 256 && t->byte_fallback; b++)
         if (t->byte_id[b] >= 0 && !(t->entry[t->byte_id[b]].flags & TF_ADDED)) t->entry[t->byte_id[b]].type = KD_TOKEN_BYTE;
@@ -198,8 +191,7 @@ static void set_types(kd_tokenizer *t)
     }
 }
 
-kd_code kd_tok_open(kd_tokenizer **out, kd_str json, kd_str config, const char *dir, const char *what, kd_err *e)
-{
+kd_code kd_tok_open(kd_tokenizer **out, kd_str json, kd_str config, const char *dir, const char *what, kd_err *e) {
     kd_json *doc = NULL;
     kd_tokenizer *t = NULL;
     *out = NULL;
@@ -229,7 +221,6 @@ kd_code kd_tok_open(kd_tokenizer **out, kd_str json, kd_str config, const char *
     return KD_OK;
 }
 
-kd_code kd_tokenizer_open_json(kd_tokenizer **out, kd_str json, kd_str config, const char *what, kd_err *e)
-{
+kd_code kd_tokenizer_open_json(kd_tokenizer **out, kd_str json, kd_str config, const char *what, kd_err *e) {
     return kd_tok_open(out, json, config, NULL, what, e);
 }

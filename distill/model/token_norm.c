@@ -2,8 +2,7 @@
  * later has no decomposition, no combining class and composes with nothing. Leans on token_impl.h, base/utf8.h. */
 #include "distill/model/token_impl.h"
 
-static bool ascii(const char *s, size_t n)
-{
+static bool ascii(const char *s, size_t n) {
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         uint64_t v;
@@ -15,8 +14,7 @@ static bool ascii(const char *s, size_t n)
     return true;
 }
 
-static kd_code form(kd_buf *out, const char *s, size_t n, kd_normal_form f, kd_err *e)
-{
+static kd_code form(kd_buf *out, const char *s, size_t n, kd_normal_form f, kd_err *e) {
     size_t done = 0;
     kd_code c = KD_OK;
     for (size_t i = 0, len; i < n && !c; i += len) {
@@ -32,11 +30,13 @@ static kd_code form(kd_buf *out, const char *s, size_t n, kd_normal_form f, kd_e
 static const struct {
     uint32_t first, last;
     int32_t delta;
-} young[] = {{0x1c89, 0x1c89, 1}, {0xa7cb, 0xa7cb, 0x264 - 0xa7cb}, {0xa7cc, 0xa7cc, 1}, {0xa7ce, 0xa7ce, 1}, {0xa7d2, 0xa7d2, 1},
-             {0xa7d4, 0xa7d4, 1}, {0xa7da, 0xa7da, 1}, {0xa7dc, 0xa7dc, 0x19b - 0xa7dc}, {0x10d50, 0x10d65, 0x20}, {0x16ea0, 0x16eb8, 27}};
+} young[] = {{0x1c89, 0x1c89, 1},      {0xa7cb, 0xa7cb, 0x264 - 0xa7cb},
+             {0xa7cc, 0xa7cc, 1},      {0xa7ce, 0xa7ce, 1},
+             {0xa7d2, 0xa7d2, 1},      {0xa7d4, 0xa7d4, 1},
+             {0xa7da, 0xa7da, 1},      {0xa7dc, 0xa7dc, 0x19b - 0xa7dc},
+             {0x10d50, 0x10d65, 0x20}, {0x16ea0, 0x16eb8, 27}};
 
-static kd_code lower(kd_buf *out, const char *s, size_t n)
-{
+static kd_code lower(kd_buf *out, const char *s, size_t n) {
     if (kd_buf_reserve(out, n + n / 2 + 8)) return KD_ENOMEM;
     for (size_t i = 0, len; i < n; i += len) {
         uint32_t cp = tok_cp((const unsigned char *)s + i, &len);
@@ -59,23 +59,21 @@ typedef struct {
     kd_buf *out;
     const char *s;
     kd_str content;
-    size_t limit;
     bool gone; /* the first characters were replaced by nothing */
+    tok_work *w;
     kd_err *e;
 } replacer;
 
-static kd_code replace_segment(void *ctx, size_t start, size_t end, bool match)
-{
+static kd_code replace_segment(void *ctx, size_t start, size_t end, bool match) {
     replacer *r = ctx;
     if (match && start == 0 && end > 0 && r->content.len == 0) r->gone = true;
-    if (r->out->len > r->limit) return kd_fail(r->e, KD_ELIMIT, "tokenizer: a Replace makes more than %zu bytes of a text", r->limit);
+    if (r->out->len > r->w->limit) return kd_tok_work_made(r->w, r->out->len, r->e);
     if (kd_buf_append(r->out, match ? r->content.data : r->s + start, match ? r->content.len : end - start)) return kd_tok_enomem(r->e);
     return KD_OK;
 }
 
 /* Spaces around; *first = false where some were cut in front. */
-static kd_code strip(kd_buf *out, const tok_norm *m, const char *s, size_t n, bool *first)
-{
+static kd_code strip(kd_buf *out, const tok_norm *m, const char *s, size_t n, bool *first) {
     size_t a = 0, b = n, len;
     while (m->left && a < n && (kd_tok_class[tok_cp((const unsigned char *)s + a, &len)] & TC_SPACE)) a += len;
     while (m->right && b > a) {
@@ -87,8 +85,7 @@ static kd_code strip(kd_buf *out, const tok_norm *m, const char *s, size_t n, bo
     return kd_buf_append(out, s + a, b - a);
 }
 
-static kd_code accents(kd_buf *out, const char *s, size_t n, bool *first)
-{
+static kd_code accents(kd_buf *out, const char *s, size_t n, bool *first) {
     const size_t before = out->len;
     for (size_t i = 0, len; i < n; i += len) {
         const unsigned v = kd_tok_class[tok_cp((const unsigned char *)s + i, &len)];
@@ -101,14 +98,14 @@ static kd_code accents(kd_buf *out, const char *s, size_t n, bool *first)
     return KD_OK;
 }
 
-static kd_code one(const tok_norm *m, tok_work *w, kd_buf *out, const char *s, size_t n, bool *first, kd_err *e)
-{
+static kd_code one(const tok_norm *m, tok_work *w, kd_buf *out, const char *s, size_t n, bool *first, kd_err *e) {
     kd_code c = KD_OK;
     switch (m->kind) {
     case NM_FORM: return form(out, s, n, m->form, e);
     case NM_LOWER: c = lower(out, s, n); break;
     case NM_REPLACE: {
-        replacer r = {.out = out, .s = s, .content = m->content, .limit = 64 * n + (1 << 20), .e = e}; /* stages must not multiply without end */
+        replacer r = {
+            .out = out, .s = s, .content = m->content, .w = w, .e = e};
         c = kd_tok_segments(w, &m->pattern, s, n, replace_segment, &r, e);
         if (r.gone) *first = false;
         return c;
@@ -128,16 +125,15 @@ static kd_code one(const tok_norm *m, tok_work *w, kd_buf *out, const char *s, s
     return c ? kd_tok_enomem(e) : KD_OK;
 }
 
-kd_code kd_tok_norm_run(const kd_tokenizer *t, tok_work *w, const char **s, size_t *n, bool *first, kd_err *e)
-{
+kd_code kd_tok_norm_run(const kd_tokenizer *t, tok_work *w, const char **s, size_t *n, bool *first, kd_err *e) {
     int turn = 0;
     for (size_t i = 0; i < t->norms; i++) {
         if (t->norm[i].kind == NM_FORM && ascii(*s, *n)) continue;
         kd_buf *out = &w->norm[turn];
         out->len = 0;
-        const kd_code c = one(&t->norm[i], w, out, *s, *n, first, e);
+        kd_code c = one(&t->norm[i], w, out, *s, *n, first, e);
+        if (!c) c = kd_tok_work_made(w, out->len, e);
         if (c) return c;
-        if (out->len > TOK_TEXT_MAX) return kd_fail(e, KD_ELIMIT, "tokenizer: %zu bytes of text after normalizing, %d at most", out->len, TOK_TEXT_MAX);
         *s = out->data ? out->data : "";
         *n = out->len;
         turn ^= 1;

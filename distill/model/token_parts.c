@@ -2,41 +2,37 @@
  * that we lack is refused by name. Leans on token_impl.h, base/json.h. */
 #include "distill/model/token_impl.h"
 
-static kd_code lacking(const kd_tokenizer *t, const char *part, kd_str name, kd_err *e)
-{
-    return kd_fail(e, KD_EUNSUPPORTED, "%s: %s %.*s is not supported", t->what, part, (int)(name.len < 60 ? name.len : 60), name.len ? name.data : "");
+static kd_code lacking(const kd_tokenizer *t, const char *part, kd_str name, kd_err *e) {
+    return kd_fail(e, KD_EUNSUPPORTED, "%s: %s %.*s is not supported", t->what, part, (int)(name.len < 60 ? name.len : 60),
+                   name.len ? name.data : "");
 }
 
-static kd_code wrong(const kd_tokenizer *t, const char *part, const char *key, const char *want, kd_err *e)
-{
+static kd_code wrong(const kd_tokenizer *t, const char *part, const char *key, const char *want, kd_err *e) {
     return kd_fail(e, KD_EFORMAT, "%s: %s: %s must be %s", t->what, part, key, want);
 }
 
-static kd_code get_bool(const kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, bool absent, bool *out, kd_err *e)
-{
+static kd_code get_bool(const kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, bool absent, bool *out,
+                        kd_err *e) {
     const kd_json_node *v = kd_json_get(n, key);
     if (v && kd_json_typeof(v) != KD_JSON_BOOL) return wrong(t, part, key, "true or false", e);
     *out = kd_json_bool(v, absent);
     return KD_OK;
 }
 
-static kd_code get_string(kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, kd_str *out, kd_err *e)
-{
+static kd_code get_string(kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, kd_str *out, kd_err *e) {
     const kd_json_node *v = kd_json_get(n, key);
     if (kd_json_typeof(v) != KD_JSON_STRING) return wrong(t, part, key, "a string", e);
     *out = kd_tok_keep(t, kd_json_string(v));
     return out->data ? KD_OK : kd_tok_enomem(e);
 }
 
-static kd_code get_char(kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, kd_str *out, kd_err *e)
-{
+static kd_code get_char(kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, kd_str *out, kd_err *e) {
     const kd_code c = get_string(t, n, part, key, out, e);
     return c ? c : kd_utf8_count(out->data, out->len) == 1 ? KD_OK : wrong(t, part, key, "one character", e);
 }
 
 /* {"String": ...} or {"Regex": ...} */
-static kd_code get_pattern(kd_tokenizer *t, const kd_json_node *n, const char *part, tok_pattern *p, bool scanners, kd_err *e)
-{
+static kd_code get_pattern(kd_tokenizer *t, const kd_json_node *n, const char *part, tok_pattern *p, bool scanners, kd_err *e) {
     const kd_json_node *v = kd_json_get(n, "pattern"), *regex = kd_json_get(v, "Regex");
     *p = (tok_pattern){.kind = SM_LITERAL};
     if (regex) {
@@ -46,15 +42,13 @@ static kd_code get_pattern(kd_tokenizer *t, const kd_json_node *n, const char *p
     return get_string(t, v, part, "String", &p->text, e);
 }
 
-static kd_code room(const kd_tokenizer *t, const char *part, size_t n, kd_err *e)
-{
+static kd_code room(const kd_tokenizer *t, const char *part, size_t n, kd_err *e) {
     return n < TOK_STAGES_MAX ? KD_OK : kd_fail(e, KD_EUNSUPPORTED, "%s: more than %d %ss", t->what, TOK_STAGES_MAX, part);
 }
 
 typedef kd_code parse_fn(kd_tokenizer *t, const kd_json_node *n, kd_err *e);
 
-static kd_code each(kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, parse_fn *fn, kd_err *e)
-{
+static kd_code each(kd_tokenizer *t, const kd_json_node *n, const char *part, const char *key, parse_fn *fn, kd_err *e) {
     const kd_json_node *list = kd_json_get(n, key);
     if (kd_json_typeof(list) != KD_JSON_ARRAY) return wrong(t, part, key, "a list", e);
     kd_code c = KD_OK;
@@ -66,8 +60,7 @@ static bool nothing(const kd_json_node *n) { return !n || kd_json_typeof(n) == K
 
 /* ---- normalizer ---- */
 
-kd_code kd_tok_parse_normalizer(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+kd_code kd_tok_parse_normalizer(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     static const char part[] = "normalizer";
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     if (nothing(n)) return KD_OK;
@@ -95,7 +88,8 @@ kd_code kd_tok_parse_normalizer(kd_tokenizer *t, const kd_json_node *n, kd_err *
         if ((c = get_string(t, n, part, "prepend", &m->content, e))) return c;
     } else if (kd_str_is(type, "Strip")) {
         m->kind = NM_STRIP;
-        if ((c = get_bool(t, n, part, "strip_left", true, &m->left, e)) || (c = get_bool(t, n, part, "strip_right", true, &m->right, e))) return c;
+        if ((c = get_bool(t, n, part, "strip_left", true, &m->left, e)) || (c = get_bool(t, n, part, "strip_right", true, &m->right, e)))
+            return c;
     } else if (kd_str_is(type, "StripAccents")) {
         m->kind = NM_ACCENTS;
     } else if (kd_str_is(type, "ByteLevel")) {
@@ -109,20 +103,17 @@ kd_code kd_tok_parse_normalizer(kd_tokenizer *t, const kd_json_node *n, kd_err *
 
 /* ---- pre-tokenizer ---- */
 
-static kd_code add_pre(kd_tokenizer *t, tok_pre p, kd_err *e)
-{
+static kd_code add_pre(kd_tokenizer *t, tok_pre p, kd_err *e) {
     const kd_code c = room(t, "pre-tokenizer", t->pres, e);
     if (!c) t->pre[t->pres++] = p;
     return c;
 }
 
-static kd_code add_split(kd_tokenizer *t, tok_pattern pattern, tok_behavior behavior, bool invert, kd_err *e)
-{
+static kd_code add_split(kd_tokenizer *t, tok_pattern pattern, tok_behavior behavior, bool invert, kd_err *e) {
     return add_pre(t, (tok_pre){.kind = ST_SPLIT, .pattern = pattern, .behavior = behavior, .invert = invert}, e);
 }
 
-static kd_code get_behavior(const kd_tokenizer *t, const kd_json_node *n, tok_behavior absent, tok_behavior *out, kd_err *e)
-{
+static kd_code get_behavior(const kd_tokenizer *t, const kd_json_node *n, tok_behavior absent, tok_behavior *out, kd_err *e) {
     static const char *const names[][2] = {{"Isolated", "isolated"},
                                            {"Removed", "removed"},
                                            {"Contiguous", "contiguous"},
@@ -139,8 +130,7 @@ static kd_code get_behavior(const kd_tokenizer *t, const kd_json_node *n, tok_be
     return wrong(t, "pre-tokenizer", "behavior", "one of Isolated, Removed, Contiguous, MergedWithPrevious, MergedWithNext", e);
 }
 
-static kd_code byte_level(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+static kd_code byte_level(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     bool prefix, regex;
     kd_code c = get_bool(t, n, "ByteLevel", "add_prefix_space", true, &prefix, e);
     if (!c) c = get_bool(t, n, "ByteLevel", "use_regex", true, &regex, e);
@@ -150,8 +140,7 @@ static kd_code byte_level(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
 }
 
 /* "prepend_scheme", or what older files say instead */
-static kd_code get_scheme(const kd_tokenizer *t, const kd_json_node *n, tok_pre *p, kd_err *e)
-{
+static kd_code get_scheme(const kd_tokenizer *t, const kd_json_node *n, tok_pre *p, kd_err *e) {
     const kd_json_node *v = kd_json_get(n, "prepend_scheme");
     bool prefix;
     const kd_code c = get_bool(t, n, "Metaspace", "add_prefix_space", true, &prefix, e);
@@ -167,8 +156,7 @@ static kd_code get_scheme(const kd_tokenizer *t, const kd_json_node *n, tok_pre 
     return KD_OK;
 }
 
-static kd_code metaspace(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+static kd_code metaspace(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     tok_pre p = {.kind = ST_METASPACE};
     bool cut;
     size_t len;
@@ -184,8 +172,7 @@ static kd_code metaspace(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
 static bool is_white(uint32_t cp) { return kd_tok_class[cp] & TC_SPACE; }
 
 /* \w+|[^\w\s]+ as Rust's regex has it */
-static bool words(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool words(const unsigned char *s, size_t n, size_t i, size_t *end) {
     size_t len;
     const unsigned v = kd_tok_class[tok_cp(s + i, &len)] & (TC_WORD | TC_SPACE);
     *end = i + len;
@@ -194,8 +181,7 @@ static bool words(const unsigned char *s, size_t n, size_t i, size_t *end)
     return true;
 }
 
-static kd_code split(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+static kd_code split(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     tok_pattern p;
     tok_behavior b;
     bool invert;
@@ -206,16 +192,14 @@ static kd_code split(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
     return c ? c : add_split(t, p, b, invert, e);
 }
 
-static kd_code delimiter(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+static kd_code delimiter(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     kd_str s;
     size_t len;
     const kd_code c = get_char(t, n, "CharDelimiterSplit", "delimiter", &s, e);
     return c ? c : add_split(t, (tok_pattern){.kind = SM_CHAR, .cp = tok_cp((const unsigned char *)s.data, &len)}, SB_REMOVED, false, e);
 }
 
-kd_code kd_tok_parse_pre(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+kd_code kd_tok_parse_pre(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     static const char part[] = "pre-tokenizer";
     if (nothing(n)) return KD_OK;
     const kd_str type = kd_json_string(kd_json_get(n, "type"));
@@ -243,8 +227,7 @@ kd_code kd_tok_parse_pre(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
 
 /* ---- decoder ---- */
 
-static kd_code get_count(const kd_tokenizer *t, const kd_json_node *n, const char *key, size_t *out, kd_err *e)
-{
+static kd_code get_count(const kd_tokenizer *t, const kd_json_node *n, const char *key, size_t *out, kd_err *e) {
     int64_t v = 0;
     const kd_json_node *x = kd_json_get(n, key);
     if (!kd_json_int(x, &v) || v < 0) return wrong(t, "Strip", key, "a number from 0", e);
@@ -252,8 +235,7 @@ static kd_code get_count(const kd_tokenizer *t, const kd_json_node *n, const cha
     return KD_OK;
 }
 
-kd_code kd_tok_parse_decoder(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+kd_code kd_tok_parse_decoder(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     static const char part[] = "decoder";
     if (nothing(n)) return KD_OK;
     const kd_str type = kd_json_string(kd_json_get(n, "type"));
@@ -290,8 +272,7 @@ kd_code kd_tok_parse_decoder(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
 
 /* ---- post-processor: the ids around a text ---- */
 
-static kd_code check_id(const kd_tokenizer *t, const kd_json_node *n, kd_ids *to, kd_err *e)
-{
+static kd_code check_id(const kd_tokenizer *t, const kd_json_node *n, kd_ids *to, kd_err *e) {
     int64_t id;
     if (!kd_json_int(n, &id) || id < 0 || (uint64_t)id >= t->size)
         return kd_fail(e, KD_EFORMAT, "%s: post-processor: a token id outside the vocabulary", t->what);
@@ -299,8 +280,7 @@ static kd_code check_id(const kd_tokenizer *t, const kd_json_node *n, kd_ids *to
 }
 
 /* Ids in front go before those of earlier processors. */
-static kd_code put_front(kd_tokenizer *t, kd_ids *more, kd_err *e)
-{
+static kd_code put_front(kd_tokenizer *t, kd_ids *more, kd_err *e) {
     kd_code c = KD_OK;
     for (size_t i = 0; i < t->before.n && !c; i++)
         if (kd_ids_push(more, t->before.id[i])) c = kd_tok_enomem(e);
@@ -313,11 +293,11 @@ static kd_code put_front(kd_tokenizer *t, kd_ids *more, kd_err *e)
     return KD_OK;
 }
 
-static kd_code template_part(kd_tokenizer *t, const kd_json_node *v, const kd_json_node *tokens, kd_ids *front, bool *seen, kd_err *e)
-{
+static kd_code template_part(kd_tokenizer *t, const kd_json_node *v, const kd_json_node *tokens, kd_ids *front, bool *seen, kd_err *e) {
     const kd_json_node *sequence = kd_json_get(v, "Sequence"), *special = kd_json_get(v, "SpecialToken");
     if (sequence) {
-        if (*seen || !kd_str_is(kd_json_string(kd_json_get(sequence, "id")), "A")) return lacking(t, "post-processor template without one A:", KD_STR("single"), e);
+        if (*seen || !kd_str_is(kd_json_string(kd_json_get(sequence, "id")), "A"))
+            return lacking(t, "post-processor template without one A:", KD_STR("single"), e);
         *seen = true;
         return KD_OK;
     }
@@ -332,8 +312,7 @@ static kd_code template_part(kd_tokenizer *t, const kd_json_node *v, const kd_js
     return c;
 }
 
-static kd_code template(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+static kd_code template(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     const kd_json_node *single = kd_json_get(n, "single"), *tokens = kd_json_get(n, "special_tokens");
     kd_ids front = {0};
     bool seen = false;
@@ -349,8 +328,7 @@ static kd_code template(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
 }
 
 /* RobertaProcessing and BertProcessing: "cls": [text, id], "sep": [text, id] */
-static kd_code around(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+static kd_code around(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     kd_ids front = {0};
     kd_code c = check_id(t, kd_json_next(kd_json_first(kd_json_get(n, "cls"))), &front, e);
     if (!c) c = check_id(t, kd_json_next(kd_json_first(kd_json_get(n, "sep"))), &t->after, e);
@@ -361,8 +339,7 @@ static kd_code around(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
     return put_front(t, &front, e);
 }
 
-kd_code kd_tok_parse_post(kd_tokenizer *t, const kd_json_node *n, kd_err *e)
-{
+kd_code kd_tok_parse_post(kd_tokenizer *t, const kd_json_node *n, kd_err *e) {
     if (nothing(n)) return KD_OK;
     const kd_str type = kd_json_string(kd_json_get(n, "type"));
     if (kd_str_is(type, "Sequence")) return each(t, n, "post-processor", "processors", kd_tok_parse_post, e);

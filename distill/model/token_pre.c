@@ -8,14 +8,17 @@
 #define QWEN2 CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" SPACES
 #define QWEN35 CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" SPACES
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|" SPACES
-#define CASED /* letters of alphabets with two cases, as DeepSeek-LLM's tokenizer.json lists them */ \
-    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅ" \
-    "ὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-" \
+#define CASED /* letters of alphabets with two cases, as DeepSeek-LLM's tokenizer.json lists them */                                                                                                                        \
+    "A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-"                                             \
+    "Ὅ"                                                                                                                                                                                                                   \
+    "ὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-" \
+    "ꞇꞋ-"                                                                                                                                                                                                               \
     "ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃"
-#define DEEPSEEK3                                                                                                                         \
-    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|" SPACES
+#define DEEPSEEK3                                                                                                                          \
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "                                    \
+    "?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|" SPACES
 #define HAN "[一-龥ࠀ-一가-퟿]+" /* U+4E00-U+9FA5, U+0800-U+4E00, U+AC00-U+D7FF */
-#define DIGITS "" /* Digits, one by one */
+#define DIGITS ""                      /* Digits, one by one */
 
 static const struct {
     const char *name;
@@ -40,13 +43,15 @@ static const struct {
     {"gpt-2", false, false, {GPT2}},
     {"mpt", false, false, {GPT2}},
     {"olmo", false, false, {GPT2}},
-    {"default", false, false,
-     {"[\\p{P}\\$\\+<=>\\^~\\|]+", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)", "\\p{N}+", "[0-9][0-9][0-9]"}},
+    {"default",
+     false,
+     false,
+     {"[\\p{P}\\$\\+<=>\\^~\\|]+", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)", "\\p{N}+",
+      "[0-9][0-9][0-9]"}},
 };
 enum { KNOWN = sizeof known / sizeof *known, STAGES = sizeof known[0].stage / sizeof *known[0].stage };
 
-static kd_code set_stages(kd_tokenizer *t, size_t k, kd_err *e)
-{
+static kd_code set_stages(kd_tokenizer *t, size_t k, kd_err *e) {
     kd_code c = KD_OK;
     t->ignore_merges = known[k].ignore_merges;
     if (known[k].nfc) t->norm[t->norms++] = (tok_norm){.kind = NM_FORM, .form = KD_NFC};
@@ -62,8 +67,7 @@ static kd_code set_stages(kd_tokenizer *t, size_t k, kd_err *e)
     return c;
 }
 
-kd_code kd_tok_pre_set(kd_tokenizer *t, kd_str name, kd_err *e)
-{
+kd_code kd_tok_pre_set(kd_tokenizer *t, kd_str name, kd_err *e) {
     if (!name.data) name = KD_STR("default");
     for (size_t k = 0; k < KNOWN; k++) {
         if (!kd_str_is(name, known[k].name)) continue;
@@ -74,16 +78,14 @@ kd_code kd_tok_pre_set(kd_tokenizer *t, kd_str name, kd_err *e)
                    (int)(name.len < 60 ? name.len : 60), name.data);
 }
 
-static bool same(const tok_pre *p, const char *text)
-{
+static bool same(const tok_pre *p, const char *text) {
     if (p->kind != ST_SPLIT || p->behavior != SB_ISOLATED) return false;
     if (!text[0]) return p->pattern.kind == SM_SCAN && p->pattern.scan == kd_tok_scan_digit;
     if (p->pattern.kind == SM_SCAN) return p->pattern.scan == kd_tok_scanner((kd_str){text, strlen(text)});
     return p->pattern.kind == SM_REGEX && kd_str_is(p->pattern.source, text);
 }
 
-const char *kd_tok_pre_name(const kd_tokenizer *t)
-{
+const char *kd_tok_pre_name(const kd_tokenizer *t) {
     if (t->kind == KD_TOKENIZER_SPM || !t->raw || t->decs != 1 || t->dec[0].kind != DC_BYTE_LEVEL) return NULL;
     const bool nfc = t->norms == 1 && t->norm[0].kind == NM_FORM && t->norm[0].form == KD_NFC;
     if (t->norms && !nfc) return NULL;
@@ -97,8 +99,7 @@ const char *kd_tok_pre_name(const kd_tokenizer *t)
 }
 
 /* The pre_tokenizer of tokenizer.json for the name that t has. */
-void kd_tok_pre_write(const kd_tokenizer *t, kd_jsonw *w)
-{
+void kd_tok_pre_write(const kd_tokenizer *t, kd_jsonw *w) {
     size_t k = 0;
     while (k + 1 < KNOWN && strcmp(known[k].name, t->pre_name) != 0) k++;
     kd_jsonw_key(w, "normalizer");

@@ -11,29 +11,26 @@ typedef struct {
     kd_err *e;
 } translator;
 
-static kd_code refuse(translator *t, const char *what)
-{
-    return kd_fail(t->e, KD_EUNSUPPORTED, "regular expression '%.*s', byte %zu: %s", (int)(t->whole.len < 200 ? t->whole.len : 200), t->whole.data,
-                   t->i, what);
+static kd_code refuse(translator *t, const char *what) {
+    return kd_fail(t->e, KD_EUNSUPPORTED, "regular expression '%.*s', byte %zu: %s", (int)(t->whole.len < 200 ? t->whole.len : 200),
+                   t->whole.data, t->i, what);
 }
 
 static kd_code put(translator *t, const char *s, size_t n) { return kd_buf_append(t->out, s, n) ? kd_tok_enomem(t->e) : KD_OK; }
 
 /* name, in brackets of its own unless within some. */
-static kd_code put_class(translator *t, kd_str name, bool inside)
-{
+static kd_code put_class(translator *t, kd_str name, bool inside) {
     bool known;
     kd_code c = inside ? KD_OK : put(t, "[", 1);
     if (!c && kd_tok_class_ranges(t->out, name, &known)) c = kd_tok_enomem(t->e);
     if (!c && !known)
-        return kd_fail(t->e, KD_EUNSUPPORTED, "regular expression '%.*s': the character property '%.*s'", (int)(t->whole.len < 200 ? t->whole.len : 200),
-                       t->whole.data, (int)(name.len < 40 ? name.len : 40), name.data);
+        return kd_fail(t->e, KD_EUNSUPPORTED, "regular expression '%.*s': the character property '%.*s'",
+                       (int)(t->whole.len < 200 ? t->whole.len : 200), t->whole.data, (int)(name.len < 40 ? name.len : 40), name.data);
     return c || inside ? c : put(t, "]", 1);
 }
 
 /* \p{L}, \p{^L}, \P{L}; i stands behind the p */
-static kd_code property(translator *t, bool negated, bool inside)
-{
+static kd_code property(translator *t, bool negated, bool inside) {
     char name[40];
     size_t k = 0;
     if (t->i >= t->n || t->s[t->i] != '{') return refuse(t, "a property without braces");
@@ -50,8 +47,7 @@ static kd_code property(translator *t, bool negated, bool inside)
 }
 
 /* \x41, \x{41}, \u0041; i stands behind the letter */
-static kd_code code_point(translator *t, char kind)
-{
+static kd_code code_point(translator *t, char kind) {
     uint32_t v = 0;
     size_t digits = 0;
     const bool braces = kind == 'x' && t->i < t->n && t->s[t->i] == '{';
@@ -72,8 +68,7 @@ static kd_code code_point(translator *t, char kind)
     return kd_buf_printf(t->out, "\\x{%x}", (unsigned)v) ? kd_tok_enomem(t->e) : KD_OK;
 }
 
-static kd_code escape(translator *t, bool inside)
-{
+static kd_code escape(translator *t, bool inside) {
     t->i++;
     if (t->i >= t->n) return refuse(t, "a backslash at the end");
     const char c = t->s[t->i++];
@@ -117,8 +112,7 @@ static kd_code escape(translator *t, bool inside)
 }
 
 /* [...]: i stands on the bracket. Sets within sets and intersections are refused. */
-static kd_code set(translator *t)
-{
+static kd_code set(translator *t) {
     kd_code c = put(t, "[", 1);
     t->i++;
     if (!c && t->i < t->n && t->s[t->i] == '^') {
@@ -127,6 +121,7 @@ static kd_code set(translator *t)
     }
     if (!c && t->i < t->n && t->s[t->i] == ']') return refuse(t, "an empty set");
     while (!c && t->i < t->n && t->s[t->i] != ']') {
+        if (t->out->len > TOK_REGEX_MAX) return refuse(t, "too many classes");
         const char *p = t->s + t->i;
         if (*p == '[') return refuse(t, p[1] == ':' ? "a POSIX class" : "a set within a set");
         if (*p == '&' && t->i + 1 < t->n && p[1] == '&') return refuse(t, "an intersection of sets");
@@ -144,8 +139,7 @@ static kd_code set(translator *t)
 }
 
 /* (?...: what the group says of itself; i stands on the bracket */
-static kd_code group(translator *t)
-{
+static kd_code group(translator *t) {
     static const char *const same[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:", "(?-i:"};
     if (t->i + 1 >= t->n || t->s[t->i + 1] != '?') {
         t->i++;
@@ -161,8 +155,7 @@ static kd_code group(translator *t)
 }
 
 /* a{2}, a{2,}, a{,3}, a{2,3} as Oniguruma counts; i stands on the brace. A brace that counts nothing is a letter. */
-static kd_code repeat(translator *t)
-{
+static kd_code repeat(translator *t) {
     size_t k = t->i + 1, a = k, b;
     while (k < t->n && t->s[k] >= '0' && t->s[k] <= '9') k++;
     b = k;
@@ -182,11 +175,11 @@ static kd_code repeat(translator *t)
     return c;
 }
 
-kd_code kd_tok_regex_translate(kd_buf *out, kd_str onig, kd_err *e)
-{
+kd_code kd_tok_regex_translate(kd_buf *out, kd_str onig, kd_err *e) {
     translator t = {out, onig.data, onig.len, 0, onig, e};
     kd_code c = KD_OK;
     while (t.i < t.n && !c) {
+        if (out->len > TOK_REGEX_MAX) return refuse(&t, "too many classes");
         switch (t.s[t.i]) {
         case '\\': c = escape(&t, false); break;
         case '[': c = set(&t); break;
@@ -204,16 +197,13 @@ kd_code kd_tok_regex_translate(kd_buf *out, kd_str onig, kd_err *e)
             c = put(&t, "(?=\\n|\\z)", 9);
             t.i++;
             break;
-        default:
-            c = put(&t, t.s + t.i, 1);
-            t.i++;
+        default: c = put(&t, t.s + t.i, 1); t.i++;
         }
     }
     return c;
 }
 
-kd_code kd_tok_pattern_regex(kd_tokenizer *t, tok_pattern *p, kd_str onig, bool scanners, kd_err *e)
-{
+kd_code kd_tok_pattern_regex(kd_tokenizer *t, tok_pattern *p, kd_str onig, bool scanners, kd_err *e) {
     *p = (tok_pattern){.source = kd_tok_keep(t, onig)};
     if (!p->source.data) return kd_tok_enomem(e);
     if (scanners && (p->scan = kd_tok_scanner(onig))) {
@@ -236,8 +226,7 @@ kd_code kd_tok_pattern_regex(kd_tokenizer *t, tok_pattern *p, kd_str onig, bool 
 /* ---- finding ---- */
 
 /* The next match at or after from; empty ones only where last is not. */
-static kd_code find(tok_work *w, const tok_pattern *p, const char *s, size_t n, size_t from, bool *found, size_t *a, size_t *b, kd_err *e)
-{
+static kd_code find(tok_work *w, const tok_pattern *p, const char *s, size_t n, size_t from, bool *found, size_t *a, size_t *b, kd_err *e) {
     *found = false;
     if (p->kind == SM_REGEX) return kd_regex_find(w->regex[p->regex], s, n, from, found, a, b, NULL, 0, e);
     if (p->kind == SM_LITERAL) {
@@ -262,8 +251,7 @@ static kd_code find(tok_work *w, const tok_pattern *p, const char *s, size_t n, 
     return KD_OK;
 }
 
-kd_code kd_tok_segments(tok_work *w, const tok_pattern *p, const char *s, size_t n, tok_segment_fn *fn, void *ctx, kd_err *e)
-{
+kd_code kd_tok_segments(tok_work *w, const tok_pattern *p, const char *s, size_t n, tok_segment_fn *fn, void *ctx, kd_err *e) {
     if (n == 0) return fn(ctx, 0, 0, false);
     size_t done = 0, from = 0, last = SIZE_MAX, a, b;
     kd_code c = KD_OK;

@@ -4,28 +4,24 @@
 
 #define CLASS(cp) kd_tok_class[cp]
 
-static inline size_t run(const unsigned char *s, size_t n, size_t i, unsigned in)
-{
+static inline size_t run(const unsigned char *s, size_t n, size_t i, unsigned in) {
     for (size_t len; i < n && (CLASS(tok_cp(s + i, &len)) & in); i += len) {}
     return i;
 }
 
 /* As long as none of these classes applies. */
-static inline size_t run_not(const unsigned char *s, size_t n, size_t i, unsigned out)
-{
+static inline size_t run_not(const unsigned char *s, size_t n, size_t i, unsigned out) {
     for (size_t len; i < n && !(CLASS(tok_cp(s + i, &len)) & out); i += len) {}
     return i;
 }
 
-static inline size_t newlines(const unsigned char *s, size_t n, size_t i)
-{
+static inline size_t newlines(const unsigned char *s, size_t n, size_t i) {
     while (i < n && (s[i] == '\r' || s[i] == '\n')) i++;
     return i;
 }
 
 /* \s+(?!\S)|\s+ where white space begins at i; with lines, \s*[\r\n]+ before it. */
-static size_t spaces(const unsigned char *s, size_t n, size_t i, bool lines)
-{
+static size_t spaces(const unsigned char *s, size_t n, size_t i, bool lines) {
     size_t last = i, line = i, end = i;
     for (size_t len; end < n && (CLASS(tok_cp(s + end, &len)) & TC_SPACE); end += len) {
         last = end;
@@ -36,8 +32,7 @@ static size_t spaces(const unsigned char *s, size_t n, size_t i, bool lines)
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d behind an apostrophe at i; any case folds as Oniguruma does (U+017F is an s). */
-static size_t contraction(const unsigned char *s, size_t n, size_t i, bool fold)
-{
+static size_t contraction(const unsigned char *s, size_t n, size_t i, bool fold) {
     if (i + 1 >= n || s[i] != '\'') return i;
     const unsigned char up = fold ? 0x20 : 0, a = s[i + 1] | up, b = i + 2 < n ? s[i + 2] | up : 0;
     if (s[i + 1] < 0x80 && (a == 's' || a == 't' || a == 'm' || a == 'd')) return i + 2;
@@ -48,8 +43,7 @@ static size_t contraction(const unsigned char *s, size_t n, size_t i, bool fold)
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
-bool kd_tok_scan_gpt2(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+bool kd_tok_scan_gpt2(const unsigned char *s, size_t n, size_t i, size_t *end) {
     size_t len, k = contraction(s, n, i, false);
     if (k == i) {
         k = i + (s[i] == ' ' && i + 1 < n);
@@ -69,8 +63,7 @@ bool kd_tok_scan_gpt2(const unsigned char *s, size_t n, size_t i, size_t *end)
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?W+|\p{N}{1,digits}| ?[^\s W \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  * where W is \p{L}, or [\p{L}\p{M}] */
-static inline bool cl100k(const unsigned char *s, size_t n, size_t i, size_t *end, unsigned word, int digits)
-{
+static inline bool cl100k(const unsigned char *s, size_t n, size_t i, size_t *end, unsigned word, int digits) {
     size_t len, k = contraction(s, n, i, true);
     if (k > i) {
         *end = k;
@@ -102,8 +95,7 @@ static bool qwen2(const unsigned char *s, size_t n, size_t i, size_t *end) { ret
 static bool qwen35(const unsigned char *s, size_t n, size_t i, size_t *end) { return cl100k(s, n, i, end, TC_L | TC_M, 1); }
 
 /* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ : does not match everywhere */
-static bool deepseek3(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool deepseek3(const unsigned char *s, size_t n, size_t i, size_t *end) {
     size_t len, k = i + 1, second;
     if (s[i] < 0x80 && (CLASS(s[i]) & (TC_P | TC_S))) {
         while (k < n && ((s[k] | 0x20) >= 'a' && (s[k] | 0x20) <= 'z')) k++;
@@ -129,22 +121,19 @@ static bool deepseek3(const unsigned char *s, size_t n, size_t i, size_t *end)
 }
 
 /* \p{N}{1,3} */
-static bool numbers3(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool numbers3(const unsigned char *s, size_t n, size_t i, size_t *end) {
     int d = 0;
     for (size_t len; d < 3 && i < n && (CLASS(tok_cp(s + i, &len)) & TC_N); d++) i += len;
     *end = i;
     return d > 0;
 }
 
-static bool numbers(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool numbers(const unsigned char *s, size_t n, size_t i, size_t *end) {
     *end = run(s, n, i, TC_N);
     return *end > i;
 }
 
-static bool number(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool number(const unsigned char *s, size_t n, size_t i, size_t *end) {
     size_t len;
     (void)n;
     const bool yes = CLASS(tok_cp(s + i, &len)) & TC_N;
@@ -153,8 +142,7 @@ static bool number(const unsigned char *s, size_t n, size_t i, size_t *end)
 }
 
 /* One character that Rust's is_numeric takes: the Digits pre-tokenizer, one by one. */
-bool kd_tok_scan_digit(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+bool kd_tok_scan_digit(const unsigned char *s, size_t n, size_t i, size_t *end) {
     size_t len;
     if (kd_tok_numeric(tok_cp(s + i, &len))) {
         *end = i + len;
@@ -167,8 +155,7 @@ bool kd_tok_scan_digit(const unsigned char *s, size_t n, size_t i, size_t *end)
 }
 
 /* [\x{4e00}-\x{9fa5}\x{3040}-\x{309f}\x{30a0}-\x{30ff}]+ */
-static bool cjk(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool cjk(const unsigned char *s, size_t n, size_t i, size_t *end) {
     const size_t start = i;
     for (size_t len; i < n; i += len) {
         const uint32_t cp = tok_cp(s + i, &len);
@@ -179,16 +166,14 @@ static bool cjk(const unsigned char *s, size_t n, size_t i, size_t *end)
 }
 
 /* [\r\n] */
-static bool newline(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool newline(const unsigned char *s, size_t n, size_t i, size_t *end) {
     (void)n;
     *end = i + 1;
     return s[i] == '\r' || s[i] == '\n';
 }
 
 /* \s+$ : white space up to the end of a line, that is up to where a \n or nothing follows */
-static bool trailing(const unsigned char *s, size_t n, size_t i, size_t *end)
-{
+static bool trailing(const unsigned char *s, size_t n, size_t i, size_t *end) {
     size_t k = i, line = i;
     for (size_t len; k < n && (CLASS(tok_cp(s + k, &len)) & TC_SPACE); k += len)
         if (k > i && s[k] == '\n') line = k;
@@ -197,8 +182,7 @@ static bool trailing(const unsigned char *s, size_t n, size_t i, size_t *end)
     return yes;
 }
 
-tok_scan_fn *kd_tok_scanner(kd_str pattern)
-{
+tok_scan_fn *kd_tok_scanner(kd_str pattern) {
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define SPACES "\\s+(?!\\S)|\\s+"
 #define PUNCT_LETTERS "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+"

@@ -4,15 +4,13 @@
 
 enum { CONFIG_MAX = 64 << 20 };
 
-static bool in_list(kd_str s, const char *const *v, size_t n)
-{
+static bool in_list(kd_str s, const char *const *v, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (kd_str_is(s, v[i])) return true;
     return false;
 }
 
-static kd_code add_eog(kd_tokenizer *t, int64_t id, kd_err *e)
-{
+static kd_code add_eog(kd_tokenizer *t, int64_t id, kd_err *e) {
     if (id < 0 || (uint64_t)id >= t->size) return KD_OK;
     size_t at = 0;
     while (at < t->eog.n && t->eog.id[at] < id) at++;
@@ -23,14 +21,15 @@ static kd_code add_eog(kd_tokenizer *t, int64_t id, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_tok_special_finish(kd_tokenizer *t, kd_err *e)
-{
+kd_code kd_tok_special_finish(kd_tokenizer *t, kd_err *e) {
     /* Ends of turns, likeliest first; then other tokens behind which a model says nothing more. */
-    static const char *const turn[] = {"<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>",
-                                       "[EOT]", "<｜end▁of▁sentence｜>", "<end_of_utterance>"};
-    static const char *const more[] = {"<|eom_id|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>", "[EOS]", "<eos>", "<turn|>",
-                                       "<|tool_response>", "[e~[", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<|fim_repo|>", "<|repo_name|>",
-                                       "<fim-repo>", "<reponame>", "<|file_sep|>"};
+    static const char *const turn[] = {"<|eot_id|>",        "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>",
+                                       "<|end_of_text|>",   "<EOT>",      "_<EOT>",  "[EOT]",         "<｜end▁of▁sentence｜>",
+                                       "<end_of_utterance>"};
+    static const char *const more[] = {"<|eom_id|>",    "<|return|>",  "<|call|>",   "<|flush|>",   "<|calls|>",
+                                       "</s>",          "[EOS]",       "<eos>",      "<turn|>",     "<|tool_response>",
+                                       "[e~[",          "<|fim_pad|>", "<fim-pad>",  "<fim_pad>",   "<|fim_repo|>",
+                                       "<|repo_name|>", "<fim-repo>",  "<reponame>", "<|file_sep|>"};
     kd_specials *s = &t->special;
     kd_code c = KD_OK;
     for (size_t k = 0; k < sizeof turn / sizeof *turn && s->eot < 0; k++) {
@@ -41,7 +40,8 @@ kd_code kd_tok_special_finish(kd_tokenizer *t, kd_err *e)
     if (s->eom < 0 && eom >= 0 && (t->entry[eom].flags & TF_ADDED)) s->eom = eom;
     for (size_t i = 0; i < t->nadded && !c; i++) {
         const kd_str text = t->entry[t->added[i]].added;
-        if (in_list(text, turn, sizeof turn / sizeof *turn) || in_list(text, more, sizeof more / sizeof *more)) c = add_eog(t, t->added[i], e);
+        if (in_list(text, turn, sizeof turn / sizeof *turn) || in_list(text, more, sizeof more / sizeof *more))
+            c = add_eog(t, t->added[i], e);
     }
     if (!c) c = add_eog(t, s->eos, e);
     if (!c) c = add_eog(t, s->eot, e);
@@ -58,15 +58,14 @@ kd_code kd_tok_special_finish(kd_tokenizer *t, kd_err *e)
 static const struct {
     const char *token, *id;
     size_t at;
-} roles[] = {{"bos_token", "bos_token_id", offsetof(kd_specials, bos)},    {"eos_token", "eos_token_id", offsetof(kd_specials, eos)},
-             {"unk_token", "unk_token_id", offsetof(kd_specials, unk)},    {"pad_token", "pad_token_id", offsetof(kd_specials, pad)},
-             {"sep_token", "sep_token_id", offsetof(kd_specials, sep)},    {"mask_token", "mask_token_id", offsetof(kd_specials, mask)}};
+} roles[] = {{"bos_token", "bos_token_id", offsetof(kd_specials, bos)}, {"eos_token", "eos_token_id", offsetof(kd_specials, eos)},
+             {"unk_token", "unk_token_id", offsetof(kd_specials, unk)}, {"pad_token", "pad_token_id", offsetof(kd_specials, pad)},
+             {"sep_token", "sep_token_id", offsetof(kd_specials, sep)}, {"mask_token", "mask_token_id", offsetof(kd_specials, mask)}};
 
 static int32_t *role(kd_tokenizer *t, size_t k) { return (int32_t *)(void *)((char *)&t->special + roles[k].at); }
 
 /* "bos_token": "<s>", or {"content": "<s>", ...} */
-static void by_text(kd_tokenizer *t, const kd_json_node *root)
-{
+static void by_text(kd_tokenizer *t, const kd_json_node *root) {
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
         const kd_json_node *v = kd_json_get(root, roles[k].token);
         const kd_str s = kd_json_typeof(v) == KD_JSON_OBJECT ? kd_json_string(kd_json_get(v, "content")) : kd_json_string(v);
@@ -75,14 +74,14 @@ static void by_text(kd_tokenizer *t, const kd_json_node *root)
 }
 
 /* "eos_token_id": 2, or [2, 3]: each of them ends a generation */
-static kd_code by_id(kd_tokenizer *t, const kd_json_node *root, kd_err *e)
-{
+static kd_code by_id(kd_tokenizer *t, const kd_json_node *root, kd_err *e) {
     kd_code c = KD_OK;
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
         const kd_json_node *v = kd_json_get(root, roles[k].id);
         const bool list = kd_json_typeof(v) == KD_JSON_ARRAY;
         int64_t id;
-        if (kd_json_int(list ? kd_json_first(v) : v, &id) && id >= 0 && (uint64_t)id < t->size && *role(t, k) < 0) *role(t, k) = (int32_t)id;
+        if (kd_json_int(list ? kd_json_first(v) : v, &id) && id >= 0 && (uint64_t)id < t->size && *role(t, k) < 0)
+            *role(t, k) = (int32_t)id;
         if (role(t, k) != &t->special.eos) continue;
         if (!list && kd_json_int(v, &id)) c = add_eog(t, id, e);
         for (const kd_json_node *x = list ? kd_json_first(v) : NULL; x && !c; x = kd_json_next(x))
@@ -93,8 +92,7 @@ static kd_code by_id(kd_tokenizer *t, const kd_json_node *root, kd_err *e)
 }
 
 /* "add_bos_token" and "add_eos_token", where a file has either, replace what the post-processor adds. */
-static kd_code flags(kd_tokenizer *t, const kd_json_node *root, kd_err *e)
-{
+static kd_code flags(kd_tokenizer *t, const kd_json_node *root, kd_err *e) {
     const kd_json_node *bos = kd_json_get(root, "add_bos_token"), *eos = kd_json_get(root, "add_eos_token");
     if (kd_json_typeof(bos) != KD_JSON_BOOL && kd_json_typeof(eos) != KD_JSON_BOOL) return KD_OK;
     kd_ids_clear(&t->before);
@@ -104,8 +102,7 @@ static kd_code flags(kd_tokenizer *t, const kd_json_node *root, kd_err *e)
     return KD_OK;
 }
 
-static kd_code read_file(kd_tokenizer *t, const char *dir, const char *name, bool texts, kd_err *e)
-{
+static kd_code read_file(kd_tokenizer *t, const char *dir, const char *name, bool texts, kd_err *e) {
     kd_buf b = {0};
     kd_json *doc = NULL;
     char *path = kd_path_join(dir, name);
@@ -122,8 +119,7 @@ done:
     return c;
 }
 
-kd_code kd_tok_special_config(kd_tokenizer *t, const char *dir, kd_err *e)
-{
+kd_code kd_tok_special_config(kd_tokenizer *t, const char *dir, kd_err *e) {
     kd_json *doc = NULL;
     kd_code c = t->config.len ? kd_json_parse(&doc, t->config.data, t->config.len, "tokenizer_config.json", e) : KD_OK;
     if (!c) by_text(t, kd_json_root(doc));

@@ -13,20 +13,17 @@ typedef struct {
     bool open, was_match;
 } splitter;
 
-static kd_code give(splitter *x, size_t start, size_t end)
-{
+static kd_code give(splitter *x, size_t start, size_t end) {
     return start < end ? kd_tok_pre(x->c, x->stage + 1, x->s + start, end - start, x->first && start == 0) : KD_OK;
 }
 
-static kd_code flush(splitter *x)
-{
+static kd_code flush(splitter *x) {
     const bool open = x->open;
     x->open = false;
     return open ? give(x, x->start, x->end) : KD_OK;
 }
 
-static kd_code segment(void *ctx, size_t start, size_t end, bool match)
-{
+static kd_code segment(void *ctx, size_t start, size_t end, bool match) {
     splitter *x = ctx;
     match ^= x->p->invert;
     const bool was = x->was_match;
@@ -49,8 +46,7 @@ static kd_code segment(void *ctx, size_t start, size_t end, bool match)
     return KD_OK;
 }
 
-static kd_code split(tok_call *c, size_t stage, const tok_pattern *pattern, const char *s, size_t n, bool first)
-{
+static kd_code split(tok_call *c, size_t stage, const tok_pattern *pattern, const char *s, size_t n, bool first) {
     splitter x = {.c = c, .p = &c->t->pre[stage], .stage = stage, .s = s, .first = first};
     if (pattern->kind == SM_SCAN && x.p->behavior == SB_ISOLATED) { /* what most models do, without ceremony */
         kd_code rc = KD_OK;
@@ -72,28 +68,31 @@ static kd_code split(tok_call *c, size_t stage, const tok_pattern *pattern, cons
     return rc ? rc : flush(&x);
 }
 
+/* The text that a stage has written, to the next. */
+static kd_code made(tok_call *c, size_t stage, const kd_buf *b, bool first) {
+    const kd_code rc = kd_tok_work_made(c->w, b->len, c->e);
+    return rc ? rc : kd_tok_pre(c, stage + 1, b->data, b->len, first);
+}
+
 /* The byte-level alphabet for each byte; words of raw mode stay bytes. */
-static kd_code map_bytes(tok_call *c, size_t stage, const char *s, size_t n, bool first)
-{
+static kd_code map_bytes(tok_call *c, size_t stage, const char *s, size_t n, bool first) {
     if (c->t->raw) return kd_tok_word(c, s, n);
     kd_buf *b = &c->w->level[stage];
     b->len = 0;
     if (kd_buf_reserve(b, 2 * n + 4)) return kd_tok_enomem(c->e);
     for (size_t i = 0; i < n; i++) b->len += kd_utf8_put(b->data + b->len, kd_tok_byte_char[(unsigned char)s[i]]);
-    return kd_tok_pre(c, stage + 1, b->data, b->len, first);
+    return made(c, stage, b, first);
 }
 
-static kd_code prefix_space(tok_call *c, size_t stage, const char *s, size_t n, bool first)
-{
+static kd_code prefix_space(tok_call *c, size_t stage, const char *s, size_t n, bool first) {
     if (s[0] == ' ') return kd_tok_pre(c, stage + 1, s, n, first);
     kd_buf *b = &c->w->level[stage];
     b->len = 0;
     if (kd_buf_putc(b, ' ') || kd_buf_append(b, s, n)) return kd_tok_enomem(c->e);
-    return kd_tok_pre(c, stage + 1, b->data, b->len, first);
+    return made(c, stage, b, first);
 }
 
-static kd_code metaspace(tok_call *c, size_t stage, const char *s, size_t n, bool first)
-{
+static kd_code metaspace(tok_call *c, size_t stage, const char *s, size_t n, bool first) {
     const tok_pre *p = &c->t->pre[stage];
     const kd_str r = p->replacement;
     kd_buf *b = &c->w->level[stage];
@@ -106,11 +105,10 @@ static kd_code metaspace(tok_call *c, size_t stage, const char *s, size_t n, boo
         if (kd_buf_append(b, s + i, end - i) || (at && kd_buf_append(b, r.data, r.len))) return kd_tok_enomem(c->e);
         i = end + (at != NULL);
     }
-    return kd_tok_pre(c, stage + 1, b->data, b->len, first);
+    return made(c, stage, b, first);
 }
 
-kd_code kd_tok_pre(tok_call *c, size_t stage, const char *s, size_t n, bool first)
-{
+kd_code kd_tok_pre(tok_call *c, size_t stage, const char *s, size_t n, bool first) {
     if (n == 0) return KD_OK;
     if (stage == c->t->pres) return kd_tok_word(c, s, n);
     const tok_pre *p = &c->t->pre[stage];

@@ -1,5 +1,6 @@
 /* distill/model/token_tables.h - what `tokenizers` 0.23.3 takes each code point for. Written by scripts/token_tables.py: do not edit.
  * Included by token_class.c alone. A run is first code point << 10 | flags << 5 | category, up to the next run. */
+/* clang-format off */
 static const char categories[][3] = {"Cn", "Cc", "Cf", "Co", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp"};
 /* flags: 1 Rust is_numeric, 2 Punctuation, 4 Rust \w, 8 Oniguruma \w, 16 not yet in Unicode 9 */
 static const uint32_t runs[] = {

@@ -12,14 +12,16 @@ kd_str kd_tok_keep(kd_tokenizer *t, kd_str s) { return (kd_str){kd_arena_strndup
 const uint16_t kd_tok_byte_char[256] = {
 #define SELF8(b) b, b + 1, b + 2, b + 3, b + 4, b + 5, b + 6, b + 7
 #define SELF16(b) SELF8(b), SELF8(b + 8)
-    256, 257, 258, 259, 260, 261, 262, 263, 264, 265, 266, 267, 268, 269, 270, 271, 272, 273, 274, 275, 276, 277, 278, 279, 280, 281, 282, 283,
-    284, 285, 286, 287, 288, 33, 34, 35, 36, 37, 38, 39, SELF8(40), SELF16(48), SELF16(64), SELF16(80), SELF16(96), SELF8(112), 120, 121, 122,
-    123, 124, 125, 126, 289, 290, 291, 292, 293, 294, 295, 296, 297, 298, 299, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312,
-    313, 314, 315, 316, 317, 318, 319, 320, 321, 322, 161, 162, 163, 164, 165, 166, 167, 168, 169, 170, 171, 172, 323, 174, 175, SELF16(176),
-    SELF16(192), SELF16(208), SELF16(224), SELF16(240)};
+    256,         257,        258, 259, 260, 261, 262, 263, 264, 265, 266,       267,        268,         269,         270,
+    271,         272,        273, 274, 275, 276, 277, 278, 279, 280, 281,       282,        283,         284,         285,
+    286,         287,        288, 33,  34,  35,  36,  37,  38,  39,  SELF8(40), SELF16(48), SELF16(64),  SELF16(80),  SELF16(96),
+    SELF8(112),  120,        121, 122, 123, 124, 125, 126, 289, 290, 291,       292,        293,         294,         295,
+    296,         297,        298, 299, 300, 301, 302, 303, 304, 305, 306,       307,        308,         309,         310,
+    311,         312,        313, 314, 315, 316, 317, 318, 319, 320, 321,       322,        161,         162,         163,
+    164,         165,        166, 167, 168, 169, 170, 171, 172, 323, 174,       175,        SELF16(176), SELF16(192), SELF16(208),
+    SELF16(224), SELF16(240)};
 
-bool kd_tok_byte_of(uint32_t cp, unsigned char *byte)
-{
+bool kd_tok_byte_of(uint32_t cp, unsigned char *byte) {
     if (cp < 256 && kd_tok_byte_char[cp] == cp) {
         *byte = (unsigned char)cp;
         return true;
@@ -29,8 +31,7 @@ bool kd_tok_byte_of(uint32_t cp, unsigned char *byte)
     return true;
 }
 
-kd_code kd_tok_unmap(kd_buf *out, kd_str text, bool *whole)
-{
+kd_code kd_tok_unmap(kd_buf *out, kd_str text, bool *whole) {
     const size_t before = out->len;
     *whole = true;
     if (kd_buf_reserve(out, text.len + 1)) return KD_ENOMEM;
@@ -49,8 +50,7 @@ kd_code kd_tok_unmap(kd_buf *out, kd_str text, bool *whole)
 
 /* ---- text -> id ---- */
 
-kd_code kd_tok_map_init(tok_map *m, size_t expect, uint64_t seed)
-{
+kd_code kd_tok_map_init(tok_map *m, size_t expect, uint64_t seed) {
     size_t cap = 16;
     while (cap < expect + expect / 2 + 1) cap *= 2;
     *m = (tok_map){.mask = cap - 1, .seed = seed};
@@ -65,16 +65,14 @@ kd_code kd_tok_map_init(tok_map *m, size_t expect, uint64_t seed)
     return KD_OK;
 }
 
-void kd_tok_map_clear(tok_map *m)
-{
+void kd_tok_map_clear(tok_map *m) {
     kd_free(m->tag);
     kd_free(m->id);
     kd_free(m->key);
     *m = (tok_map){0};
 }
 
-static size_t map_find(const tok_map *m, const char *s, size_t n, uint32_t *tag)
-{
+static size_t map_find(const tok_map *m, const char *s, size_t n, uint32_t *tag) {
     const uint64_t h = kd_hash64(s, n, m->seed);
     *tag = (uint32_t)(h >> 32);
     size_t i = (size_t)h & m->mask;
@@ -82,8 +80,7 @@ static size_t map_find(const tok_map *m, const char *s, size_t n, uint32_t *tag)
     return i;
 }
 
-void kd_tok_map_put(tok_map *m, kd_str key, int32_t id)
-{
+void kd_tok_map_put(tok_map *m, kd_str key, int32_t id) {
     uint32_t tag;
     const size_t i = map_find(m, key.data, key.len, &tag);
     if (m->id[i] < 0) m->n++;
@@ -92,16 +89,14 @@ void kd_tok_map_put(tok_map *m, kd_str key, int32_t id)
     m->id[i] = id;
 }
 
-int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n)
-{
+int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n) {
     uint32_t tag;
     return m->id ? m->id[map_find(m, s, n, &tag)] : -1;
 }
 
 /* ---- entries and merges ---- */
 
-kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e)
-{
+kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e) {
     if (size <= t->size) return KD_OK;
     tok_entry *v = kd_realloc_array(t->entry, size, sizeof *v);
     if (!v) return kd_tok_enomem(e);
@@ -111,8 +106,7 @@ kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e)
     return KD_OK;
 }
 
-kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e)
-{
+kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e) {
     if (kd_tok_map_init(&t->by_text, t->size, t->seed)) return kd_tok_enomem(e);
     for (size_t i = 0; i < t->size; i++) {
         const kd_str s = t->entry[i].model;
@@ -125,8 +119,7 @@ kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e)
     return KD_OK;
 }
 
-static size_t pair_find(const kd_tokenizer *t, uint64_t key)
-{
+static size_t pair_find(const kd_tokenizer *t, uint64_t key) {
     uint64_t h = (key ^ t->seed) * 0x9e3779b97f4a7c15u;
     h ^= h >> 32;
     size_t i = (size_t)(h * 0xd6e8feb86659fd93u >> 24) & t->pair_mask;
@@ -134,8 +127,7 @@ static size_t pair_find(const kd_tokenizer *t, uint64_t key)
     return i;
 }
 
-kd_code kd_tok_merges_reserve(kd_tokenizer *t, size_t n, kd_err *e)
-{
+kd_code kd_tok_merges_reserve(kd_tokenizer *t, size_t n, kd_err *e) {
     size_t cap = 16;
     if (n >= TOK_NO_RANK / 4) return kd_fail(e, KD_EFORMAT, "%s: %zu merges", t->what, n);
     while (cap < n + n / 2 + 1) cap *= 2;
@@ -147,13 +139,11 @@ kd_code kd_tok_merges_reserve(kd_tokenizer *t, size_t n, kd_err *e)
     return KD_OK;
 }
 
-int32_t kd_tok_merge_made(const kd_tokenizer *t, size_t i)
-{
+int32_t kd_tok_merge_made(const kd_tokenizer *t, size_t i) {
     return t->pair[pair_find(t, (uint64_t)(uint32_t)t->merge[i].left << 32 | (uint32_t)t->merge[i].right)].made;
 }
 
-kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, kd_err *e)
-{
+kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, kd_err *e) {
     char stack[256], *text = stack;
     const size_t skip = t->subword_prefix.len;
     kd_code c = KD_OK;
@@ -163,7 +153,8 @@ kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, k
         return kd_fail(e, KD_EFORMAT, "%s: merge %zu: '%.*s' is not in the vocabulary", t->what, i, (int)(s.len < 60 ? s.len : 60), s.data);
     }
     if (right.len < skip)
-        return kd_fail(e, KD_EFORMAT, "%s: merge %zu: '%.*s' is shorter than the continuing_subword_prefix", t->what, i, (int)right.len, right.data);
+        return kd_fail(e, KD_EFORMAT, "%s: merge %zu: '%.*s' is shorter than the continuing_subword_prefix", t->what, i, (int)right.len,
+                       right.data);
     const size_t n = left.len + right.len - skip;
     if (n > sizeof stack && !(text = kd_malloc(n))) return kd_tok_enomem(e);
     memcpy(text, left.data, left.len);
@@ -183,8 +174,7 @@ done:
 
 /* ---- what follows from all that ---- */
 
-static kd_code make_raw(kd_tokenizer *t, kd_err *e)
-{
+static kd_code make_raw(kd_tokenizer *t, kd_err *e) {
     for (unsigned b = 0; b < 256; b++) {
         char u[4];
         t->byte_id[b] = kd_tok_map_get(&t->by_text, u, kd_utf8_put(u, kd_tok_byte_char[b]));
@@ -208,8 +198,7 @@ static kd_code make_raw(kd_tokenizer *t, kd_err *e)
     return c;
 }
 
-static void make_byte_tokens(kd_tokenizer *t)
-{
+static void make_byte_tokens(kd_tokenizer *t) {
     for (unsigned b = 0; b < 256; b++) {
         static const char digit[] = "0123456789ABCDEF";
         const char name[6] = {'<', '0', 'x', digit[b >> 4], digit[b & 15], '>'};
@@ -217,8 +206,7 @@ static void make_byte_tokens(kd_tokenizer *t)
     }
 }
 
-static bool is_wary(const kd_tokenizer *t)
-{
+static bool is_wary(const kd_tokenizer *t) {
     for (size_t i = 0; i < t->merges; i++)
         if (t->entry[kd_tok_merge_made(t, i)].flags & TF_SPECIAL) return true;
     for (size_t i = 0; i < t->size; i++) {
@@ -231,8 +219,7 @@ static bool is_wary(const kd_tokenizer *t)
     return false;
 }
 
-static kd_code make_tries(kd_tokenizer *t, kd_err *e)
-{
+static kd_code make_tries(kd_tokenizer *t, kd_err *e) {
     kd_code c = KD_OK;
     tok_work *w = NULL;
     for (size_t i = 0; i < t->nadded && !c; i++) {
@@ -242,7 +229,9 @@ static kd_code make_tries(kd_tokenizer *t, kd_err *e)
         bool first = true;
         x->shown = x->added;
         if ((x->flags & TF_NORMALIZED) && t->norms) {
-            if ((!w && (c = kd_tok_work_get(t, &w, e))) || (c = kd_tok_norm_run(t, w, &s, &n, &first, e))) break;
+            if (!w && (c = kd_tok_work_get(t, &w, e))) break;
+            kd_tok_work_begin(w, n);
+            if ((c = kd_tok_norm_run(t, w, &s, &n, &first, e))) break;
             x->shown = kd_tok_keep(t, (kd_str){s, n});
             if (!x->shown.data) c = kd_tok_enomem(e);
         }
@@ -255,8 +244,7 @@ static kd_code make_tries(kd_tokenizer *t, kd_err *e)
     return c;
 }
 
-kd_code kd_tok_finish(kd_tokenizer *t, kd_err *e)
-{
+kd_code kd_tok_finish(kd_tokenizer *t, kd_err *e) {
     t->unk_id = t->has_unk ? kd_tok_map_get(&t->by_text, t->unk.data, t->unk.len) : -1;
     size_t maps = 0;
     for (size_t i = 0; i < t->pres; i++) maps += t->pre[i].kind == ST_MAP_BYTES;

@@ -2,32 +2,27 @@
  * Leans on token_impl.h, base/json.h. */
 #include "distill/model/token_impl.h"
 
-static void put_str(kd_jsonw *w, const char *key, kd_str v)
-{
+static void put_str(kd_jsonw *w, const char *key, kd_str v) {
     kd_jsonw_key(w, key);
     kd_jsonw_str(w, v);
 }
 
-static void put_text(kd_jsonw *w, const char *key, const char *v)
-{
+static void put_text(kd_jsonw *w, const char *key, const char *v) {
     kd_jsonw_key(w, key);
     kd_jsonw_cstr(w, v);
 }
 
-static void put_bool(kd_jsonw *w, const char *key, bool v)
-{
+static void put_bool(kd_jsonw *w, const char *key, bool v) {
     kd_jsonw_key(w, key);
     kd_jsonw_bool(w, v);
 }
 
-static void begin(kd_jsonw *w, const char *type)
-{
+static void begin(kd_jsonw *w, const char *type) {
     kd_jsonw_object(w);
     put_text(w, "type", type);
 }
 
-void kd_tok_write_byte_level(kd_jsonw *w, bool prefix_space, bool regex)
-{
+void kd_tok_write_byte_level(kd_jsonw *w, bool prefix_space, bool regex) {
     begin(w, "ByteLevel");
     put_bool(w, "add_prefix_space", prefix_space);
     put_bool(w, "trim_offsets", true);
@@ -35,8 +30,7 @@ void kd_tok_write_byte_level(kd_jsonw *w, bool prefix_space, bool regex)
     kd_jsonw_end_object(w);
 }
 
-static void put_replace(kd_jsonw *w, const char *from, const char *to)
-{
+static void put_replace(kd_jsonw *w, const char *from, const char *to) {
     begin(w, "Replace");
     kd_jsonw_key(w, "pattern");
     kd_jsonw_object(w);
@@ -48,8 +42,7 @@ static void put_replace(kd_jsonw *w, const char *from, const char *to)
 
 /* ---- stages of a SentencePiece tokenizer ---- */
 
-static void spm_front(const kd_tokenizer *t, kd_jsonw *w)
-{
+static void spm_front(const kd_tokenizer *t, kd_jsonw *w) {
     kd_jsonw_key(w, "normalizer");
     if (t->pres) {
         kd_jsonw_null(w);
@@ -76,8 +69,7 @@ static void spm_front(const kd_tokenizer *t, kd_jsonw *w)
     kd_jsonw_null(w);
 }
 
-static void spm_decoder(const kd_tokenizer *t, kd_jsonw *w)
-{
+static void spm_decoder(const kd_tokenizer *t, kd_jsonw *w) {
     begin(w, "Sequence");
     kd_jsonw_key(w, "decoders");
     kd_jsonw_array(w);
@@ -101,8 +93,7 @@ static void spm_decoder(const kd_tokenizer *t, kd_jsonw *w)
 
 /* ---- what goes around a text ---- */
 
-static void template_sequence(kd_jsonw *w, const char *id, int type)
-{
+static void template_sequence(kd_jsonw *w, const char *id, int type) {
     kd_jsonw_object(w);
     kd_jsonw_key(w, "Sequence");
     kd_jsonw_object(w);
@@ -113,8 +104,7 @@ static void template_sequence(kd_jsonw *w, const char *id, int type)
     kd_jsonw_end_object(w);
 }
 
-static void template_tokens(const kd_tokenizer *t, kd_jsonw *w, const kd_ids *ids, int type)
-{
+static void template_tokens(const kd_tokenizer *t, kd_jsonw *w, const kd_ids *ids, int type) {
     for (size_t i = 0; i < ids->n; i++) {
         kd_jsonw_object(w);
         kd_jsonw_key(w, "SpecialToken");
@@ -127,8 +117,7 @@ static void template_tokens(const kd_tokenizer *t, kd_jsonw *w, const kd_ids *id
     }
 }
 
-static void put_post(const kd_tokenizer *t, kd_jsonw *w)
-{
+static void put_post(const kd_tokenizer *t, kd_jsonw *w) {
     kd_jsonw_key(w, "post_processor");
     if (t->before.n + t->after.n == 0) {
         if (t->kind == KD_TOKENIZER_BPE)
@@ -175,8 +164,7 @@ static void put_post(const kd_tokenizer *t, kd_jsonw *w)
 
 /* ---- the whole ---- */
 
-static void put_added(const kd_tokenizer *t, kd_jsonw *w)
-{
+static void put_added(const kd_tokenizer *t, kd_jsonw *w) {
     kd_jsonw_key(w, "added_tokens");
     kd_jsonw_array(w);
     for (size_t i = 0; i < t->size; i++) {
@@ -196,8 +184,7 @@ static void put_added(const kd_tokenizer *t, kd_jsonw *w)
     kd_jsonw_end_array(w);
 }
 
-static void put_model(const kd_tokenizer *t, kd_jsonw *w)
-{
+static void put_model(const kd_tokenizer *t, kd_jsonw *w) {
     kd_jsonw_key(w, "model");
     begin(w, "BPE");
     kd_jsonw_key(w, "dropout");
@@ -237,8 +224,7 @@ static void put_model(const kd_tokenizer *t, kd_jsonw *w)
     kd_jsonw_end_object(w);
 }
 
-kd_code kd_tokenizer_write_json(const kd_tokenizer *t, kd_buf *out, kd_err *e)
-{
+kd_code kd_tokenizer_write_json(const kd_tokenizer *t, kd_buf *out, kd_err *e) {
     if (t->json.len) return kd_buf_append(out, t->json.data, t->json.len) ? kd_tok_enomem(e) : KD_OK;
     kd_jsonw w = {.out = out};
     kd_jsonw_object(&w);
@@ -261,14 +247,14 @@ kd_code kd_tokenizer_write_json(const kd_tokenizer *t, kd_buf *out, kd_err *e)
     return w.code ? kd_tok_enomem(e) : KD_OK;
 }
 
-kd_code kd_tokenizer_write_config(const kd_tokenizer *t, kd_buf *out, kd_err *e)
-{
+kd_code kd_tokenizer_write_config(const kd_tokenizer *t, kd_buf *out, kd_err *e) {
     if (t->config.len) return kd_buf_append(out, t->config.data, t->config.len) ? kd_tok_enomem(e) : KD_OK;
     const kd_specials *s = &t->special;
     const struct {
         const char *key;
         int32_t id;
-    } roles[] = {{"bos_token", s->bos}, {"eos_token", s->eos}, {"unk_token", s->unk}, {"pad_token", s->pad}, {"sep_token", s->sep}, {"mask_token", s->mask}};
+    } roles[] = {{"bos_token", s->bos}, {"eos_token", s->eos}, {"unk_token", s->unk},
+                 {"pad_token", s->pad}, {"sep_token", s->sep}, {"mask_token", s->mask}};
     kd_jsonw w = {.out = out};
     kd_jsonw_object(&w);
     put_bool(&w, "add_bos_token", s->add_bos);

@@ -50,16 +50,22 @@ void kd_detokenizer_free(kd_detokenizer *d);
 /* The vocabulary. Ids run from 0 to size-1; there may be holes (text.data NULL). The model's embedding may have more rows. */
 size_t kd_tokenizer_size(const kd_tokenizer *t);
 typedef enum { /* GGUF's numbers */
-    KD_TOKEN_NONE = 0, KD_TOKEN_NORMAL = 1, KD_TOKEN_UNKNOWN = 2, KD_TOKEN_CONTROL = 3, KD_TOKEN_USER = 4, KD_TOKEN_UNUSED = 5, KD_TOKEN_BYTE = 6
+               KD_TOKEN_NONE = 0,
+               KD_TOKEN_NORMAL = 1,
+               KD_TOKEN_UNKNOWN = 2,
+               KD_TOKEN_CONTROL = 3,
+               KD_TOKEN_USER = 4,
+               KD_TOKEN_UNUSED = 5,
+               KD_TOKEN_BYTE = 6
 } kd_token_type;
 typedef struct {
-    kd_str text;        /* as the vocabulary writes it: byte-level alphabet or U+2581 for a space; added tokens literally */
+    kd_str text; /* as the vocabulary writes it: byte-level alphabet or U+2581 for a space; added tokens literally */
     kd_token_type type;
-    float score;        /* SentencePiece: as the file has it, or made from the merges (higher merges first); 0 for byte-level */
+    float score; /* SentencePiece: as the file has it, or made from the merges (higher merges first); 0 for byte-level */
     bool added, special, lstrip, rstrip, normalized, single_word; /* flags of an added token */
 } kd_token;
-kd_token kd_tokenizer_token(const kd_tokenizer *t, int32_t id); /* views; all zero for no token */
-int32_t kd_tokenizer_find(const kd_tokenizer *t, kd_str text);  /* by that text, added tokens first; -1 */
+kd_token kd_tokenizer_token(const kd_tokenizer *t, int32_t id);                        /* views; all zero for no token */
+int32_t kd_tokenizer_find(const kd_tokenizer *t, kd_str text);                         /* by that text, added tokens first; -1 */
 kd_code kd_tokenizer_piece(const kd_tokenizer *t, int32_t id, kd_buf *out, kd_err *e); /* out += the token's own bytes, unchecked */
 
 typedef struct {
@@ -68,7 +74,7 @@ typedef struct {
     const int32_t *eog;                    /* every token after which generation ends: eos, eot, eom, those generation_config names, and the
                                               control tokens known by their text (<|im_end|>, <|eot_id|>, <|endoftext|>, ...); ascending */
     size_t eogs;
-    bool add_bos, add_eos;                 /* ADD_SPECIAL puts bos first, eos last */
+    bool add_bos, add_eos; /* ADD_SPECIAL puts bos first, eos last */
 } kd_specials;
 const kd_specials *kd_tokenizer_specials(const kd_tokenizer *t);
 bool kd_tokenizer_is_eog(const kd_tokenizer *t, int32_t id);
@@ -76,9 +82,9 @@ bool kd_tokenizer_is_eog(const kd_tokenizer *t, int32_t id);
 /* What a converter writes on. */
 typedef enum { KD_TOKENIZER_BPE, KD_TOKENIZER_SPM } kd_tokenizer_kind; /* tokenizer.ggml.model "gpt2", "llama" */
 kd_tokenizer_kind kd_tokenizer_kind_of(const kd_tokenizer *t);
-const char *kd_tokenizer_pre(const kd_tokenizer *t);       /* tokenizer.ggml.pre: "llama-bpe", "qwen2", ...; NULL where no known name fits */
-bool kd_tokenizer_space_prefix(const kd_tokenizer *t);     /* tokenizer.ggml.add_space_prefix */
-size_t kd_tokenizer_merges(const kd_tokenizer *t);         /* best first */
+const char *kd_tokenizer_pre(const kd_tokenizer *t);   /* tokenizer.ggml.pre: "llama-bpe", "qwen2", ...; NULL where no known name fits */
+bool kd_tokenizer_space_prefix(const kd_tokenizer *t); /* tokenizer.ggml.add_space_prefix */
+size_t kd_tokenizer_merges(const kd_tokenizer *t);     /* best first */
 bool kd_tokenizer_merge(const kd_tokenizer *t, size_t i, kd_str *left, kd_str *right);
 /* out += tokenizer.json (as it was read, where it came from one) and tokenizer_config.json (without chat_template unless read with one). */
 kd_code kd_tokenizer_write_json(const kd_tokenizer *t, kd_buf *out, kd_err *e);

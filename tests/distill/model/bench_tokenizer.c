@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-static double cpu(void)
-{
+static double cpu(void) {
     struct timespec s;
     (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &s);
     return (double)s.tv_sec + (double)s.tv_nsec * 1e-9;
@@ -20,16 +19,14 @@ static double cpu(void)
 static kd_buf *texts;
 static size_t count, room;
 
-static int keep(kd_str s)
-{
+static int keep(kd_str s) {
     if (!s.data) return 0;
     if (kd_grow((void **)&texts, &room, count + 1, sizeof *texts)) return 71;
     texts[count] = (kd_buf){0};
     return kd_buf_append(&texts[count++], s.data, s.len) ? 71 : 0;
 }
 
-static kd_code read_texts(const char *path, kd_err *e)
-{
+static kd_code read_texts(const char *path, kd_err *e) {
     kd_lines *lines;
     kd_str line;
     bool more = true;
@@ -49,8 +46,7 @@ static kd_code read_texts(const char *path, kd_err *e)
     return c;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     kd_err e = {0};
     kd_tokenizer *t = NULL;
     kd_ids ids = {0};
@@ -78,8 +74,8 @@ int main(int argc, char **argv)
     if (c)
         fprintf(stderr, "bench_tokenizer: %s\n", e.msg);
     else
-        printf("{\"texts\":%zu,\"bytes\":%zu,\"tokens\":%zu,\"load_seconds\":%.4f,\"first_mb_per_second\":%.2f,\"mb_per_second\":%.2f}\n", count, bytes, tokens,
-               load, (double)bytes / first / 1e6, (double)bytes / best / 1e6);
+        printf("{\"texts\":%zu,\"bytes\":%zu,\"tokens\":%zu,\"load_seconds\":%.4f,\"first_mb_per_second\":%.2f,\"mb_per_second\":%.2f}\n",
+               count, bytes, tokens, load, (double)bytes / first / 1e6, (double)bytes / best / 1e6);
     for (size_t i = 0; i < count; i++) kd_buf_clear(&texts[i]);
     kd_free(texts);
     kd_ids_clear(&ids);

@@ -89,8 +89,10 @@ static void check_decode(const kd_tokenizer *t, const int32_t *ids, size_t n, un
         joined.len = 0;
         for (size_t i = 0; i <= n; i++) {
             piece.len = 0;
-            if (i < n) OK(kd_detokenizer_push(d, ids[i], &piece, e));
-            else OK(kd_detokenizer_end(d, &piece, e));
+            if (i < n)
+                OK(kd_detokenizer_push(d, ids[i], &piece, e));
+            else
+                OK(kd_detokenizer_end(d, &piece, e));
             assert_true(kd_utf8_valid(piece.data, piece.len)); /* never half a character */
             assert_int_equal(kd_buf_append(&joined, piece.data, piece.len), KD_OK);
         }
@@ -106,7 +108,8 @@ static void check_decodes(const kd_tokenizer *t, const kd_json_node *row, const 
     for (const kd_json_node *v = kd_json_first(kd_json_get(row, "decodes")); v; v = kd_json_next(v)) {
         int32_t ids[512];
         size_t n = 0;
-        for (const kd_json_node *x = kd_json_first(kd_json_get(v, "ids")); x && n < 512; x = kd_json_next(x)) ids[n++] = (int32_t)kd_json_number(x, -1);
+        for (const kd_json_node *x = kd_json_first(kd_json_get(v, "ids")); x && n < 512; x = kd_json_next(x))
+            ids[n++] = (int32_t)kd_json_number(x, -1);
         if (n == 512) continue;
         check_decode(t, ids, n, 0, kd_json_string(kd_json_get(v, "text")), what);
         check_decode(t, ids, n, KD_TOK_SKIP_SPECIAL, kd_json_string(kd_json_get(v, "skip")), what);
@@ -241,7 +244,9 @@ static void test_specials(void **state) {
     kd_tokenizer_free(t);
 }
 
-#define HEAD "{\"added_tokens\":[],\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":%s,\"model\":{\"type\":%s,\"vocab\":{\"a\":0},\"merges\":%s}}"
+#define HEAD                                                                                                                               \
+    "{\"added_tokens\":[],\"normalizer\":%s,\"pre_tokenizer\":%s,\"post_processor\":%s,\"decoder\":%s,\"model\":{\"type\":%s,\"vocab\":{"  \
+    "\"a\":0},\"merges\":%s}}"
 
 static void test_refusals(void **state) {
     (void)state;
@@ -258,17 +263,22 @@ static void test_refusals(void **state) {
         {"null", "null", "null", "null", "\"BPE\"", "[\"a b\"]", "merge 0: 'b'", KD_EFORMAT},
         {"null", "null", "null", "null", "\"BPE\"", "[\"a a a\"]", "two parts", KD_EFORMAT},
         {"null", "null", "null", "null", "\"BPE\"", "[\"a a\"]", "makes 'aa'", KD_EFORMAT},
-        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]", "intersection", KD_EUNSUPPORTED},
-        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{Thai}\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]", "Thai", KD_EUNSUPPORTED},
-        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{1,2}+\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]", "repeat", KD_EUNSUPPORTED},
-        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]", "regular expression", KD_EFORMAT},
+        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]",
+         "intersection", KD_EUNSUPPORTED},
+        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\p{Thai}\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]",
+         "Thai", KD_EUNSUPPORTED},
+        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a{1,2}+\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]",
+         "repeat", KD_EUNSUPPORTED},
+        {"null", "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}", "null", "null", "\"BPE\"", "[]",
+         "regular expression", KD_EFORMAT},
         {"{\"type\":\"Strip\",\"strip_left\":1}", "null", "null", "null", "\"BPE\"", "[]", "strip_left", KD_EFORMAT},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[2048];
         kd_tokenizer *t = (void *)1;
         kd_err e = {0};
-        const int n = snprintf(text, sizeof text, HEAD, cases[i].norm, cases[i].pre, cases[i].post, cases[i].dec, cases[i].type, cases[i].merges);
+        const int n =
+            snprintf(text, sizeof text, HEAD, cases[i].norm, cases[i].pre, cases[i].post, cases[i].dec, cases[i].type, cases[i].merges);
         assert_int_equal(kd_tokenizer_open_json(&t, (kd_str){text, (size_t)n}, (kd_str){0}, "case", &e), cases[i].code);
         assert_null(t);
         if (!strstr(e.msg, cases[i].says)) fail_msg("'%s' does not name %s", e.msg, cases[i].says);
@@ -313,7 +323,8 @@ static void *encode_often(void *p) {
     j->same = true;
     for (int i = 0; i < 300; i++) {
         kd_ids ids = {0};
-        if (kd_tokenizer_encode(j->t, &ids, shared_text, sizeof shared_text - 1, (unsigned)(i & 1) * KD_TOK_PARSE_SPECIAL, NULL)) j->same = false;
+        if (kd_tokenizer_encode(j->t, &ids, shared_text, sizeof shared_text - 1, (unsigned)(i & 1) * KD_TOK_PARSE_SPECIAL, NULL))
+            j->same = false;
         const kd_ids *w = &j->want[i & 1];
         j->same &= ids.n == w->n && memcmp(ids.id, w->id, ids.n * sizeof *ids.id) == 0;
         kd_ids_clear(&ids);
@@ -365,15 +376,22 @@ static kd_code whole_life(kd_ids *ids, kd_buf *text, kd_err *e) {
 static void test_memory(void **state) {
     (void)state;
     static const char pattern[] =
-        "{\"added_tokens\":[{\"id\":8,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":true,\"rstrip\":true,\"normalized\":false,\"special\":true},"
+        "{\"added_tokens\":[{\"id\":8,\"content\":\"<s>\",\"single_word\":false,\"lstrip\":true,\"rstrip\":true,\"normalized\":false,"
+        "\"special\":true},"
         "{\"id\":9,\"content\":\"End\",\"single_word\":true,\"lstrip\":false,\"rstrip\":false,\"normalized\":true,\"special\":false}],"
-        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Lowercase\"},{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\\\\s+\"},\"content\":\" \"},"
-        "{\"type\":\"Prepend\",\"prepend\":\"x\"},{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true},{\"type\":\"StripAccents\"}]},"
-        "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[aeiou]+\"},\"behavior\":\"MergedWithNext\",\"invert\":false},"
-        "{\"type\":\"Digits\",\"individual_digits\":false},{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"always\",\"split\":true}]},"
-        "\"post_processor\":null,\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"_\"},\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},"
+        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":\"Lowercase\"},{\"type\":\"Replace\","
+        "\"pattern\":{\"Regex\":\"\\\\s+\"},\"content\":\" \"},"
+        "{\"type\":\"Prepend\",\"prepend\":\"x\"},{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true},{\"type\":\"StripAccents\"}"
+        "]},"
+        "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[aeiou]+\"},\"behavior\":"
+        "\"MergedWithNext\",\"invert\":false},"
+        "{\"type\":\"Digits\",\"individual_digits\":false},{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"always\","
+        "\"split\":true}]},"
+        "\"post_processor\":null,\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"_\"},"
+        "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},"
         "{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":1}]},"
-        "\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"byte_fallback\":true,\"vocab\":{\"?\":0,\"a\":1,\"b\":2,\"_\":3,\"e\":4,\"ab\":5,\"_e\":6,\"n\":7},\"merges\":[\"a b\",\"_ e\"]}}";
+        "\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"byte_fallback\":true,\"vocab\":{\"?\":0,\"a\":1,\"b\":2,\"_\":3,\"e\":4,\"ab\":"
+        "5,\"_e\":6,\"n\":7},\"merges\":[\"a b\",\"_ e\"]}}";
     kd_ids ids = {0};
     kd_buf text = {0};
     small = (kd_str){pattern, sizeof pattern - 1};
@@ -398,8 +416,8 @@ static void test_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_oracles),  cmocka_unit_test(test_golden),    cmocka_unit_test(test_gguf_of_oracles),
-        cmocka_unit_test(test_specials), cmocka_unit_test(test_refusals),  cmocka_unit_test(test_long_runs),
+        cmocka_unit_test(test_oracles),  cmocka_unit_test(test_golden),   cmocka_unit_test(test_gguf_of_oracles),
+        cmocka_unit_test(test_specials), cmocka_unit_test(test_refusals), cmocka_unit_test(test_long_runs),
         cmocka_unit_test(test_threads),  cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, NULL, NULL);
