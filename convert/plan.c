@@ -190,8 +190,15 @@ static kd_code check_folder(kd_plan *p, kd_err *e) {
     return KD_OK;
 }
 
+/* dir: a PEFT folder, or a run folder that has one in adapter/. */
 static kd_code open_adapter(kd_plan *p, const char *dir, kd_pool *pool, kd_err *e) {
-    kd_code c = kd_adapter_open(&p->adapter, dir, &p->model->config, e);
+    char *own = kd_path_join(dir, "adapter_config.json"), *sub = kd_path_join(dir, "adapter"), *theirs = sub ? kd_path_join(sub, "adapter_config.json") : NULL;
+    kd_code c = own && theirs ? KD_OK : kd_fail(e, KD_ENOMEM, "%s: no memory for a path", dir);
+    if (!c)
+        c = kd_adapter_open(&p->adapter, !kd_file_exists(own) && kd_file_exists(theirs) ? sub : dir, &p->model->config, e);
+    kd_free(own);
+    kd_free(sub);
+    kd_free(theirs);
     if (!c)
         c = kd_adapter_bind(p->adapter, p->model, pool, e);
     /* An adapter on one of the two alone parts what was tied. */

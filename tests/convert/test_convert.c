@@ -319,6 +319,15 @@ static void merged(void **state) {
         kd_json_free(doc);
         kd_buf_clear(&b);
     }
+    /* --adapter takes a run folder too */
+    char here[300], link_[300];
+    assert_non_null(getcwd(here, sizeof here - 64));
+    strcat(here, "/" ORACLE "qwen3-untied/dora-end");
+    must(kd_mkdirs(temp("run"), er));
+    snprintf(link_, sizeof link_, "%s", temp("run/adapter"));
+    assert_int_equal(symlink(here, link_), 0);
+    must(convert(oracle("qwen3-untied", NULL), temp("r.gguf"), NULL, temp("run"), er));
+    assert_true(same(temp("r.gguf"), temp("m.gguf"))); /* the last one merged above */
 }
 
 static void every_type(void **state) {

@@ -157,6 +157,14 @@ UNUSED static char *dump_gguf(const char *path) {
     return kd_buf_take(&out);
 }
 
+/* Without an fsync a file, of which these tests make thousands. */
+UNUSED static void put_file(const char *path, const void *p, size_t n) {
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(p, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+}
+
 UNUSED static char *slurp(const char *path) {
     kd_buf b = {0};
     must(kd_file_read(&b, path, 1 << 24, er));

@@ -184,9 +184,7 @@ static void truncated(void **state) {
     kd_err e = {0};
     must(kd_file_read(&b, GOLDEN "one.gguf", 1 << 20, er));
     for (size_t n = 0; n < b.len; n++) {
-        FILE *f = fopen(temp("cut.gguf"), "wb");
-        fwrite(b.data, 1, n, f);
-        fclose(f);
+        put_file(temp("cut.gguf"), b.data, n);
         refused("cut", kd_gguf_open(&g, temp("cut.gguf"), &e), &e, "cut.gguf");
         assert_null(g);
     }
@@ -234,7 +232,7 @@ static void expect(const char *what, kd_buf *b, size_t data, const char *word) {
         kd_buf_putc(b, 0);
     for (size_t i = 0; i < data; i++)
         kd_buf_putc(b, 0);
-    must(kd_file_write(temp("h.gguf"), b->data, b->len, er));
+    put_file(temp("h.gguf"), b->data, b->len);
     refused(what, kd_gguf_open(&g, temp("h.gguf"), &e), &e, word);
     assert_non_null(strstr(e.msg, "h.gguf"));
     kd_buf_clear(b);

@@ -122,10 +122,6 @@ static void writer_refuses(void **state) {
     kd_names_free(names, n);
 }
 
-static void put_file(const char *path, const void *p, size_t n) {
-    must(kd_file_write(path, p, n, er));
-}
-
 static void truncated(void **state) {
     (void)state;
     kd_buf b = {0};
@@ -133,9 +129,7 @@ static void truncated(void **state) {
     for (size_t n = 0; n < b.len; n++) {
         kd_safetensors *s;
         kd_err e = {0};
-        FILE *f = fopen(temp("cut.safetensors"), "wb"); /* not kd_file_write: an fsync a byte takes long */
-        fwrite(b.data, 1, n, f);
-        fclose(f);
+        put_file(temp("cut.safetensors"), b.data, n);
         refused("cut", kd_safetensors_open(&s, temp("cut.safetensors"), &e), &e, "cut.safetensors");
         assert_null(s);
     }
