@@ -24,7 +24,7 @@ static kd_code write_slabs(const char *path, const kd_params *p, const float *a,
             for (int k = 0; k < (b ? 2 : 1) && code == KD_OK; k++) {
                 const kd_param *q = &p->at[i];
                 const float *slab = k ? b : a;
-                char name[140];
+                char name[168];
                 const uint64_t shape[2] = {q->rows, q->cols};
                 snprintf(name, sizeof name, "%s%s", q->name, k ? sb : sa);
                 if (pass == 0) code = slab ? kd_safetensors_writer_declare(w, name, KD_F32, q->cols ? 2 : 1, shape, NULL, e) : KD_OK;
@@ -173,7 +173,7 @@ static bool sound(const char *dir) {
 static kd_code read_slab(const char *path, const kd_tensors *set, const kd_params *p, float *slab, const char *suffix, kd_err *e) {
     for (size_t i = 0; i < p->n; i++) {
         const kd_param *q = &p->at[i];
-        char name[140];
+        char name[168];
         snprintf(name, sizeof name, "%s%s", q->name, suffix);
         const kd_tensor *t = kd_tensors_find(set, name);
         if (!t || t->type != KD_F32 || t->ndim != (q->cols ? 2 : 1) || t->shape[0] != q->rows || (q->cols && t->shape[1] != q->cols))

@@ -7,7 +7,7 @@
 #include "distill/model/adapter.h"
 
 typedef struct {
-    char name[120];     /* Hugging Face's name, or PEFT's key */
+    char name[160];     /* Hugging Face's name, or PEFT's key */
     size_t rows, cols;  /* cols = 0: a vector of rows elements */
     size_t n, at;       /* elements; place in the slabs, a multiple of 16 */
     bool decay;         /* weight decay acts on it: matrices and embeddings */

@@ -99,12 +99,23 @@ static kd_str find_value(kd_str text, kd_str want) {
     return (kd_str){NULL, 0};
 }
 
-bool kd_run_recorded(const kd_run *r, const char *key, char *value, size_t n) {
-    kd_str v = find_value(kd_buf_view(&r->settings), kd_str_of(key));
+static bool copy_value(kd_str settings, const char *key, char *value, size_t n) {
+    kd_str v = find_value(settings, kd_str_of(key));
     if (!v.data || v.len >= n) return false;
     memcpy(value, v.data, v.len);
     value[v.len] = 0;
     return true;
+}
+
+bool kd_run_recorded(const kd_run *r, const char *key, char *value, size_t n) { return copy_value(kd_buf_view(&r->settings), key, value, n); }
+
+bool kd_run_peek(const char *dir, const char *key, char *value, size_t n) {
+    kd_buf text = {0};
+    char *path = kd_path_join(dir, "config.yaml");
+    bool there = path && kd_file_exists(path) && kd_file_read(&text, path, 1 << 20, NULL) == KD_OK && copy_value(kd_buf_view(&text), key, value, n);
+    kd_buf_clear(&text);
+    kd_free(path);
+    return there;
 }
 
 static bool listed(const char *const *names, kd_str key) {

@@ -14,6 +14,8 @@ typedef struct kd_run kd_run;
 /* Opens or makes the folder and locks it. fresh: what a run left there is removed first. Errors: KD_ECREATE; KD_ELIMIT another process trains in it. */
 kd_code kd_run_open(kd_run **out, const char *dir, bool fresh, kd_err *e);
 void kd_run_close(kd_run *r);
+/* As kd_run_recorded, of a folder that is not opened. */
+bool kd_run_peek(const char *dir, const char *key, char *value, size_t n);
 /* The value of a line "# key: value" or "key: value" of the settings on record; false if there is none. */
 bool kd_run_recorded(const kd_run *r, const char *key, char *value, size_t n);
 /* Records settings (lines "key: value"), or, where the folder has some, compares: lines whose key is in free (ends with NULL) may differ and are replaced.

@@ -65,6 +65,7 @@ typedef struct {
     kd_run *run;
     kd_trainer *t;
     char base[PATH_MAX], start_sha256[65];
+    int64_t now; /* the date that templates show: of the run's beginning, however often it goes on */
 } job;
 
 static kd_code read_targets(const char *list, uint32_t *targets, kd_err *e) {
@@ -160,7 +161,10 @@ static kd_code open_inputs(job *j, kd_err *e) {
     char *weights = adapter ? kd_path_join(adapter, "adapter_model.safetensors") : NULL;
     if (code == KD_OK && adapter) code = weights ? kd_sha256_file(weights, j->start_sha256, e) : kd_fail(e, KD_ENOMEM, "no memory to read %s", adapter);
     kd_free(weights);
-    const kd_train_source s = {.max_length = (size_t)kd_opt_int(cli, "max-seq-length"), .longer = (kd_long)kd_opt_word(cli, "long"),
+    char date[32];
+    const bool known = !kd_opt_flag(cli, "fresh") && kd_run_peek(kd_opt_string(cli, "output"), "date", date, sizeof date);
+    j->now = known ? strtoll(date, NULL, 10) : kd_unix_ms() / 1000;
+    const kd_train_source s = {.now = j->now, .max_length = (size_t)kd_opt_int(cli, "max-seq-length"), .longer = (kd_long)kd_opt_word(cli, "long"),
                                .select = kd_opt_string(cli, "select"), .chat_template = kd_opt_string(cli, "chat-template")};
     if (code == KD_OK) code = kd_train_data_read(&j->lessons, &j->data, j->cli, j->m, &s, e);
     if (code == KD_OK) code = kd_cli_pool(j->cli, &j->pool, e);
@@ -175,8 +179,8 @@ static kd_code settings(const job *j, kd_buf *out) {
         code = kd_buf_printf(out, "# adapter_sha256: %s\n# adapter_form: r %u, alpha %g, rslora %d, dora %d, targets %x\n", j->start_sha256, l->r,
                              (double)l->alpha, l->rslora, l->dora, l->targets);
     if (code == KD_OK)
-        code = kd_buf_printf(out, "# base: %s\n# base_bytes: %llu\n# lessons: %zu\n# lessons_sha256: %s\n# updates: %llu\n# rows_at_once: %zu\n# products: %s\n", j->base,
-                             (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps, j->plan.shape.rows, j->o.bf16 ? "bf16" : "f32");
+        code = kd_buf_printf(out, "# base: %s\n# base_bytes: %llu\n# lessons: %zu\n# lessons_sha256: %s\n# updates: %llu\n# rows_at_once: %zu\n# products: %s\n# date: %lld\n", j->base,
+                             (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps, j->plan.shape.rows, j->o.bf16 ? "bf16" : "f32", (long long)j->now);
     return code;
 }
 
@@ -290,11 +294,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_code code = work(&j, e);
     kd_trainer_free(j.t);
     kd_run_close(j.run);
-    for (size_t i = 0; i < j.lessons.n; i++) {
-        kd_free(j.lessons.at[i].tokens);
-        kd_free(j.lessons.at[i].loss);
-    }
-    kd_free(j.lessons.at);
+    kd_lessons_clear(&j.lessons);
     kd_adapter_free(j.start);
     kd_model_free(j.m);
     kd_source_clear(&j.source);

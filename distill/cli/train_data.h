@@ -11,6 +11,7 @@ typedef struct {
     size_t max_length; /* tokens of a lesson; 0: the model's context */
     kd_long longer;
     const char *select, *chat_template; /* NULL: defaults */
+    int64_t now;       /* what templates that name the date show: seconds since 1970 */
 } kd_train_source;
 typedef struct {
     size_t dropped, cut;  /* lessons too long */

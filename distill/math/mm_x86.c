@@ -190,7 +190,7 @@ TBF static void pack_columns_bf16(void *pd, size_t lanes, const float *src, size
     for (size_t k = 0; k < depth; k += 2, dst += lanes)
         for (size_t i = 0; i < lanes; i += 16) {
             const size_t left = i < n ? n - i : 0, width = lanes - i < 16 ? lanes - i : 16;
-            const __mmask16 in = left >= 16 ? (__mmask16)0xffff : (__mmask16)((1u << left) - 1), out = (__mmask16)((1u << width) - 1);
+            const __mmask16 in = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1), out = (__mmask16)((1u << width) - 1);
             const __m512i lo = _mm512_cvtepu16_epi32(round16(_mm512_maskz_loadu_ps(in, src + k * ld + i)));
             const __m512i hi = k + 1 < depth ? _mm512_cvtepu16_epi32(round16(_mm512_maskz_loadu_ps(in, src + (k + 1) * ld + i))) : _mm512_setzero_si512();
             _mm512_mask_storeu_epi32(dst + i, out, _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16)));
