@@ -46,7 +46,7 @@ static draw draw_parts(kd_rng *r) {
     d.a = PEOPLE[a], d.b = PEOPLE[b];
     d.thing = THINGS[kd_rng_below(r, COUNT(THINGS))];
     d.good = GOODS[g][0], d.goods = GOODS[g][1];
-    d.x = between(r, 3, 20), d.y = between(r, 2, 12), d.z = between(r, 2, 10);
+    d.x = between(r, 2, 12), d.y = between(r, 2, 6), d.z = between(r, 2, 5);
     return d;
 }
 
