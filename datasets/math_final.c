@@ -138,7 +138,8 @@ static kd_str last_number(kd_str s) {
 }
 
 kd_str kd_math_final(kd_str text, const char **how) {
-    static const char *const phrases[] = {"final answer is", "final answer:", "final answer", "answer is", "answer:"};
+    static const char *const phrases[] = {"final answer is", "final answer:", "final answer", "answer is",
+                                          "answer:",         "option is",     "choice is"};
     const char *dummy;
     how = how ? how : &dummy;
     *how = "boxed";
