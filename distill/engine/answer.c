@@ -107,7 +107,8 @@ kd_code answer_push(kd_engine *en, seq *s, const draw *d, bool *done, kd_finish 
         c = kd_detokenizer_end(s->detok, &s->text, e); /* the rest of a broken character, made whole */
         if (c != KD_OK)
             return c;
-        stopped(s, was);
+        if (stopped(s, was))
+            *finish = KD_FINISH_STOP;
     }
     send(s, d->id, *done ? s->text.len : s->text.len - held_back(s));
     return KD_OK;

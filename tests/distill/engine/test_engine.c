@@ -2,6 +2,7 @@
  * without shared beginnings, with memory for all and for few, by one thread and by three; and what ends an answer. On the oracle's models. */
 #include "distill/base/mem.h"
 #include "distill/base/rng.h"
+#include "distill/base/utf8.h"
 #include "distill/engine/engine.h"
 
 #include <math.h>
@@ -224,6 +225,76 @@ static void ends_and_refusals(void **state) {
     kd_model_free(m);
 }
 
+typedef struct {
+    kd_buf pieces, text;
+    kd_finish finish;
+    size_t n;
+} told;
+static void piece(void *user, int32_t id, const char *text, size_t len) {
+    told *t = user;
+    (void)id;
+    assert_true(kd_utf8_valid(text, len)); /* never half a character */
+    assert_int_equal(kd_buf_append(&t->pieces, text, len), KD_OK);
+}
+static void told_done(void *user, const kd_result *r) {
+    told *t = user;
+    t->finish = r->finish, t->n = r->n;
+    assert_int_equal(r->text[r->text_len], 0);
+    assert_int_equal(kd_buf_append(&t->text, r->text, r->text_len), KD_OK);
+}
+static void tell(kd_engine *en, kd_request *r, told *t) {
+    kd_err e = {0};
+    kd_buf_clear(&t->pieces), kd_buf_clear(&t->text);
+    r->on_token = piece, r->on_done = told_done, r->user = t;
+    if (kd_engine_submit(en, r, NULL, &e) != KD_OK || kd_engine_run(en, NULL, &e) != KD_OK)
+        fail_msg("%s", e.msg);
+    assert_int_equal(t->pieces.len, t->text.len);
+    assert_memory_equal(t->pieces.data ? t->pieces.data : "", t->text.data ? t->text.data : "", t->text.len);
+}
+
+/* A stop string ends the text before its first place, wherever it lies across tokens; nothing of it is ever sent. */
+static void stop_strings(void **state) {
+    (void)state;
+    static const char *const models[] = {"tests/oracle/models/llama-tied-rope3", "tests/oracle/models/llama-untied-spm"};
+    for (size_t k = 0; k < 2; k++) {
+        kd_model *m = open_model(models[k]);
+        kd_tokenizer *tok;
+        kd_engine *en;
+        kd_err e = {0};
+        if (kd_tokenizer_open(&tok, models[k], &e) != KD_OK)
+            fail_msg("%s", e.msg);
+        kd_engine_options o = {.threads = 1, .context = 128};
+        assert_int_equal(kd_engine_new(&en, m, NULL, tok, &o, &e), KD_OK);
+        told whole = {.n = 0}, t = {.n = 0};
+        size_t seen = 0, across = 0;
+        for (uint64_t stream = 0; stream < 12; stream++) {
+            int32_t prompt[4] = {5, 9, 11, (int32_t)stream};
+            kd_request r = {.prompt = prompt, .prompt_n = 4, .sampling = {.temperature = 1}, .seed = 3, .stream = stream, .max_tokens = 40, .ignore_eog = true};
+            tell(en, &r, &whole);
+            assert_int_equal(whole.n, 40);
+            for (size_t at = 0; at < whole.text.len; at += 3)
+                for (size_t len = 1; len <= 7 && at + len <= whole.text.len; len += 3) {
+                    char stop[16] = {0};
+                    memcpy(stop, whole.text.data + at, len);
+                    if (!kd_utf8_valid(stop, len) || memchr(stop, 0, len))
+                        continue;
+                    r.stop = (const char *const[]){"no such text", stop}, r.stops = 2;
+                    tell(en, &r, &t);
+                    const char *first = memmem(whole.text.data, whole.text.len, stop, len);
+                    assert_int_equal(t.finish, KD_FINISH_STOP);
+                    assert_int_equal(t.text.len, first - whole.text.data);
+                    assert_memory_equal(t.text.data ? t.text.data : "", whole.text.data, t.text.len);
+                    seen++, across += len > 3;
+                }
+        }
+        assert_true(seen > 50 && across > 20);
+        kd_buf_clear(&whole.pieces), kd_buf_clear(&whole.text), kd_buf_clear(&t.pieces), kd_buf_clear(&t.text);
+        kd_engine_free(en);
+        kd_tokenizer_free(tok);
+        kd_model_free(m);
+    }
+}
+
 /* Every allocation fails once: an error comes back, nothing leaks (asan), nothing crashes. */
 static void without_memory(void **state) {
     (void)state;
@@ -252,7 +323,7 @@ static void without_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others), cmocka_unit_test(ends_and_refusals),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others), cmocka_unit_test(ends_and_refusals), cmocka_unit_test(stop_strings),
                                        cmocka_unit_test(without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
