@@ -23,26 +23,15 @@ static const kd_opt options[] = {
     {"model", 'm', KD_OPT_PATH, "PATH", NULL, "the student: a folder or a .gguf", "Models"},
     {"teacher", 0, KD_OPT_STRING, "PATH|URL", NULL, "who answers the questions; the student itself unless given", "Models"},
     {"teacher-model", 0, KD_OPT_STRING, "NAME", NULL, "the model's name at that URL", "Models"},
-    {"questions", 0, KD_OPT_INT, "N", "480", "train questions", "Sizes", .min = 12, .max = 100000},
+    {"questions", 0, KD_OPT_INT, "N", "300", "train questions", "Sizes", .min = 12, .max = 100000},
     {"samples", 0, KD_OPT_INT, "K", "8", "answers to each", "Sizes", .min = 1, .max = 1000},
     {"test-questions", 0, KD_OPT_INT, "N", "240", "questions of the forms that training sees", "Sizes", .min = 12, .max = 100000},
     {"form-questions", 0, KD_OPT_INT, "N", "60", "questions of the three forms that it does not see", "Sizes", .min = 3, .max = 100000},
-    {"max-tokens", 0, KD_OPT_INT, "N", "128", "length of an answer at most", "Sizes", .min = 16, .max = 100000},
+    {"max-tokens", 0, KD_OPT_INT, "N", "96", "length of an answer at most", "Sizes", .min = 16, .max = 100000},
     {"learning-rate", 0, KD_OPT_FLOAT, "LR", "5e-4", "of the adapter", "Training", .min = 1e-9, .max = 1},
-    {"epochs", 0, KD_OPT_FLOAT, "N", "2", "times through the kept answers", "Training", .min = 0.01, .max = 1000},
+    {"epochs", 0, KD_OPT_FLOAT, "N", "3", "times through the kept answers", "Training", .min = 0.01, .max = 1000},
     {"type", 't', KD_OPT_STRING, "TYPE", "q8_0", "of the exported model", "Export"},
     {0}};
-
-/* What the teacher is shown and the student is not: how an answer looks. */
-static const char EXAMPLES[] = "You solve short math problems. Write the calculation, then the answer.\n\n"
-                               "Example: Tom has 5 pens. He buys 3 packs of 4 pens. How many pens does Tom have now?\n"
-                               "3 * 4 = 12. 5 + 12 = 17. The answer is 17.\n\n"
-                               "Example: A baker makes 6 trays with 8 rolls on each tray. How many rolls are there in all?\n"
-                               "6 * 8 = 48. The answer is 48.\n\n"
-                               "Example: Lucy has 30 beads and gives 9 of them to Max. How many beads does Lucy have left?\n"
-                               "30 - 9 = 21. The answer is 21.\n\n"
-                               "Example: Paul shares 24 cards equally among 4 friends. How many cards does each friend get?\n"
-                               "24 / 4 = 6. The answer is 6.\n";
 
 enum { MAX_ARGS = 40 };
 typedef struct {
@@ -146,7 +135,7 @@ static kd_code pipe_of(demo *d, kd_err *e) {
     if (!c)
         c = step(d, "2-generate",
                  ARGS("generate", d->study, "--teacher", teacher ? teacher : model, "--split", "train", "--samples", number(d, (double)kd_opt_int(cli, "samples")),
-                      "--max-tokens", max, "--temperature", "0.7", "--system", EXAMPLES, "--threads", threads, "--seed", seed, name ? "--teacher-model" : NULL, name), e);
+                      "--max-tokens", max, "--temperature", "0.6", "--threads", threads, "--seed", seed, name ? "--teacher-model" : NULL, name), e);
     if (!c)
         c = step(d, "3-label", ARGS("label", d->study), e);
     if (!c)
@@ -159,8 +148,6 @@ static kd_code pipe_of(demo *d, kd_err *e) {
         c = step(d, "6-eval-test", ARGS("eval", d->study, "--model", d->run, "--base", "--split", "test", "--max-tokens", max, "--threads", threads, "--seed", seed), e);
     if (!c)
         c = step(d, "6-eval-forms", ARGS("eval", d->study, "--model", d->run, "--base", "--split", "forms", "--max-tokens", max, "--threads", threads, "--seed", seed), e);
-    if (!c)
-        c = step(d, "6-eval-base-with-examples", ARGS("eval", d->study, "--model", model, "--system", EXAMPLES, "--split", "test", "--max-tokens", max, "--threads", threads, "--seed", seed), e);
     if (!c)
         c = step(d, "7-convert", ARGS("convert", d->run, d->out, "--type", kd_opt_string(cli, "type"), "--threads", threads), e);
     if (!c)
