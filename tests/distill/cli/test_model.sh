@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# tests/distill/cli/test_model.sh - the whole pipe on a real model, as a user types it: KD_MODEL names SmolLM2-135M-Instruct's GGUF (scripts/get_model.sh).
+# Scores against transformers' (golden/smollm2_score.jsonl), generation killed and gone on with, training, merging, comparing. Prints TAP.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+distill=$(cd "${KD_BUILD:-build/release}" && pwd)/distill
+if [ -z "${KD_MODEL:-}" ] || [ ! -f "$KD_MODEL" ]; then
+    echo "1..1"
+    echo "ok 1 - real model # SKIP no model: set KD_MODEL"
+    exit 0
+fi
+KD_MODEL=$(cd "$(dirname "$KD_MODEL")" && pwd)/$(basename "$KD_MODEL")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+n=0
+failed=0
+result() { # STATUS NAME
+    n=$((n + 1))
+    if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; failed=1; fi
+}
+field() { # KEY < one JSON object: the number behind a key
+    grep -oE "\"$1\":-?[0-9.eE+-]+" | head -1 | cut -d: -f2
+}
+below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && a + 0 <= b + 0) }'; }
+
+# Log-probabilities and ids: the golden's, within 1e-4 nats (f32 against f32 in another order of sums).
+"$distill" score --json --model "$KD_MODEL" "$here/golden/smollm2_score.jsonl" >scored.jsonl 2>err.txt
+result $? "score runs"
+ids() { grep -oE '"tokens": ?\[[^]]*\]' "$1" | tr -d ' '; }
+[ "$(ids scored.jsonl)" = "$(ids "$here/golden/smollm2_score.jsonl")" ]
+result $? "ids are Hugging Face's"
+lps() { grep -oE '"logprobs": ?\[[^]]*\]' "$1" | grep -oE -- '-?[0-9.]+(e-?[0-9]+)?'; }
+worst=$(paste <(lps scored.jsonl) <(lps "$here/golden/smollm2_score.jsonl") | awk '{d = $1 - $2; if (d < 0) d = -d; if (d > w) w = d} END {print NR ? w : "none"}')
+echo "# worst deviation from transformers: $worst nats"
+below "$worst" 1e-4
+result $? "log-probabilities agree with transformers"
+
+# Chat: greedy is a function of the question.
+a=$("$distill" chat --model "$KD_MODEL" -p "What is the capital of France?" --temperature 0 --max-tokens 24 2>>err.txt)
+b=$("$distill" chat --model "$KD_MODEL" -p "What is the capital of France?" --temperature 0 --max-tokens 24 --threads 1 2>>err.txt)
+[ -n "$a" ] && [ "$a" = "$b" ]
+result $? "chat answers, the same at one thread and at two"
+
+# A study: killed while it generates, gone on with; every answer once, and the same as without the kill.
+for i in 1 2 3 4 5 6 7 8; do echo "{\"question\":\"Tom has $i apples and buys $((i + 1)) more. How many apples does he have now?\",\"answer\":\"$((2 * i + 1))\"}"; done >q.jsonl
+gen() { "$distill" generate "$1" --teacher "$KD_MODEL" --samples 4 --max-tokens 40 --temperature 0.8 --seed 3 -q "${@:2}"; }
+"$distill" import a.study q.jsonl --split train --task math -q >/dev/null && cp a.study b.study
+for t in 0.7 1.1 0.9; do timeout -s KILL $t "$distill" generate a.study --teacher "$KD_MODEL" --samples 4 --max-tokens 40 --temperature 0.8 --seed 3 -q 2>/dev/null; done
+gen a.study && gen b.study --parallel 3
+result $? "generate goes on after SIGKILL"
+"$distill" export a.study a.jsonl --select "1" --format messages -q >/dev/null && "$distill" export b.study b.jsonl --select "1" --format messages -q >/dev/null
+strip() { sed -E 's/,?"lineage":\{[^}]*\}//' "$1"; }
+[ "$(wc -l <a.jsonl)" = 32 ] && [ "$(strip a.jsonl | sort)" = "$(strip b.jsonl | sort)" ]
+result $? "32 answers, none twice, the same bits killed or not, 32 or 3 at once"
+"$distill" label a.study -q >/dev/null && "$distill" stats a.study --json -q | grep -q '"funnel"'
+result $? "label and stats"
+
+# Train a little, merge, compare: an adapter over Q4_1 exported as Q8_0 stays near what was trained.
+"$distill" train a.study --model "$KD_MODEL" -o run --select "1" --max-steps 2 --batch-size 4 --learning-rate 1e-3 --json -q >train.json 2>>err.txt
+result $? "train"
+"$distill" convert run student.gguf --type q8_0 --json -q >convert.json 2>>err.txt
+result $? "convert"
+"$distill" compare run student.gguf --data a.jsonl --limit 512 --json -q >compare.json 2>>err.txt
+kl=$(field kl_mean <compare.json)
+echo "# KL of Q8_0 against what was trained: $kl nats"
+below "$kl" 0.01
+result $? "the export is what was trained"
+"$distill" eval a.study --model run --base --split train --limit 4 --max-tokens 24 --json -q >eval.json 2>>err.txt && grep -q '"paired"' eval.json
+result $? "eval, base and student"
+echo "1..$n"
+[ $failed -eq 0 ] || { echo "--- stderr"; tail -20 err.txt; } >&2
+exit $failed
