@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# What `make bench` runs: our speed, and beside it the peers that are here, both sides in one run.
+#   scripts/bench.sh BUILD_DIR          MODEL=PATH another model; PEER_LLAMA=DIR llama.cpp's programs; PEER_PYTHON=PYTHON with torch, transformers, peft, tokenizers
+# A peer that is absent is said to be absent; no figure is taken from anywhere else. OPENBLAS_CORETYPE is unset for both sides.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=${1:-build/release}
+distill=$build/distill
+unset OPENBLAS_CORETYPE
+model=${MODEL:-$(scripts/get_model.sh)} || exit 1
+threads=$(nproc)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+title() { printf '\n== %s\n' "$*"; }
+
+title "machine"
+"$distill" doctor | grep -E '^(processor|kernels|threads|memory) '
+
+title "start: distill --version, 20 runs"
+for _ in $(seq 20); do
+    s=$(date +%s%N); "$distill" --version >/dev/null; e=$(date +%s%N); echo $(((e - s) / 1000))
+done | sort -n | awk '{v[NR] = $1} END {printf "median %.1f ms, longest %.1f ms (a shell start counted in)\n", v[int(NR / 2) + 1] / 1000, v[NR] / 1000}'
+
+title "generation: prefill and decode, $(basename "$model"), $threads threads"
+for p in 1 8 32 64; do
+    "$distill" bench --model "$model" --prompt 128 --generate 64 --parallel $p --threads "$threads" --json -q
+done
+"$distill" bench --model "$model" --prompt 512 --generate 1 --parallel 1 --threads "$threads" --json -q
+if [ -x "${PEER_LLAMA:-/nonexistent}/llama-batched-bench" ]; then
+    echo "llama.cpp, the same file:"
+    "$PEER_LLAMA/llama-batched-bench" -m "$model" -t "$threads" -c 16384 -npp 128,512 -ntg 64 -npl 1,8,32,64 2>/dev/null | grep -E '^\|'
+else
+    echo "peer llama.cpp: absent (PEER_LLAMA=DIR with llama-batched-bench)"
+fi
+
+title "training: adapter and full, rows of 512 tokens packed"
+if [ -f scripts/bench_train.sh ]; then scripts/bench_train.sh "$build" "$model" || echo "bench_train.sh failed"; fi
+
+title "programs"
+for b in "$build"/tests/*/bench_* "$build"/tests/*/*/bench_*; do
+    case $b in *.d | *.o | *'*') continue ;; esac
+    case $b in
+    */bench_tokenizer)
+        cat README.md */README.md distill/*/README.md | python3 -c 'import json,sys
+for line in sys.stdin:
+    line = line.strip()
+    if line: print(json.dumps({"text": line}))' >"$work/text.jsonl"
+        "$b" "$model" "$work/text.jsonl" || echo "$b: usage or failure"
+        ;;
+    *) "$b" || echo "$b failed" ;;
+    esac
+done
