@@ -14,8 +14,7 @@ void kd_card_clear(kd_card *c) {
 
 static kd_code keep(kd_card *c, kd_str s, kd_str *out, kd_err *e) {
     char *p = kd_arena_strndup(&c->arena, s.data, s.len);
-    if (!p)
-        return kd_fail(e, KD_ENOMEM, "no memory for a text of %zu bytes", s.len);
+    if (!p) return kd_fail(e, KD_ENOMEM, "no memory for a text of %zu bytes", s.len);
     *out = (kd_str){p, s.len};
     return KD_OK;
 }
@@ -34,13 +33,10 @@ static kd_code read_text(kd_card *c, const char *dir, const char *name, kd_str *
 
 static kd_code add_template(kd_card *c, kd_str name, kd_str source, kd_err *e) {
     kd_card_templates *t = &c->templates;
-    if (!name.data || !source.data)
-        return KD_OK;
-    if (t->n == sizeof t->v / sizeof *t->v)
-        return kd_fail(e, KD_EFORMAT, "more than %zu chat templates", t->n);
+    if (!name.data || !source.data) return KD_OK;
+    if (t->n == sizeof t->v / sizeof *t->v) return kd_fail(e, KD_EFORMAT, "more than %zu chat templates", t->n);
     kd_code r = keep(c, name, &t->v[t->n].name, e);
-    if (!r && !(r = keep(c, source, &t->v[t->n].source, e)))
-        t->n++;
+    if (!r && !(r = keep(c, source, &t->v[t->n].source, e))) t->n++;
     return r;
 }
 
@@ -48,8 +44,7 @@ static kd_code add_template(kd_card *c, kd_str name, kd_str source, kd_err *e) {
 static kd_code json_templates(kd_card *c, const kd_json_node *root, kd_err *e) {
     const kd_json_node *t = kd_json_get(root, "chat_template");
     kd_code r = KD_OK;
-    if (kd_json_typeof(t) == KD_JSON_STRING)
-        return add_template(c, KD_STR("default"), kd_json_string(t), e);
+    if (kd_json_typeof(t) == KD_JSON_STRING) return add_template(c, KD_STR("default"), kd_json_string(t), e);
     for (const kd_json_node *n = kd_json_typeof(t) == KD_JSON_ARRAY ? kd_json_first(t) : NULL; n && !r; n = kd_json_next(n))
         r = add_template(c, kd_json_string(kd_json_get(n, "name")), kd_json_string(kd_json_get(n, "template")), e);
     return r;
@@ -59,10 +54,8 @@ static kd_code file_templates(kd_card *c, const char *dir, const char *name, kd_
     kd_str text = {0};
     kd_json *doc = NULL;
     kd_code r = read_text(c, dir, name, &text, e);
-    if (r || !text.data)
-        return r;
-    if (!(r = kd_json_parse(&doc, text.data, text.len, name, e)))
-        r = json_templates(c, kd_json_root(doc), e);
+    if (r || !text.data) return r;
+    if (!(r = kd_json_parse(&doc, text.data, text.len, name, e))) r = json_templates(c, kd_json_root(doc), e);
     kd_json_free(doc);
     return r;
 }
@@ -72,12 +65,10 @@ static kd_code more_templates(kd_card *c, const char *dir, kd_err *e) {
     char **names = NULL;
     size_t n = 0;
     kd_code r = sub ? KD_OK : kd_fail(e, KD_ENOMEM, "%s: no memory for a path", dir);
-    if (!r && kd_is_dir(sub))
-        r = kd_list_dir(sub, &names, &n, e);
+    if (!r && kd_is_dir(sub)) r = kd_list_dir(sub, &names, &n, e);
     for (size_t i = 0; i < n && !r; i++) {
         kd_str name = kd_str_of(names[i]), text = {0};
-        if (!kd_str_ends(name, ".jinja") || (r = read_text(c, sub, names[i], &text, e)))
-            continue;
+        if (!kd_str_ends(name, ".jinja") || (r = read_text(c, sub, names[i], &text, e))) continue;
         name.len -= 6;
         r = add_template(c, name, text, e);
     }
@@ -89,14 +80,10 @@ static kd_code more_templates(kd_card *c, const char *dir, kd_err *e) {
 kd_code kd_card_templates_read(kd_card *c, const char *dir, kd_err *e) {
     kd_str text = {0};
     kd_code r = read_text(c, dir, "chat_template.jinja", &text, e);
-    if (!r && text.data)
-        r = add_template(c, KD_STR("default"), text, e);
-    if (!r)
-        r = more_templates(c, dir, e);
-    if (!r && !c->templates.n)
-        r = file_templates(c, dir, "chat_template.json", e);
-    if (!r && !c->templates.n)
-        r = file_templates(c, dir, "tokenizer_config.json", e);
+    if (!r && text.data) r = add_template(c, KD_STR("default"), text, e);
+    if (!r) r = more_templates(c, dir, e);
+    if (!r && !c->templates.n) r = file_templates(c, dir, "chat_template.json", e);
+    if (!r && !c->templates.n) r = file_templates(c, dir, "tokenizer_config.json", e);
     return r;
 }
 
@@ -111,14 +98,12 @@ void kd_size_label(uint64_t parameters, char s[16]) {
 static kd_str yaml_value(kd_str text, const char *key) {
     size_t n = strlen(key), at = 4;
     bool below = false;
-    if (!kd_str_starts(text, "---\n"))
-        return (kd_str){0};
+    if (!kd_str_starts(text, "---\n")) return (kd_str){0};
     while (at < text.len) {
         const char *line = text.data + at, *nl = memchr(line, '\n', text.len - at);
         size_t len = nl ? (size_t)(nl - line) : text.len - at;
         at += len + 1;
-        if (len >= 3 && !memcmp(line, "---", 3))
-            break;
+        if (len >= 3 && !memcmp(line, "---", 3)) break;
         size_t from = 0;
         if (below && len > 1 && memchr(line, '-', len) && (line[0] == ' ' || line[0] == '-'))
             from = (size_t)((const char *)memchr(line, '-', len) - line) + 1;
@@ -128,12 +113,9 @@ static kd_str yaml_value(kd_str text, const char *key) {
             below = below && (len == 0 || line[0] == ' ');
             continue;
         }
-        while (from < len && (line[from] == ' ' || line[from] == '"' || line[from] == '\''))
-            from++;
-        while (len > from && (isspace((unsigned char)line[len - 1]) || line[len - 1] == '"' || line[len - 1] == '\''))
-            len--;
-        if (len > from)
-            return (kd_str){line + from, len - from};
+        while (from < len && (line[from] == ' ' || line[from] == '"' || line[from] == '\'')) from++;
+        while (len > from && (isspace((unsigned char)line[len - 1]) || line[len - 1] == '"' || line[len - 1] == '\'')) len--;
+        if (len > from) return (kd_str){line + from, len - from};
     }
     return (kd_str){0};
 }
@@ -143,11 +125,9 @@ static kd_code strip_template(kd_card *c, kd_err *e) {
     kd_json *doc = NULL;
     kd_buf b = {0};
     kd_jsonw w = {.out = &b};
-    if (!c->tokenizer_config.data)
-        return KD_OK;
+    if (!c->tokenizer_config.data) return KD_OK;
     kd_code r = kd_json_parse(&doc, c->tokenizer_config.data, c->tokenizer_config.len, "tokenizer_config.json", e);
-    if (r)
-        return r;
+    if (r) return r;
     kd_jsonw_object(&w);
     for (const kd_json_node *n = kd_json_first(kd_json_root(doc)); n; n = kd_json_next(n))
         if (!kd_str_is(kd_json_key(n), "chat_template")) {
@@ -164,15 +144,12 @@ static kd_code strip_template(kd_card *c, kd_err *e) {
 /* "some/SmolLM2-135M_x/" -> "SmolLM2 135M x" */
 static kd_code nice_name(kd_card *c, const char *path, kd_str *out, kd_err *e) {
     size_t n = strlen(path);
-    while (n && path[n - 1] == '/')
-        n--;
+    while (n && path[n - 1] == '/') n--;
     size_t from = n;
-    while (from && path[from - 1] != '/')
-        from--;
+    while (from && path[from - 1] != '/') from--;
     kd_code r = keep(c, (kd_str){path + from, n - from}, out, e);
     for (size_t i = 0; i < out->len && !r; i++)
-        if (out->data[i] == '-' || out->data[i] == '_')
-            ((char *)(uintptr_t)out->data)[i] = ' ';
+        if (out->data[i] == '-' || out->data[i] == '_') ((char *)(uintptr_t)out->data)[i] = ' ';
     return r;
 }
 
@@ -189,19 +166,15 @@ kd_code kd_card_read(kd_card *c, kd_plan *p, const kd_convert_options *o, kd_err
         return r;
     c->license = yaml_value(readme, "license");
     c->base = yaml_value(readme, "base_model");
-    if (o->name)
-        c->name = kd_str_of(o->name);
-    if (p->adapter && (r = nice_name(c, dir, &c->base_name, e)))
-        return r;
+    if (o->name) c->name = kd_str_of(o->name);
+    if (p->adapter && (r = nice_name(c, dir, &c->base_name, e))) return r;
     if (p->adapter)
         c->base = c->base_name;
     else if (c->base.data) {
         kd_buf b = {0};
         char *z = kd_arena_strndup(&c->arena, c->base.data, c->base.len);
-        if (!z || (r = nice_name(c, z, &c->base_name, e)))
-            return z ? r : kd_fail(e, KD_ENOMEM, "no memory for a name");
-        if (!strchr(z, '/') || strchr(z, ' '))
-            return KD_OK; /* no place on the hub */
+        if (!z || (r = nice_name(c, z, &c->base_name, e))) return z ? r : kd_fail(e, KD_ENOMEM, "no memory for a name");
+        if (!strchr(z, '/') || strchr(z, ' ')) return KD_OK; /* no place on the hub */
         r = kd_buf_printf(&b, "https://huggingface.co/%s", z);
         r = r ? kd_fail(e, r, "no memory for a name") : keep(c, kd_buf_view(&b), &c->base_url, e);
         kd_buf_clear(&b);
@@ -213,18 +186,17 @@ kd_code kd_card_lineage(kd_plan *p, kd_gguf_writer *w, kd_err *e) {
     kd_card c = {0};
     kd_str run = {0}, yaml = {0}, source = {0};
     kd_code r = nice_name(&c, p->source.path, &source, e);
-    if (!r && p->source.run && !(r = nice_name(&c, p->source.run, &run, e)))
-        r = read_text(&c, p->source.run, "config.yaml", &yaml, e);
+    if (!r && p->source.run && !(r = nice_name(&c, p->source.run, &run, e))) r = read_text(&c, p->source.run, "config.yaml", &yaml, e);
     if (!r && p->adapter)
-        r = kd_gguf_writer_str(w, "distill.adapter", p->adapter->config.dora ? KD_STR("dora") : p->adapter->config.rslora ? KD_STR("rslora") : KD_STR("lora"), e);
-    if (!r)
-        r = kd_gguf_writer_str(w, "distill.version", KD_STR(KD_VERSION), e);
-    if (!r && !kd_model_gguf(p->model))
-        r = kd_gguf_writer_str(w, "distill.source", source, e);
-    if (!r && run.data)
-        r = kd_gguf_writer_str(w, "distill.run", run, e);
-    if (!r && yaml.data)
-        r = kd_gguf_writer_str(w, "distill.run.config", yaml, e);
+        r = kd_gguf_writer_str(w, "distill.adapter",
+                               p->adapter->config.dora     ? KD_STR("dora")
+                               : p->adapter->config.rslora ? KD_STR("rslora")
+                                                           : KD_STR("lora"),
+                               e);
+    if (!r) r = kd_gguf_writer_str(w, "distill.version", KD_STR(KD_VERSION), e);
+    if (!r && !kd_model_gguf(p->model)) r = kd_gguf_writer_str(w, "distill.source", source, e);
+    if (!r && run.data) r = kd_gguf_writer_str(w, "distill.run", run, e);
+    if (!r && yaml.data) r = kd_gguf_writer_str(w, "distill.run.config", yaml, e);
     kd_card_clear(&c);
     return r;
 }

@@ -21,7 +21,7 @@ typedef struct {
 
 /* rows are cut into pieces of at most window tokens. Both scorers have the same chunk. V: rows of logits (both models').
  * Errors: KD_EINVAL if no token is predicted; those of kd_scorer_feed. Test: tests/convert/test_compare.c */
-kd_code kd_compare(kd_comparison *out, kd_scorer *a, kd_scorer *b, size_t V, const kd_compare_row *rows, size_t n, size_t window, const kd_watch *w,
-                   kd_err *e);
+kd_code kd_compare(kd_comparison *out, kd_scorer *a, kd_scorer *b, size_t V, const kd_compare_row *rows, size_t n, size_t window,
+                   const kd_watch *w, kd_err *e);
 
 #endif

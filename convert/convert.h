@@ -11,10 +11,10 @@
 /* A name that --type takes. A plain type is every matrix in it (F16 where its blocks do not divide a row); names ending in _s, _m, _l are
  * llama.cpp's mixes, with its fallbacks. Vectors are F32 in GGUF files, whatever the type. */
 typedef struct {
-    const char *name;   /* "q4_k_m" */
-    kd_dtype type;      /* what most matrices become */
+    const char *name; /* "q4_k_m" */
+    kd_dtype type;    /* what most matrices become */
     bool mix;
-    int file_type;      /* general.file_type */
+    int file_type; /* general.file_type */
 } kd_convert_type;
 const kd_convert_type *kd_convert_type_named(const char *name); /* any case; NULL if there is none */
 const kd_convert_type *kd_convert_type_at(size_t i);            /* NULL behind the last */
@@ -22,22 +22,26 @@ const kd_convert_type *kd_convert_type_at(size_t i);            /* NULL behind t
 kd_dtype kd_convert_type_of(const kd_convert_type *t, const kd_config *c, kd_role r, uint32_t layer, size_t cols);
 
 typedef struct {
-    const char *type;      /* NULL: as stored (quantized matrices become F32 in safetensors, which has no blocks) */
-    const char *adapter;   /* PEFT folder merged in, or NULL: the source's own, if it is a run or an adapter */
-    const char *name;      /* general.name; NULL: from the source's path */
-    uint64_t split_bytes;  /* cut the output into parts of at most this; 0: one file */
-    bool allow_nonfinite;  /* NaN and infinities in weights are reported, not refused */
-    bool force;            /* replace a folder whatever is in it */
+    const char *type;     /* NULL: as stored (quantized matrices become F32 in safetensors, which has no blocks) */
+    const char *adapter;  /* PEFT folder merged in, or NULL: the source's own, if it is a run or an adapter */
+    const char *name;     /* general.name; NULL: from the source's path */
+    uint64_t split_bytes; /* cut the output into parts of at most this; 0: one file */
+    bool allow_nonfinite; /* NaN and infinities in weights are reported, not refused */
+    bool force;           /* replace a folder whatever is in it */
+    /* Called when the output is whole, before it takes dst's place; path: what can be opened as a model. Anything but KD_OK and the
+     * output is thrown away, dst stays as it was. NULL: no check. Not for .safetensors, which are no model alone. */
+    kd_code (*check)(void *ctx, const char *path, kd_err *e);
+    void *check_ctx;
 } kd_convert_options;
 
 typedef struct {
     uint64_t bytes_in, bytes_out; /* of weights stored, of files written */
     size_t tensors;
-    size_t fallbacks;             /* matrices whose rows the type's blocks do not divide */
-    size_t nonfinite;             /* tensors with NaN or infinities */
+    size_t fallbacks;              /* matrices whose rows the type's blocks do not divide */
+    size_t nonfinite;              /* tensors with NaN or infinities */
     uint64_t type_bytes[KD_TYPES]; /* of the output, by type */
     size_t type_tensors[KD_TYPES];
-    double seconds;
+    double seconds; /* without the check */
 } kd_convert_result;
 
 /* dst: NAME.gguf, NAME.safetensors (weights alone, Hugging Face's names), any other: a Hugging Face folder. plan_only: everything is checked

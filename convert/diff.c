@@ -15,9 +15,9 @@ typedef struct {
 typedef struct {
     kd_model *a, *b;
     const kd_mat *ma, *mb;
-    float *rows;   /* [workers, 2, cols] */
+    float *rows; /* [workers, 2, cols] */
     size_t cols;
-    gap *gaps;     /* [rows of the matrix / 64 + 1] */
+    gap *gaps; /* [rows of the matrix / 64 + 1] */
     kd_jsonw *w;
     size_t compared, different, missing;
 } differ;
@@ -58,8 +58,7 @@ static void rows_task(void *ctx, size_t task, int worker) {
 
 static void report(differ *d, const char *name, const gap *g, const char *ta, const char *tb) {
     d->compared++;
-    if (g->equal)
-        return;
+    if (g->equal) return;
     d->different++;
     kd_jsonw_object(d->w);
     kd_jsonw_key(d->w, "name"), kd_jsonw_cstr(d->w, name);
@@ -79,8 +78,7 @@ static kd_code one(differ *d, kd_role r, uint32_t layer, kd_pool *pool, kd_err *
         d->missing++;
         return KD_OK;
     }
-    if (!kd_role_present(&d->a->config, r))
-        return KD_OK;
+    if (!kd_role_present(&d->a->config, r)) return KD_OK;
     if (!cols) {
         gap g = compare(kd_model_vec(d->a, r, layer), kd_model_vec(d->b, r, layer), rows);
         report(d, name, &g, "f32", "f32");
@@ -90,11 +88,9 @@ static kd_code one(differ *d, kd_role r, uint32_t layer, kd_pool *pool, kd_err *
     d->mb = kd_model_mat(d->b, r, layer);
     size_t tasks = (rows + ROWS - 1) / ROWS;
     gap all = {.equal = true};
-    if (!(d->gaps = kd_calloc(tasks + 1, sizeof *d->gaps)))
-        return kd_fail(e, KD_ENOMEM, "no memory to compare %s", name);
+    if (!(d->gaps = kd_calloc(tasks + 1, sizeof *d->gaps))) return kd_fail(e, KD_ENOMEM, "no memory to compare %s", name);
     kd_pool_run(pool, rows_task, d, tasks);
-    for (size_t i = 0; i < tasks; i++)
-        merge(&all, &d->gaps[i]);
+    for (size_t i = 0; i < tasks; i++) merge(&all, &d->gaps[i]);
     kd_free(d->gaps);
     report(d, name, &all, kd_dtype_get((int)d->ma->type)->name, kd_dtype_get((int)d->mb->type)->name);
     return KD_OK;
@@ -104,20 +100,16 @@ static kd_code all_tensors(differ *d, kd_pool *pool, kd_err *e) {
     const kd_config *c = &d->a->config;
     kd_code r = one(d, KD_EMBED, 0, pool, e);
     for (uint32_t l = 0; l < c->L && !r; l++)
-        for (int k = 0; k < KD_LAYER_ROLES && !r; k++)
-            r = one(d, (kd_role)k, l, pool, e);
-    if (!r)
-        r = one(d, KD_FINAL_NORM, 0, pool, e);
+        for (int k = 0; k < KD_LAYER_ROLES && !r; k++) r = one(d, (kd_role)k, l, pool, e);
+    if (!r) r = one(d, KD_FINAL_NORM, 0, pool, e);
     return r ? r : one(d, KD_HEAD, 0, pool, e);
 }
 
 static kd_code open_model(kd_model **m, const char *path, kd_err *e) {
     kd_source s = {0};
     kd_code c = kd_source_resolve(&s, path, e);
-    if (!c && s.adapter)
-        c = kd_fail(e, KD_EUNSUPPORTED, "%s: an adapter on a model; merge it first (distill convert), then compare", path);
-    if (!c)
-        c = kd_model_open(m, s.path, e);
+    if (!c && s.adapter) c = kd_fail(e, KD_EUNSUPPORTED, "%s: an adapter on a model; merge it first (distill convert), then compare", path);
+    if (!c) c = kd_model_open(m, s.path, e);
     kd_source_clear(&s);
     return c;
 }
@@ -126,10 +118,10 @@ kd_code kd_inspect_diff(kd_jsonw *out, const char *a, const char *b, kd_pool *po
     differ d = {.w = out};
     size_t n;
     kd_code c = open_model(&d.a, a, e);
-    if (c || (c = open_model(&d.b, b, e)))
-        goto done;
+    if (c || (c = open_model(&d.b, b, e))) goto done;
     const kd_config *x = &d.a->config, *y = &d.b->config;
-    if (x->arch != y->arch || x->L != y->L || x->C != y->C || x->H != y->H || x->G != y->G || x->D != y->D || x->F != y->F || x->V != y->V) {
+    if (x->arch != y->arch || x->L != y->L || x->C != y->C || x->H != y->H || x->G != y->G || x->D != y->D || x->F != y->F ||
+        x->V != y->V) {
         c = kd_fail(e, KD_EINVAL, "%s and %s are models of different shapes: %s of %u layers, %u wide; %s of %u layers, %u wide", a, b,
                     kd_arch_name(x->arch), x->L, x->C, kd_arch_name(y->arch), y->L, y->C);
         goto done;

@@ -29,13 +29,11 @@ static kd_code patch_config(kd_buf *out, const kd_plan *p, kd_str text, kd_err *
     kd_jsonw w = {.out = out, .python = true};
     bool dtype = false, tied = false;
     kd_code c = kd_json_parse(&doc, text.data, text.len, "config.json", e);
-    if (c)
-        return c;
+    if (c) return c;
     kd_jsonw_object(&w);
     for (const kd_json_node *n = kd_json_first(kd_json_root(doc)); n; n = kd_json_next(n)) {
         kd_str k = kd_json_key(n);
-        if (kd_str_is(k, "quantization_config"))
-            continue;
+        if (kd_str_is(k, "quantization_config")) continue;
         kd_jsonw_key_str(&w, k);
         if (kd_str_is(k, "torch_dtype") || kd_str_is(k, "dtype"))
             kd_jsonw_cstr(&w, torch_dtype(p)), dtype = true;
@@ -44,34 +42,28 @@ static kd_code patch_config(kd_buf *out, const kd_plan *p, kd_str text, kd_err *
         else
             kd_jsonw_node(&w, n);
     }
-    if (!dtype)
-        kd_jsonw_key(&w, "torch_dtype"), kd_jsonw_cstr(&w, torch_dtype(p));
-    if (!tied)
-        kd_jsonw_key(&w, "tie_word_embeddings"), kd_jsonw_bool(&w, p->config.tied);
+    if (!dtype) kd_jsonw_key(&w, "torch_dtype"), kd_jsonw_cstr(&w, torch_dtype(p));
+    if (!tied) kd_jsonw_key(&w, "tie_word_embeddings"), kd_jsonw_bool(&w, p->config.tied);
     kd_jsonw_end_object(&w);
     kd_json_free(doc);
     return w.code ? kd_fail(e, w.code, "no memory for config.json") : KD_OK;
 }
 
-static bool near(double a, double b) {
-    return fabs(a - b) <= 2e-6 * (fabs(a) + fabs(b));
-}
+static bool near(double a, double b) { return fabs(a - b) <= 2e-6 * (fabs(a) + fabs(b)); }
 
 static bool same_rope(const kd_config *a, const kd_config *b) {
     float fa[2048], fb[2048], sa, sb;
-    if (a->D != b->D || a->D / 2 > 2048)
-        return false;
+    if (a->D != b->D || a->D / 2 > 2048) return false;
     kd_config_inv_freq(a, fa, &sa);
     kd_config_inv_freq(b, fb, &sb);
     for (uint32_t i = 0; i < a->D / 2; i++)
-        if (!near((double)fa[i], (double)fb[i]))
-            return false;
+        if (!near((double)fa[i], (double)fb[i])) return false;
     return near((double)sa, (double)sb);
 }
 
 bool kd_config_same(const kd_config *a, const kd_config *b) {
-    return a->arch == b->arch && a->L == b->L && a->C == b->C && a->H == b->H && a->G == b->G && a->D == b->D && a->F == b->F && a->V == b->V &&
-           a->context == b->context && a->norm_eps == b->norm_eps && a->qkv_bias == b->qkv_bias && a->o_bias == b->o_bias &&
+    return a->arch == b->arch && a->L == b->L && a->C == b->C && a->H == b->H && a->G == b->G && a->D == b->D && a->F == b->F &&
+           a->V == b->V && a->context == b->context && a->norm_eps == b->norm_eps && a->qkv_bias == b->qkv_bias && a->o_bias == b->o_bias &&
            a->mlp_bias == b->mlp_bias && a->qk_norm == b->qk_norm && same_rope(a, b);
 }
 
@@ -82,11 +74,15 @@ bool kd_rope_fit_llama3(kd_config *c) {
     const float *f = c->rope.factors;
     uint32_t n = c->D / 2, first = 0, last = 0, found = 0;
     double top = 1;
-    for (uint32_t i = 0; i < n; i++)
-        top = (double)f[i] > top ? (double)f[i] : top;
+    for (uint32_t i = 0; i < n; i++) top = (double)f[i] > top ? (double)f[i] : top;
     kd_config fit = *c;
-    fit.rope = (kd_rope_config){.kind = KD_ROPE_LLAMA3, .theta = c->rope.theta, .factor = top, .low_freq_factor = 1, .high_freq_factor = 4,
-                                .original_context = 8192, .attention_factor = -1};
+    fit.rope = (kd_rope_config){.kind = KD_ROPE_LLAMA3,
+                                .theta = c->rope.theta,
+                                .factor = top,
+                                .low_freq_factor = 1,
+                                .high_freq_factor = 4,
+                                .original_context = 8192,
+                                .attention_factor = -1};
     for (uint32_t i = 0; i < n; i++)
         if ((double)f[i] > 1.0001 && (double)f[i] < top * 0.9999) {
             first = found ? first : i;
@@ -104,12 +100,9 @@ bool kd_rope_fit_llama3(kd_config *c) {
     kd_config round_ = fit;
     round_.rope.high_freq_factor = round(fit.rope.high_freq_factor);
     round_.rope.original_context = round(fit.rope.original_context);
-    if (same_rope(&round_, c))
-        fit = round_;
-    for (double old = 8; !same_rope(&fit, c) && old <= 131072; old *= 2)
-        fit.rope.high_freq_factor = 4, fit.rope.original_context = old;
-    if (!same_rope(&fit, c))
-        return false;
+    if (same_rope(&round_, c)) fit = round_;
+    for (double old = 8; !same_rope(&fit, c) && old <= 131072; old *= 2) fit.rope.high_freq_factor = 4, fit.rope.original_context = old;
+    if (!same_rope(&fit, c)) return false;
     c->rope = fit.rope; /* the factors were the model's own */
     return true;
 }
@@ -118,8 +111,7 @@ bool kd_config_kept(kd_config *out, const kd_plan *p, kd_str *text) {
     const kd_gguf *g = kd_model_gguf(p->model);
     if (!g || !kd_gguf_str(g, "distill.hf.config", text) || kd_config_from_json(out, text->data, text->len, "distill.hf.config", NULL))
         return false;
-    if (kd_config_same(out, &p->model->config))
-        return true;
+    if (kd_config_same(out, &p->model->config)) return true;
     kd_config_clear(out);
     return false;
 }
@@ -132,8 +124,7 @@ static kd_code config_json(kd_buf *out, kd_plan *p, kd_err *e) {
         char *path = kd_path_join(p->source.path, "config.json");
         kd_buf b = {0};
         kd_code c = path ? kd_file_read(&b, path, 16 << 20, e) : kd_fail(e, KD_ENOMEM, "%s: no memory for a path", p->source.path);
-        if (!c)
-            c = patch_config(out, p, kd_buf_view(&b), e);
+        if (!c) c = patch_config(out, p, kd_buf_view(&b), e);
         kd_buf_clear(&b);
         kd_free(path);
         return c;
@@ -147,18 +138,16 @@ static kd_code config_json(kd_buf *out, kd_plan *p, kd_err *e) {
 
 /* Copies the files of a folder that say how to use the model. */
 static kd_code copy_files(const char *from, const char *to, kd_err *e) {
-    static const char *const NAMES[] = {"tokenizer.json",       "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "vocab.json",           "merges.txt",            "tokenizer.model",         "chat_template.jinja",
-                                        "chat_template.json",   "generation_config.json", "LICENSE",                "LICENSE.txt",
-                                        "NOTICE"};
+    static const char *const NAMES[] = {
+        "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",      "vocab.json", "merges.txt",
+        "tokenizer.model", "chat_template.jinja",   "chat_template.json",      "generation_config.json", "LICENSE",    "LICENSE.txt",
+        "NOTICE"};
     kd_code c = KD_OK;
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES && !c; i++) {
         char *path = kd_path_join(from, NAMES[i]);
         kd_buf b = {0};
-        if (!path)
-            return kd_fail(e, KD_ENOMEM, "%s: no memory for a path", from);
-        if (kd_file_exists(path) && !(c = kd_file_read(&b, path, 256 << 20, e)))
-            c = write_text(to, NAMES[i], kd_buf_view(&b), e);
+        if (!path) return kd_fail(e, KD_ENOMEM, "%s: no memory for a path", from);
+        if (kd_file_exists(path) && !(c = kd_file_read(&b, path, 256 << 20, e))) c = write_text(to, NAMES[i], kd_buf_view(&b), e);
         kd_buf_clear(&b);
         kd_free(path);
     }
@@ -167,8 +156,7 @@ static kd_code copy_files(const char *from, const char *to, kd_err *e) {
 
 static kd_code write_template(const char *dir, kd_str name, kd_str source, kd_err *e) {
     char file[300];
-    if (kd_str_is(name, "default"))
-        return write_text(dir, "chat_template.jinja", source, e);
+    if (kd_str_is(name, "default")) return write_text(dir, "chat_template.jinja", source, e);
     if (!kd_path_plain(name) || name.len > 200)
         return kd_fail(e, KD_EFORMAT, "chat template \"%.*s\": its name is no file name", (int)(name.len < 60 ? name.len : 60), name.data);
     snprintf(file, sizeof file, "additional_chat_templates/%.*s.jinja", (int)name.len, name.data);
@@ -184,8 +172,7 @@ static kd_code gguf_templates(const kd_gguf *g, const char *dir, kd_err *e) {
     for (size_t i = 0; i < kd_gguf_count(g) && !c; i++) {
         const kd_gguf_kv *kv = kd_gguf_at(g, i);
         kd_str s, name = KD_STR("default");
-        if (!kd_str_starts(kv->key, KEY) || kv->type != KD_GGUF_STRING || !kd_gguf_elem_str(kv, 0, &s))
-            continue;
+        if (!kd_str_starts(kv->key, KEY) || kv->type != KD_GGUF_STRING || !kd_gguf_elem_str(kv, 0, &s)) continue;
         if (kv->key.len > sizeof KEY && kv->key.data[sizeof KEY - 1] == '.')
             name = (kd_str){kv->key.data + sizeof KEY, kv->key.len - sizeof KEY};
         else if (kv->key.len != sizeof KEY - 1)
@@ -199,19 +186,15 @@ static kd_code generation_json(kd_buf *out, const kd_tokenizer *t, kd_err *e) {
     const kd_specials *s = kd_tokenizer_specials(t);
     kd_jsonw w = {.out = out, .python = true};
     kd_jsonw_object(&w);
-    if (s->bos >= 0)
-        kd_jsonw_key(&w, "bos_token_id"), kd_jsonw_int(&w, s->bos);
+    if (s->bos >= 0) kd_jsonw_key(&w, "bos_token_id"), kd_jsonw_int(&w, s->bos);
     if (s->eos >= 0) {
         bool list = s->eot >= 0 && s->eot != s->eos;
         kd_jsonw_key(&w, "eos_token_id");
-        if (list)
-            kd_jsonw_array(&w);
+        if (list) kd_jsonw_array(&w);
         kd_jsonw_int(&w, s->eos);
-        if (list)
-            kd_jsonw_int(&w, s->eot), kd_jsonw_end_array(&w);
+        if (list) kd_jsonw_int(&w, s->eot), kd_jsonw_end_array(&w);
     }
-    if (s->pad >= 0)
-        kd_jsonw_key(&w, "pad_token_id"), kd_jsonw_int(&w, s->pad);
+    if (s->pad >= 0) kd_jsonw_key(&w, "pad_token_id"), kd_jsonw_int(&w, s->pad);
     kd_jsonw_end_object(&w);
     return w.code ? kd_fail(e, w.code, "no memory for generation_config.json") : KD_OK;
 }
@@ -222,22 +205,19 @@ static kd_code from_gguf(kd_plan *p, const char *dir, kd_err *e) {
     kd_buf b = {0};
     kd_str s;
     kd_code c = kd_tokenizer_open_gguf(&t, g, e);
-    if (c || (c = kd_tokenizer_write_json(t, &b, e)) || (c = write_text(dir, "tokenizer.json", kd_buf_view(&b), e)))
-        goto done;
+    if (c || (c = kd_tokenizer_write_json(t, &b, e)) || (c = write_text(dir, "tokenizer.json", kd_buf_view(&b), e))) goto done;
     b.len = 0;
     if (kd_gguf_str(g, "distill.hf.tokenizer_config", &s))
         c = write_text(dir, "tokenizer_config.json", s, e);
     else if (!(c = kd_tokenizer_write_config(t, &b, e)))
         c = write_text(dir, "tokenizer_config.json", kd_buf_view(&b), e);
     b.len = 0;
-    if (c)
-        goto done;
+    if (c) goto done;
     if (kd_gguf_str(g, "distill.hf.generation_config", &s))
         c = write_text(dir, "generation_config.json", s, e);
     else if (!(c = generation_json(&b, t, e)))
         c = write_text(dir, "generation_config.json", kd_buf_view(&b), e);
-    if (!c)
-        c = gguf_templates(g, dir, e);
+    if (!c) c = gguf_templates(g, dir, e);
 done:
     kd_tokenizer_free(t);
     kd_buf_clear(&b);
@@ -261,14 +241,10 @@ static kd_code named_templates(const char *from, const char *to, kd_err *e) {
 kd_code kd_write_folder(kd_plan *p, const char *dir, kd_err *e) {
     kd_buf b = {0};
     kd_code c = config_json(&b, p, e);
-    if (!c)
-        c = write_text(dir, "config.json", kd_buf_view(&b), e);
+    if (!c) c = write_text(dir, "config.json", kd_buf_view(&b), e);
     kd_buf_clear(&b);
-    if (c)
-        return c;
-    if (kd_model_gguf(p->model))
-        return from_gguf(p, dir, e);
-    if ((c = copy_files(p->source.path, dir, e)))
-        return c;
+    if (c) return c;
+    if (kd_model_gguf(p->model)) return from_gguf(p, dir, e);
+    if ((c = copy_files(p->source.path, dir, e))) return c;
     return named_templates(p->source.path, dir, e);
 }

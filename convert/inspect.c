@@ -17,8 +17,8 @@ typedef struct {
     const kd_tensors *set;
     kd_model *model;
     kd_source source;
-    char *adapter;         /* its folder */
-    kd_err no_model;       /* why not */
+    char *adapter;   /* its folder */
+    kd_err no_model; /* why not */
     size_t faults;
 } inspection;
 
@@ -37,8 +37,7 @@ static kd_code open_it(inspection *x, const char *path, kd_err *e) {
     bool loose = kd_str_ends(p, ".safetensors") || kd_str_ends(p, ".json"); /* weights without a config beside them */
     if (kd_source_resolve(&x->source, path, &x->no_model) == KD_OK) {
         path = x->source.path;
-        if (x->source.adapter)
-            x->adapter = x->source.adapter;
+        if (x->source.adapter) x->adapter = x->source.adapter;
         (void)kd_model_open(&x->model, path, &x->no_model);
     } else if (!loose && !kd_is_dir(path))
         return e ? (*e = x->no_model).code : x->no_model.code;
@@ -46,8 +45,7 @@ static kd_code open_it(inspection *x, const char *path, kd_err *e) {
         c = kd_gguf_open(&x->g, path, e);
     else
         c = kd_safetensors_open(&x->s, path, e);
-    if (!c)
-        x->set = x->g ? kd_gguf_tensors(x->g) : kd_safetensors_tensors(x->s);
+    if (!c) x->set = x->g ? kd_gguf_tensors(x->g) : kd_safetensors_tensors(x->s);
     return c;
 }
 
@@ -69,8 +67,7 @@ static void types(kd_jsonw *w, const kd_tensors *set) {
     kd_jsonw_key(w, "types");
     kd_jsonw_array(w);
     for (int t = 0; t < 128; t++) {
-        if (!count[t])
-            continue;
+        if (!count[t]) continue;
         kd_jsonw_object(w);
         text(w, "type", kd_dtype_get(t)->name);
         number(w, "tensors", count[t]);
@@ -108,8 +105,7 @@ static void shown(kd_jsonw *w, kd_str s, size_t limit) {
     char cut[420];
     if (n > limit) {
         n = limit;
-        while (n && ((unsigned char)s.data[n] & 0xc0) == 0x80)
-            n--;
+        while (n && ((unsigned char)s.data[n] & 0xc0) == 0x80) n--;
         memcpy(cut, s.data, n);
         memcpy(cut + n, "...", 3);
         s = (kd_str){cut, n + 3};
@@ -148,8 +144,7 @@ static void keys(kd_jsonw *w, const kd_gguf *g) {
         number(w, "count", kv->count);
         kd_jsonw_key(w, "first");
         kd_jsonw_array(w);
-        for (uint64_t k = 0; k < kv->count && k < 8; k++)
-            elem(w, kv, k);
+        for (uint64_t k = 0; k < kv->count && k < 8; k++) elem(w, kv, k);
         kd_jsonw_end_array(w);
         kd_jsonw_end_object(w);
     }
@@ -194,8 +189,7 @@ static void gguf_facts(kd_jsonw *w, const kd_gguf *g) {
     kd_jsonw_object(w);
     for (size_t i = 0; i < kd_gguf_count(g); i++) {
         const kd_gguf_kv *kv = kd_gguf_at(g, i);
-        if (!kd_str_starts(kv->key, "distill.") || kd_str_starts(kv->key, "distill.hf.") || kv->type == KD_GGUF_ARRAY)
-            continue;
+        if (!kd_str_starts(kv->key, "distill.") || kd_str_starts(kv->key, "distill.hf.") || kv->type == KD_GGUF_ARRAY) continue;
         kd_jsonw_key_str(w, kv->key);
         elem(w, kv, 0);
     }
@@ -207,7 +201,8 @@ static void adapter_facts(kd_jsonw *w, const char *dir) {
     kd_buf b = {0};
     kd_json *doc = NULL;
     if (path && !kd_file_read(&b, path, 1 << 20, NULL) && !kd_json_parse(&doc, b.data, b.len, path, NULL)) {
-        static const char *const SHOWN[] = {"peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "base_model_name_or_path"};
+        static const char *const SHOWN[] = {
+            "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "base_model_name_or_path"};
         kd_jsonw_key(w, "adapter");
         kd_jsonw_object(w);
         text(w, "path", dir);
@@ -232,12 +227,10 @@ static void tensor(kd_jsonw *w, const kd_tensor *t, const kd_stats *s, unsigned 
     text(w, "type", kd_dtype_get((int)t->type)->name);
     kd_jsonw_key(w, "shape");
     kd_jsonw_array(w);
-    for (int i = 0; i < t->ndim; i++)
-        kd_jsonw_int(w, (int64_t)t->shape[i]);
+    for (int i = 0; i < t->ndim; i++) kd_jsonw_int(w, (int64_t)t->shape[i]);
     kd_jsonw_end_array(w);
     number(w, "bytes", t->bytes);
-    if (s && s->known)
-        kd_weight_stats_json(w, s);
+    if (s && s->known) kd_weight_stats_json(w, s);
     if (what & KD_INSPECT_HASHES) {
         char hex[65];
         kd_sha256_hex(t->data, t->bytes, hex);
@@ -255,8 +248,7 @@ static void verify(inspection *x, kd_jsonw *w, const kd_stats *stats) {
     char msg[256];
     kd_jsonw_key(w, "faults");
     kd_jsonw_array(w);
-    if (!x->model && x->source.path)
-        fault(x, w, x->no_model.msg);
+    if (!x->model && x->source.path) fault(x, w, x->no_model.msg);
     for (size_t i = 0; i < kd_tensors_count(x->set); i++)
         if (stats[i].nonfinite) {
             snprintf(msg, sizeof msg, "tensor %.120s: %llu values are NaN or infinite", kd_tensors_at(x->set, i)->name.data,
@@ -292,8 +284,7 @@ static kd_code body(inspection *x, kd_jsonw *w, const char *path, unsigned what,
     kd_jsonw_object(w);
     text(w, "path", path);
     text(w, "format", x->g ? "GGUF" : "safetensors");
-    if (x->g)
-        number(w, "version", kd_gguf_version(x->g));
+    if (x->g) number(w, "version", kd_gguf_version(x->g));
     number(w, "files", kd_tensors_files(x->set));
     kd_str arch = {0};
     if (x->model)
@@ -304,23 +295,17 @@ static kd_code body(inspection *x, kd_jsonw *w, const char *path, unsigned what,
     number(w, "tensors_count", n);
     number(w, "bytes", bytes);
     types(w, x->set);
-    if (x->model)
-        config(w, &x->model->config);
-    if (x->g)
-        gguf_facts(w, x->g);
-    if (x->adapter)
-        adapter_facts(w, x->adapter);
-    if ((what & KD_INSPECT_KEYS) && x->g)
-        keys(w, x->g);
+    if (x->model) config(w, &x->model->config);
+    if (x->g) gguf_facts(w, x->g);
+    if (x->adapter) adapter_facts(w, x->adapter);
+    if ((what & KD_INSPECT_KEYS) && x->g) keys(w, x->g);
     if (what & (KD_INSPECT_TENSORS | KD_INSPECT_STATS | KD_INSPECT_HASHES)) {
         kd_jsonw_key(w, "tensors");
         kd_jsonw_array(w);
-        for (size_t i = 0; i < n; i++)
-            tensor(w, kd_tensors_at(x->set, i), stats ? &stats[i] : NULL, what);
+        for (size_t i = 0; i < n; i++) tensor(w, kd_tensors_at(x->set, i), stats ? &stats[i] : NULL, what);
         kd_jsonw_end_array(w);
     }
-    if (what & KD_INSPECT_VERIFY)
-        verify(x, w, stats);
+    if (what & KD_INSPECT_VERIFY) verify(x, w, stats);
     kd_jsonw_end_object(w);
     kd_free(stats);
     return w->code ? kd_fail(e, w->code, "%s: no memory to describe it", path) : KD_OK;
@@ -329,10 +314,8 @@ static kd_code body(inspection *x, kd_jsonw *w, const char *path, unsigned what,
 kd_code kd_inspect(kd_jsonw *out, const char *path, unsigned what, kd_pool *pool, size_t *faults, kd_err *e) {
     inspection x = {0};
     kd_code c = open_it(&x, path, e);
-    if (!c)
-        c = body(&x, out, path, what, pool, e);
-    if (faults)
-        *faults = x.faults;
+    if (!c) c = body(&x, out, path, what, pool, e);
+    if (faults) *faults = x.faults;
     close_it(&x);
     return c;
 }

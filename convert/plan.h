@@ -29,15 +29,16 @@ typedef struct {
 typedef struct {
     kd_item *v;
     size_t n, cap;
-    kd_arena arena;          /* vectors and row maps */
-    kd_config config;        /* of the output: a head may come untied; factors borrowed from the model */
+    kd_arena arena;   /* vectors and row maps */
+    kd_config config; /* of the output: a head may come untied; factors borrowed from the model */
     kd_model *model;
-    kd_safetensors *st;      /* the source's, for the types of its vectors; NULL if it is a GGUF file */
+    kd_safetensors *st; /* the source's, for the types of its vectors; NULL if it is a GGUF file */
     kd_adapter *adapter;
     kd_source source;
     const kd_convert_type *type; /* NULL: as stored */
     bool gguf;                   /* the output is */
     kd_convert_result result;
+    double check_seconds;
 } kd_plan;
 
 /* Opens src (and adapter) and lists the output. */

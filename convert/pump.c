@@ -31,10 +31,10 @@ typedef struct {
     const kd_sink *sink;
     bool refuse_nonfinite;
     window fill, drain;
-    float *rows;            /* [workers, widest row] */
+    float *rows; /* [workers, widest row] */
     size_t widest;
     kd_err write_err, compute_err;
-    atomic_int failed;      /* compute_err is taken */
+    atomic_int failed; /* compute_err is taken */
     const kd_watch *watch;
     uint64_t done;
 } pump;
@@ -46,25 +46,20 @@ static void load_row(const kd_item *it, size_t r, float *w) {
         kd_dequantize(it->from.type, kd_mat_row(&it->from, src), w, it->cols);
     else
         memcpy(w, it->values + (it->ndim == 1 ? 0 : src * it->cols), it->cols * sizeof *w);
-    if (it->lora)
-        kd_lora_merge_row(it->lora, src, w, it->cols);
+    if (it->lora) kd_lora_merge_row(it->lora, src, w, it->cols);
     const kd_lora *l = it->embed; /* a [r,V], b [C,r]: E[v] += scale * B A[:,v] */
     for (size_t c = 0; l && c < it->cols; c++) {
         float s = 0;
-        for (uint32_t k = 0; k < l->r; k++)
-            s += l->b[c * l->r + k] * l->a[(size_t)k * it->embed_rows + src];
+        for (uint32_t k = 0; k < l->r; k++) s += l->b[c * l->r + k] * l->a[(size_t)k * it->embed_rows + src];
         w[c] += l->scale * s;
     }
 }
 
 /* Bytes that need no arithmetic. */
-static bool as_stored(const kd_item *it) {
-    return it->from.data && it->from.type == it->type && !it->lora && !it->embed;
-}
+static bool as_stored(const kd_item *it) { return it->from.data && it->from.type == it->type && !it->lora && !it->embed; }
 
 static void fault(pump *p, const kd_item *it, kd_code c, const char *what) {
-    if (!atomic_exchange(&p->failed, 1))
-        kd_fail(&p->compute_err, c, "%s: tensor %s: %s", p->plan->source.path, it->name, what);
+    if (!atomic_exchange(&p->failed, 1)) kd_fail(&p->compute_err, c, "%s: tensor %s: %s", p->plan->source.path, it->name, what);
 }
 
 static void compute(pump *p, piece *q, int worker) {
@@ -83,8 +78,7 @@ static void compute(pump *p, piece *q, int worker) {
     }
     if (!finite) {
         q->nonfinite = true;
-        if (p->refuse_nonfinite)
-            fault(p, it, KD_EFORMAT, "NaN or infinity among its values; --allow-nonfinite converts it all the same");
+        if (p->refuse_nonfinite) fault(p, it, KD_EFORMAT, "NaN or infinity among its values; --allow-nonfinite converts it all the same");
     }
 }
 
@@ -95,8 +89,7 @@ static kd_code drain(pump *p) {
         size_t n = q->rows * q->item->row_bytes;
         kd_code c = p->sink->gguf ? kd_gguf_writer_put(p->sink->gguf, q->item->index, w->bytes + q->at, n, &p->write_err)
                                   : kd_safetensors_writer_put(p->sink->st, q->item->index, w->bytes + q->at, n, &p->write_err);
-        if (c)
-            return c;
+        if (c) return c;
     }
     return KD_OK;
 }
@@ -121,8 +114,7 @@ static kd_code window_add(window *w, kd_item *it, size_t first, size_t rows, kd_
         else
             c = KD_ENOMEM;
     }
-    if (c)
-        return kd_fail(e, c, "no memory for %zu bytes of output", w->len + n);
+    if (c) return kd_fail(e, c, "no memory for %zu bytes of output", w->len + n);
     w->v[w->n++] = (piece){it, first, rows, w->len, false};
     w->len += n;
     return KD_OK;
@@ -132,40 +124,35 @@ static kd_code window_add(window *w, kd_item *it, size_t first, size_t rows, kd_
 static void settle(const piece *q) {
     kd_item *it = q->item;
     it->nonfinite |= q->nonfinite;
-    if (!it->from.data)
-        return;
+    if (!it->from.data) return;
     bool mapped = it->row_map || it->from.row_map, last = q->first + q->rows == it->rows;
-    if (mapped && !last)
-        return;
+    if (mapped && !last) return;
     uintptr_t page = 4096, from = (uintptr_t)it->from.data + (mapped ? 0 : q->first * it->from.row_bytes);
     uintptr_t to = from + (mapped ? it->rows : q->rows) * it->from.row_bytes;
     from = (from + page - 1) & ~(page - 1);
     to &= ~(page - 1);
-    if (to > from)
-        (void)madvise((void *)from, to - from, MADV_DONTNEED); /* a read-only map of a file: the bytes are still there */
+    if (to > from) (void)madvise((void *)from, to - from, MADV_DONTNEED); /* a read-only map of a file: the bytes are still there */
 }
 
 /* Computes the window that is full while the one before is written; then they change places. */
 static kd_code turn(pump *p, kd_pool *pool, kd_err *e) {
     kd_pool_run(pool, task, p, p->fill.n + 1);
     if (atomic_load(&p->failed)) {
-        if (e)
-            *e = p->compute_err;
+        if (e) *e = p->compute_err;
         return p->compute_err.code;
     }
     if (p->write_err.code) {
-        if (e)
-            *e = p->write_err;
+        if (e) *e = p->write_err;
         return p->write_err.code;
     }
-    for (size_t i = 0; i < p->fill.n; i++)
-        settle(&p->fill.v[i]);
+    for (size_t i = 0; i < p->fill.n; i++) settle(&p->fill.v[i]);
     p->done += p->drain.len;
     window was = p->drain;
     p->drain = p->fill;
     p->fill = was;
     p->fill.n = p->fill.len = 0;
-    kd_emit(p->watch, (kd_event){.kind = KD_EV_STEP, .stage = "convert", .done = p->done, .total = p->plan->result.bytes_out, .unit = "bytes"});
+    kd_emit(p->watch,
+            (kd_event){.kind = KD_EV_STEP, .stage = "convert", .done = p->done, .total = p->plan->result.bytes_out, .unit = "bytes"});
     return (kd_code)kd_stopping(p->watch);
 }
 
@@ -177,8 +164,7 @@ static kd_code run(pump *p, kd_pool *pool, kd_err *e) {
         step = step ? step : 1;
         for (size_t r = 0; r < it->rows && !c; r += step) {
             c = window_add(&p->fill, it, r, it->rows - r < step ? it->rows - r : step, e);
-            if (!c && p->fill.len >= WINDOW)
-                c = turn(p, pool, e);
+            if (!c && p->fill.len >= WINDOW) c = turn(p, pool, e);
         }
     }
     for (int last = 0; last < 2 && !c; last++) /* what is full, then what was just computed */
@@ -188,15 +174,12 @@ static kd_code run(pump *p, kd_pool *pool, kd_err *e) {
 
 kd_code kd_pump(kd_plan *plan, const kd_sink *s, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch, kd_err *e) {
     pump p = {.plan = plan, .sink = s, .refuse_nonfinite = !o->allow_nonfinite, .watch = watch};
-    for (size_t i = 0; i < plan->n; i++)
-        p.widest = plan->v[i].cols > p.widest ? plan->v[i].cols : p.widest;
+    for (size_t i = 0; i < plan->n; i++) p.widest = plan->v[i].cols > p.widest ? plan->v[i].cols : p.widest;
     size_t workers = (size_t)kd_pool_threads(pool), n;
     kd_code c = KD_ENOMEM;
-    if (kd_mul_size(p.widest, workers, &n))
-        p.rows = kd_aligned_alloc(64, (n + 16) * sizeof(float));
+    if (kd_mul_size(p.widest, workers, &n)) p.rows = kd_aligned_alloc(64, (n + 16) * sizeof(float));
     c = p.rows ? run(&p, pool, e) : kd_fail(e, KD_ENOMEM, "no memory for %zu rows of %zu", workers, p.widest);
-    for (size_t i = 0; i < plan->n; i++)
-        plan->result.nonfinite += plan->v[i].nonfinite;
+    for (size_t i = 0; i < plan->n; i++) plan->result.nonfinite += plan->v[i].nonfinite;
     kd_free(p.rows);
     kd_free(p.fill.bytes);
     kd_free(p.fill.v);

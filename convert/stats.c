@@ -32,8 +32,7 @@ static void second_pass(kd_stats *s, const float *v, size_t n) {
     double width = s->max - s->min, limit = 6 * s->std;
     for (size_t i = 0; i < n; i++) {
         double x = (double)v[i];
-        if (!isfinite(x))
-            continue;
+        if (!isfinite(x)) continue;
         s->outliers += fabs(x - s->mean) > limit && limit > 0;
         size_t bin = width > 0 ? (size_t)((x - s->min) / width * KD_STATS_BINS) : 0;
         s->bins[bin < KD_STATS_BINS ? bin : KD_STATS_BINS - 1]++;
@@ -47,8 +46,7 @@ static void one(void *ctx, size_t i, int worker) {
     size_t cols = kd_tensor_cols(t), rows = kd_tensor_rows(t), stride = 0;
     float *v = w->rows + (size_t)worker * w->widest;
     double sum = 0, squares = 0;
-    if (!kd_can_read((int)t->type) || !kd_dtype_row_bytes((int)t->type, cols, &stride))
-        return;
+    if (!kd_can_read((int)t->type) || !kd_dtype_row_bytes((int)t->type, cols, &stride)) return;
     *s = (kd_stats){.known = true, .min = INFINITY, .max = -INFINITY};
     for (int pass = 0; pass < 2; pass++) {
         for (size_t r = 0; r < rows && cols; r++) {
@@ -90,13 +88,10 @@ void kd_weight_stats_json(kd_jsonw *w, const kd_stats *s) {
         const char *key;
         uint64_t v;
     } counts[] = {{"zeros", s->zeros}, {"outliers", s->outliers}, {"nonfinite", s->nonfinite}};
-    for (size_t i = 0; i < 4; i++)
-        kd_jsonw_key(w, numbers[i].key), kd_jsonw_double(w, numbers[i].v);
-    for (size_t i = 0; i < 3; i++)
-        kd_jsonw_key(w, counts[i].key), kd_jsonw_int(w, (int64_t)counts[i].v);
+    for (size_t i = 0; i < 4; i++) kd_jsonw_key(w, numbers[i].key), kd_jsonw_double(w, numbers[i].v);
+    for (size_t i = 0; i < 3; i++) kd_jsonw_key(w, counts[i].key), kd_jsonw_int(w, (int64_t)counts[i].v);
     kd_jsonw_key(w, "histogram");
     kd_jsonw_array(w);
-    for (int i = 0; i < KD_STATS_BINS; i++)
-        kd_jsonw_int(w, (int64_t)s->bins[i]);
+    for (int i = 0; i < KD_STATS_BINS; i++) kd_jsonw_int(w, (int64_t)s->bins[i]);
     kd_jsonw_end_array(w);
 }

@@ -8,7 +8,7 @@
 
 enum { KD_STATS_BINS = 16 };
 typedef struct {
-    bool known;            /* false: a type whose values are not weights */
+    bool known;                             /* false: a type whose values are not weights */
     uint64_t n, zeros, nonfinite, outliers; /* outliers: beyond 6 standard deviations */
     double min, max, mean, std;
     uint64_t bins[KD_STATS_BINS]; /* equal parts of [min, max] */

@@ -1,13 +1,15 @@
-/* distill/cli/cmd_convert.c - format to format, with an adapter merged in. Leans on convert/convert.h. */
+/* distill/cli/cmd_convert.c - format to format, with an adapter merged in, and what that cost. Leans on convert/convert.h, measure.h. */
 #include "convert/convert.h"
 
-#include "distill/cli/cli.h"
+#include "distill/base/clock.h"
+#include "distill/cli/measure.h"
 
 #include <stdio.h>
 
 static const kd_opt options[] = {
     {"type", 't', KD_OPT_STRING, "TYPE", NULL,
-     "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs mxfp4: every matrix; q3_k_m q4_k_m ...: llama.cpp's mixes "
+     "f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs mxfp4: every matrix; q3_k_m q4_k_m ...: llama.cpp's "
+     "mixes "
      "(default: as stored)",
      "Output"},
     {"split-size", 0, KD_OPT_SIZE, "SIZE", NULL, "cut the output into files of at most this", "Output"},
@@ -15,6 +17,14 @@ static const kd_opt options[] = {
     {"force", 'f', KD_OPT_FLAG, NULL, NULL, "replace a folder whatever is in it", "Output"},
     {"adapter", 0, KD_OPT_PATH, "DIR", NULL, "merge this adapter in (LoRA, rsLoRA, DoRA in PEFT's layout, or a run folder)", "Source"},
     {"allow-nonfinite", 0, KD_OPT_FLAG, NULL, NULL, "convert weights with NaN or infinities, and say which", "Source"},
+    {"check", 0, KD_OPT_FLAG, NULL, "true", "with rows to measure on: end with KL, top-1 agreement and perplexity against the source",
+     "Check"},
+    {"data", 0, KD_OPT_PATH, "FILE", NULL,
+     "rows to measure on: a study, .jsonl lines of text, messages, prompt/completion or tokens; any other file is one text", "Check"},
+    {"study", 0, KD_OPT_PATH, "STUDY", NULL, "a study's answers as rows: of its test split, if it has any", "Check"},
+    {"max-kl", 0, KD_OPT_FLOAT, "X", NULL, "do not keep a result whose mean KL is above X nats (exit 1)", "Check", .min = 0, .max = 1e9},
+    {"check-tokens", 0, KD_OPT_INT, "N", "4096", "tokens to measure on; 0 = all", "Check", .min = 0, .max = 1e15},
+    {"context", 0, KD_OPT_INT, "N", "512", "tokens of a window", "Check", .min = 2, .max = 1e9},
     {0}};
 
 static void by_type(kd_cli *cli, const kd_convert_result *r) {
@@ -24,54 +34,125 @@ static void by_type(kd_cli *cli, const kd_convert_result *r) {
             (void)kd_out(cli, "%-8s %6zu tensors  %s\n", kd_dtype_get(t)->name, r->type_tensors[t], kd_human_bytes(r->type_bytes[t], s));
 }
 
-static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_convert_result *r, kd_err *e) {
+/* The price of the conversion, measured before its output is kept. */
+typedef struct {
+    kd_cli *cli;
+    const char *src, *adapter, *rows;
+    kd_comparison result;
+    const char *what; /* which rows */
+    double seconds;
+    bool done;
+} check;
+
+static kd_code price(void *ctx, const char *path, kd_err *e) {
+    check *k = ctx;
+    kd_cli *cli = k->cli;
+    kd_loaded a = {0}, b = {0};
+    kd_chat *chat = NULL;
+    kd_measure_rows r = {.limit = (uint64_t)kd_opt_int(cli, "check-tokens")};
+    double start = kd_now();
+    kd_code c = kd_load(&a, k->src, k->adapter, KD_LOAD_ALL, e);
+    if (!c) c = kd_load(&b, path, NULL, KD_LOAD_ALL, e);
+    if (!c) c = kd_measure_same_words(&a, &b, e);
+    if (!c) c = kd_chat_open(&chat, a.source.path, NULL, e);
+    if (!c) c = kd_measure_read(&r, k->rows, &(kd_render){.chat = chat, .tokenizer = a.tokenizer, .now = kd_unix_ms() / 1000}, false, e);
+    if (!c) c = kd_measure(cli, &k->result, &a, &b, &r, &(kd_measure_options){.window = (size_t)kd_opt_int(cli, "context")}, e);
+    if (!c) k->done = true, k->what = r.what;
+    kd_measure_clear(&r);
+    kd_chat_free(chat);
+    kd_unload(&a);
+    kd_unload(&b);
+    k->seconds = kd_now() - start;
+    if (!c && kd_opt_given(cli, "max-kl") && !(k->result.kl_mean <= kd_opt_float(cli, "max-kl")))
+        c = kd_fail(e, KD_ECHECK, "convert: mean KL %.6f is above --max-kl %g: not kept", k->result.kl_mean, kd_opt_float(cli, "max-kl"));
+    return c;
+}
+
+/* Whether there is something to measure on, and somebody who wants it. */
+static kd_code want_check(check *k, kd_cli *cli, kd_err *e) {
+    const char *data = kd_opt_string(cli, "data"), *study = kd_opt_string(cli, "study");
+    bool asked = kd_opt_given(cli, "max-kl") || (kd_opt_given(cli, "check") && kd_opt_flag(cli, "check"));
+    *k = (check){.cli = cli, .src = cli->args[0], .adapter = kd_opt_string(cli, "adapter"), .rows = data ? data : study};
+    if (data && study) return kd_fail(e, KD_EINVAL, "convert: --data or --study, not both");
+    if (!kd_opt_flag(cli, "check")) {
+        k->rows = NULL;
+        return kd_opt_given(cli, "max-kl") ? kd_fail(e, KD_EINVAL, "convert: --max-kl needs the check that --no-check leaves out") : KD_OK;
+    }
+    if (!k->rows && asked) return kd_fail(e, KD_EINVAL, "convert: a check needs rows to measure on: --data FILE or --study STUDY");
+    return k->rows && !kd_file_exists(k->rows) ? kd_fail(e, KD_ENOENT, "%s: no such file", k->rows) : KD_OK;
+}
+
+static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_convert_result *r, const check *k, bool kept, kd_err *e) {
     kd_jsonw *w = kd_out_json(cli);
     const struct {
         const char *key;
         uint64_t v;
-    } numbers[] = {{"tensors", r->tensors}, {"bytes_in", r->bytes_in}, {"bytes_out", r->bytes_out}, {"fallbacks", r->fallbacks}, {"nonfinite", r->nonfinite}};
+    } numbers[] = {{"tensors", r->tensors},
+                   {"bytes_in", r->bytes_in},
+                   {"bytes_out", r->bytes_out},
+                   {"fallbacks", r->fallbacks},
+                   {"nonfinite", r->nonfinite}};
     kd_jsonw_object(w);
     kd_jsonw_key(w, "source"), kd_jsonw_cstr(w, src);
     kd_jsonw_key(w, "output"), kd_jsonw_cstr(w, dst);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        kd_jsonw_key(w, numbers[i].key), kd_jsonw_int(w, (int64_t)numbers[i].v);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) kd_jsonw_key(w, numbers[i].key), kd_jsonw_int(w, (int64_t)numbers[i].v);
     kd_jsonw_key(w, "types");
     kd_jsonw_object(w);
     for (int t = 0; t < KD_TYPES; t++)
-        if (r->type_tensors[t])
-            kd_jsonw_key(w, kd_dtype_get(t)->name), kd_jsonw_int(w, (int64_t)r->type_bytes[t]);
+        if (r->type_tensors[t]) kd_jsonw_key(w, kd_dtype_get(t)->name), kd_jsonw_int(w, (int64_t)r->type_bytes[t]);
     kd_jsonw_end_object(w);
     kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, r->seconds);
+    if (k->done) {
+        kd_jsonw_key(w, "check"), kd_jsonw_object(w);
+        kd_measure_json(w, &k->result);
+        kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, k->seconds);
+        kd_jsonw_end_object(w);
+    }
+    kd_jsonw_key(w, "kept"), kd_jsonw_bool(w, kept);
     kd_jsonw_key(w, "dry_run"), kd_jsonw_bool(w, cli->dry_run);
     kd_jsonw_end_object(w);
     return kd_out_json_end(cli, e);
 }
 
+static kd_code report(kd_cli *cli, const kd_convert_result *r, const check *k, bool kept, kd_err *e) {
+    char in[32], out[32], took[32];
+    const char *src = cli->args[0], *dst = cli->args[1];
+    if (cli->json) return as_json(cli, src, dst, r, k, kept, e);
+    if (cli->quiet) return KD_OK;
+    by_type(cli, r);
+    if (r->fallbacks) (void)kd_out(cli, "%zu matrices have rows that blocks of the type do not divide, and got another\n", r->fallbacks);
+    kd_code c = kd_out(cli, "%s -> %s, %s -> %s%s%s\n", src, dst, kd_human_bytes(r->bytes_in, in), kd_human_bytes(r->bytes_out, out),
+                       cli->dry_run ? " (nothing written)"
+                       : kept       ? " in "
+                                    : " (not kept) in ",
+                       cli->dry_run ? "" : kd_human_time(r->seconds, took));
+    if (c || !k->done) return c;
+    (void)kd_out(cli, "checked    A the source, B the result, on %s%s%s, in %s\n", k->rows, k->what ? ": " : "", k->what ? k->what : "",
+                 kd_human_time(k->seconds, took));
+    return kd_measure_print(cli, &k->result);
+}
+
 static kd_code run(kd_cli *cli, kd_err *e) {
     kd_pool *pool;
     kd_convert_result r = {0};
-    char in[32], out[32], took[32];
-    const char *src = cli->args[0], *dst = cli->args[1];
+    check k;
+    kd_code c = want_check(&k, cli, e);
     kd_convert_options o = {.type = kd_opt_string(cli, "type"),
                             .adapter = kd_opt_string(cli, "adapter"),
                             .name = kd_opt_string(cli, "name"),
                             .split_bytes = kd_opt_size(cli, "split-size"),
                             .allow_nonfinite = kd_opt_flag(cli, "allow-nonfinite"),
-                            .force = kd_opt_flag(cli, "force")};
-    kd_code c = kd_cli_pool(cli, &pool, e);
-    if (!c)
-        c = kd_convert(src, dst, &o, cli->dry_run, pool, cli->watch, &r, e);
-    if (c)
-        return c;
-    if (cli->json)
-        return as_json(cli, src, dst, &r, e);
-    if (cli->quiet)
-        return KD_OK;
-    by_type(cli, &r);
-    if (r.fallbacks)
-        (void)kd_out(cli, "%zu matrices have rows that blocks of the type do not divide, and got another\n", r.fallbacks);
-    return kd_out(cli, "%s -> %s, %s -> %s%s%s\n", src, dst, kd_human_bytes(r.bytes_in, in), kd_human_bytes(r.bytes_out, out),
-                  cli->dry_run ? " (nothing written)" : " in ", cli->dry_run ? "" : kd_human_time(r.seconds, took));
+                            .force = kd_opt_flag(cli, "force"),
+                            .check = k.rows ? price : NULL,
+                            .check_ctx = &k};
+    if (!c) c = kd_cli_pool(cli, &pool, e);
+    if (!c) c = kd_convert(cli->args[0], cli->args[1], &o, cli->dry_run, pool, cli->watch, &r, e);
+    if (!c || (c == KD_ECHECK && k.done)) /* the figures are wanted most when the answer is no */
+    {
+        kd_code out = report(cli, &r, &k, !c && !cli->dry_run, c ? NULL : e);
+        c = c ? c : out;
+    }
+    return c;
 }
 
 const kd_cmd kd_cmd_convert = {
@@ -83,7 +164,8 @@ const kd_cmd kd_cmd_convert = {
              "\n"
              "  distill convert SmolLM2-135M/ small.gguf --type q4_k_m\n"
              "  distill convert run/ student.gguf --type q8_0       base and adapter of a run, merged\n"
-             "  distill convert model.gguf folder/ --type bf16      back to what transformers loads",
+             "  distill convert model.gguf folder/ --type bf16      back to what transformers loads\n"
+             "  distill convert run/ student.gguf -t q4_k_m --study math.study --max-kl 0.05",
     .opts = options,
     .min_args = 2,
     .max_args = 2,

@@ -12,12 +12,24 @@
 #define KD_GGUF_STRING_MAX (40u << 20) /* some files carry a whole tokenizer.json of 33 MB */
 #define KD_GGUF_NAME_MAX 63u           /* bytes of a tensor's name: ggml keeps 64 with the NUL */
 #define KD_GGUF_DIMS_MAX 4
-#define KD_GGUF_ALIGN_MAX 65536u       /* a power of two from 8 */
+#define KD_GGUF_ALIGN_MAX 65536u /* a power of two from 8 */
 #define KD_GGUF_SPLITS_MAX 4096u
 
 typedef enum {
-    KD_GGUF_U8, KD_GGUF_I8, KD_GGUF_U16, KD_GGUF_I16, KD_GGUF_U32, KD_GGUF_I32, KD_GGUF_F32, KD_GGUF_BOOL, KD_GGUF_STRING, KD_GGUF_ARRAY,
-    KD_GGUF_U64, KD_GGUF_I64, KD_GGUF_F64, KD_GGUF_TYPES
+    KD_GGUF_U8,
+    KD_GGUF_I8,
+    KD_GGUF_U16,
+    KD_GGUF_I16,
+    KD_GGUF_U32,
+    KD_GGUF_I32,
+    KD_GGUF_F32,
+    KD_GGUF_BOOL,
+    KD_GGUF_STRING,
+    KD_GGUF_ARRAY,
+    KD_GGUF_U64,
+    KD_GGUF_I64,
+    KD_GGUF_F64,
+    KD_GGUF_TYPES
 } kd_gguf_type;
 const char *kd_gguf_type_name(int type); /* "u32"; "?" for no type */
 
@@ -51,7 +63,7 @@ const kd_gguf_kv *kd_gguf_find(const kd_gguf *g, const char *key); /* NULL if ab
 bool kd_gguf_str(const kd_gguf *g, const char *key, kd_str *out);
 bool kd_gguf_u32(const kd_gguf *g, const char *key, uint32_t *out);
 bool kd_gguf_i64(const kd_gguf *g, const char *key, int64_t *out);
-bool kd_gguf_f64(const kd_gguf *g, const char *key, double *out);   /* integers too */
+bool kd_gguf_f64(const kd_gguf *g, const char *key, double *out); /* integers too */
 bool kd_gguf_bool(const kd_gguf *g, const char *key, bool *out);
 /* Element i of an array (or the scalar itself, i = 0); false if i is out of range or of another kind. */
 bool kd_gguf_elem_str(const kd_gguf_kv *kv, uint64_t i, kd_str *out);
@@ -71,10 +83,12 @@ kd_code kd_gguf_writer_u32(kd_gguf_writer *w, const char *key, uint32_t v, kd_er
 kd_code kd_gguf_writer_f32(kd_gguf_writer *w, const char *key, float v, kd_err *e);
 kd_code kd_gguf_writer_bool(kd_gguf_writer *w, const char *key, bool v, kd_err *e);
 /* shape row-major, slowest first; *index (or NULL) = the number to put under. */
-kd_code kd_gguf_writer_declare(kd_gguf_writer *w, const char *name, kd_dtype type, int ndim, const uint64_t *shape, size_t *index, kd_err *e);
+kd_code kd_gguf_writer_declare(kd_gguf_writer *w, const char *name, kd_dtype type, int ndim, const uint64_t *shape, size_t *index,
+                               kd_err *e);
 kd_code kd_gguf_writer_begin(kd_gguf_writer *w, kd_err *e);
 uint64_t kd_gguf_writer_bytes(const kd_gguf_writer *w); /* of all files together, known after begin */
-kd_code kd_gguf_writer_put(kd_gguf_writer *w, size_t i, const void *p, size_t n, kd_err *e); /* a tensor's bytes in order, tensors in any order */
+kd_code kd_gguf_writer_put(kd_gguf_writer *w, size_t i, const void *p, size_t n,
+                           kd_err *e); /* a tensor's bytes in order, tensors in any order */
 kd_code kd_gguf_writer_commit(kd_gguf_writer *w, kd_err *e);
 void kd_gguf_writer_free(kd_gguf_writer *w);
 

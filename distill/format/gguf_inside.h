@@ -24,8 +24,7 @@ size_t kd_gguf_type_bytes(int type); /* 0 for strings and arrays */
 
 static inline uint64_t kd_gguf_le(const unsigned char *p, size_t n) {
     uint64_t v = 0;
-    while (n--)
-        v = v << 8 | p[n];
+    while (n--) v = v << 8 | p[n];
     return v;
 }
 

@@ -21,8 +21,7 @@ struct kd_gguf_writer {
 
 kd_code kd_gguf_writer_new(kd_gguf_writer **out, const char *path, uint64_t split_bytes, kd_err *e) {
     *out = kd_calloc(1, sizeof **out);
-    if (!*out)
-        return kd_fail(e, KD_ENOMEM, "%s: no memory to write it", path);
+    if (!*out) return kd_fail(e, KD_ENOMEM, "%s: no memory to write it", path);
     (*out)->align = 32;
     kd_code c = kd_output_init(&(*out)->o, path, split_bytes, e);
     if (c) {
@@ -33,10 +32,8 @@ kd_code kd_gguf_writer_new(kd_gguf_writer **out, const char *path, uint64_t spli
 }
 
 void kd_gguf_writer_free(kd_gguf_writer *w) {
-    if (!w)
-        return;
-    for (size_t i = 0; i < w->n; i++)
-        kd_buf_clear(&w->v[i].value);
+    if (!w) return;
+    for (size_t i = 0; i < w->n; i++) kd_buf_clear(&w->v[i].value);
     kd_free(w->v);
     kd_table_clear(&w->keys);
     kd_output_clear(&w->o);
@@ -45,8 +42,7 @@ void kd_gguf_writer_free(kd_gguf_writer *w) {
 
 static kd_code put_le(kd_buf *b, uint64_t v, size_t n) {
     unsigned char p[8];
-    for (size_t i = 0; i < 8; i++)
-        p[i] = (unsigned char)(v >> (8 * i));
+    for (size_t i = 0; i < 8; i++) p[i] = (unsigned char)(v >> (8 * i));
     return kd_buf_append(b, p, n);
 }
 
@@ -61,8 +57,7 @@ static kd_code put_values(kd_buf *b, kd_gguf_type type, const void *values, uint
     kd_code c = KD_OK;
     if (type == KD_GGUF_STRING) {
         const kd_str *s = values;
-        for (uint64_t i = 0; i < n && !c; i++)
-            c = put_str(b, s[i]);
+        for (uint64_t i = 0; i < n && !c; i++) c = put_str(b, s[i]);
         return c;
     }
     const unsigned char *p = values;
@@ -86,8 +81,7 @@ static kd_code put_values(kd_buf *b, kd_gguf_type type, const void *values, uint
 
 /* Takes value. */
 static kd_code set(kd_gguf_writer *w, kd_str key, kd_buf *value, kd_code c, kd_err *e) {
-    if (c)
-        goto done;
+    if (c) goto done;
     size_t i = kd_table_find(&w->keys, key, w->v, sizeof *w->v);
     if (i != KD_NONE) {
         kd_buf_clear(&w->v[i].value);
@@ -97,8 +91,7 @@ static kd_code set(kd_gguf_writer *w, kd_str key, kd_buf *value, kd_code c, kd_e
     void *p = w->v;
     bool twice;
     char *own = NULL;
-    if (!(c = kd_grow(&p, &w->cap, w->n + 1, sizeof *w->v)))
-        own = kd_arena_strndup(&w->o.text, key.data, key.len);
+    if (!(c = kd_grow(&p, &w->cap, w->n + 1, sizeof *w->v))) own = kd_arena_strndup(&w->o.text, key.data, key.len);
     w->v = p;
     if (own) {
         w->v[w->n] = (setting){{own, key.len}, *value};
@@ -114,8 +107,7 @@ done:
 }
 
 static kd_code check_key(const kd_gguf_writer *w, kd_str key, kd_err *e) {
-    if (w->o.parts)
-        return kd_fail(e, KD_EINVAL, "%s: key %s set after the writing began", w->o.path, KD_SHOW(key));
+    if (w->o.parts) return kd_fail(e, KD_EINVAL, "%s: key %s set after the writing began", w->o.path, KD_SHOW(key));
     if (!key.len || key.len > KD_GGUF_KEY_MAX || !kd_utf8_valid(key.data, key.len))
         return kd_fail(e, KD_EINVAL, "%s: key \"%s\" is empty, too long or not UTF-8", w->o.path, KD_SHOW(key));
     return KD_OK;
@@ -127,12 +119,11 @@ static kd_code check_value(kd_gguf_writer *w, kd_str key, kd_gguf_type type, con
     const kd_str *s = values;
     for (uint64_t i = 0; type == KD_GGUF_STRING && i < n; i++)
         if (s[i].len > KD_GGUF_STRING_MAX || (s[i].len && !kd_utf8_valid(s[i].data, s[i].len)))
-            return kd_fail(e, KD_EINVAL, "%s: key %s: string %llu is too long or not UTF-8", w->o.path, KD_SHOW(key), (unsigned long long)i);
-    if (!kd_str_is(key, "general.alignment"))
-        return KD_OK;
+            return kd_fail(e, KD_EINVAL, "%s: key %s: string %llu is too long or not UTF-8", w->o.path, KD_SHOW(key),
+                           (unsigned long long)i);
+    if (!kd_str_is(key, "general.alignment")) return KD_OK;
     uint32_t a = 0;
-    if (type == KD_GGUF_U32 && !array)
-        memcpy(&a, values, sizeof a);
+    if (type == KD_GGUF_U32 && !array) memcpy(&a, values, sizeof a);
     if (a < 8 || a > KD_GGUF_ALIGN_MAX || (a & (a - 1)))
         return kd_fail(e, KD_EINVAL, "%s: general.alignment must be a u32, a power of two from 8 to %u", w->o.path, KD_GGUF_ALIGN_MAX);
     w->align = a;
@@ -143,16 +134,11 @@ static kd_code set_values(kd_gguf_writer *w, const char *name, kd_gguf_type type
     kd_buf b = {0};
     kd_str key = kd_str_of(name);
     kd_code c = check_key(w, key, e);
-    if (c || (c = check_value(w, key, type, values, n, array, e)))
-        return c;
-    if (array)
-        c = put_le(&b, KD_GGUF_ARRAY, 4);
-    if (!c)
-        c = put_le(&b, (uint64_t)type, 4);
-    if (!c && array)
-        c = put_le(&b, n, 8);
-    if (!c)
-        c = put_values(&b, type, values, n);
+    if (c || (c = check_value(w, key, type, values, n, array, e))) return c;
+    if (array) c = put_le(&b, KD_GGUF_ARRAY, 4);
+    if (!c) c = put_le(&b, (uint64_t)type, 4);
+    if (!c && array) c = put_le(&b, n, 8);
+    if (!c) c = put_values(&b, type, values, n);
     return set(w, key, &b, c, e);
 }
 
@@ -180,29 +166,25 @@ kd_code kd_gguf_writer_copy(kd_gguf_writer *w, const kd_gguf_kv *kv, kd_err *e) 
     bool array = kv->type == KD_GGUF_ARRAY;
     size_t size = kd_gguf_type_bytes((int)kv->elem) * (size_t)kv->count;
     kd_buf b = {0};
-    if (c)
-        return c;
+    if (c) return c;
     if (kd_str_is(kv->key, "general.alignment")) {
         uint32_t a = (uint32_t)kd_gguf_le(kv->value, 4);
         return set_values(w, "general.alignment", KD_GGUF_U32, &a, 1, false, e);
     }
-    if (array)
-        c = put_le(&b, KD_GGUF_ARRAY, 4);
-    if (!c)
-        c = put_le(&b, (uint64_t)kv->elem, 4);
-    if (!c && array)
-        c = put_le(&b, kv->count, 8);
+    if (array) c = put_le(&b, KD_GGUF_ARRAY, 4);
+    if (!c) c = put_le(&b, (uint64_t)kv->elem, 4);
+    if (!c && array) c = put_le(&b, kv->count, 8);
     if (!c && kv->elem == KD_GGUF_STRING && kv->count) {
         kd_str last;
         kd_gguf_elem_str(kv, kv->count - 1, &last);
         size = (size_t)((const unsigned char *)last.data + last.len - kv->value);
     }
-    if (!c && size)
-        c = kd_buf_append(&b, kv->value, size);
+    if (!c && size) c = kd_buf_append(&b, kv->value, size);
     return set(w, kv->key, &b, c, e);
 }
 
-kd_code kd_gguf_writer_declare(kd_gguf_writer *w, const char *name, kd_dtype type, int ndim, const uint64_t *shape, size_t *index, kd_err *e) {
+kd_code kd_gguf_writer_declare(kd_gguf_writer *w, const char *name, kd_dtype type, int ndim, const uint64_t *shape, size_t *index,
+                               kd_err *e) {
     if (type >= KD_TYPES || !kd_dtype_get((int)type))
         return kd_fail(e, KD_EINVAL, "%s: tensor %s of type %s cannot stand in a GGUF file", w->o.path, name,
                        kd_dtype_get((int)type) ? kd_dtype_get((int)type)->name : "?");
@@ -223,63 +205,48 @@ static kd_code lay_out(kd_gguf_writer *w, kd_err *e) {
 
 static kd_code put_tensor(kd_buf *b, const kd_declared *d) {
     kd_code c = put_str(b, d->name);
-    if (!c)
-        c = put_le(b, (uint64_t)d->ndim, 4);
-    for (int i = d->ndim - 1; i >= 0 && !c; i--)
-        c = put_le(b, d->shape[i], 8);
-    if (!c)
-        c = put_le(b, (uint64_t)d->type, 4);
+    if (!c) c = put_le(b, (uint64_t)d->ndim, 4);
+    for (int i = d->ndim - 1; i >= 0 && !c; i--) c = put_le(b, d->shape[i], 8);
+    if (!c) c = put_le(b, (uint64_t)d->type, 4);
     return c ? c : put_le(b, d->offset, 8);
 }
 
 static kd_code put_split_key(kd_buf *b, const char *key, kd_gguf_type type, uint64_t v) {
     kd_code c = put_str(b, kd_str_of(key));
-    if (!c)
-        c = put_le(b, (uint64_t)type, 4);
+    if (!c) c = put_le(b, (uint64_t)type, 4);
     return c ? c : put_le(b, v, kd_gguf_type_bytes((int)type));
 }
 
-static bool is_split_key(kd_str key) {
-    return kd_str_starts(key, "split.");
-}
+static bool is_split_key(kd_str key) { return kd_str_starts(key, "split."); }
 
 static kd_code header(const kd_gguf_writer *w, size_t part, kd_buf *b) {
     uint64_t tensors = 0, keys = 0;
     bool split = w->o.parts > 1;
-    for (size_t i = 0; i < w->o.n; i++)
-        tensors += w->o.v[i].part == part;
-    for (size_t i = 0; i < w->n; i++)
-        keys += !is_split_key(w->v[i].key) && (!part || kd_str_is(w->v[i].key, "general.alignment"));
+    for (size_t i = 0; i < w->o.n; i++) tensors += w->o.v[i].part == part;
+    for (size_t i = 0; i < w->n; i++) keys += !is_split_key(w->v[i].key) && (!part || kd_str_is(w->v[i].key, "general.alignment"));
     kd_code c = kd_buf_append(b, "GGUF\3\0\0\0", 8);
-    if (!c)
-        c = put_le(b, tensors, 8);
-    if (!c)
-        c = put_le(b, keys + (split ? 3 : 0), 8);
+    if (!c) c = put_le(b, tensors, 8);
+    if (!c) c = put_le(b, keys + (split ? 3 : 0), 8);
     for (size_t i = 0; i < w->n && !c; i++) {
-        if (is_split_key(w->v[i].key) || (part && !kd_str_is(w->v[i].key, "general.alignment")))
-            continue;
-        if (!(c = put_str(b, w->v[i].key)))
-            c = kd_buf_append(b, w->v[i].value.data, w->v[i].value.len);
+        if (is_split_key(w->v[i].key) || (part && !kd_str_is(w->v[i].key, "general.alignment"))) continue;
+        if (!(c = put_str(b, w->v[i].key))) c = kd_buf_append(b, w->v[i].value.data, w->v[i].value.len);
     }
     if (!c && split && !(c = put_split_key(b, "split.no", KD_GGUF_U16, part)) &&
         !(c = put_split_key(b, "split.count", KD_GGUF_U16, w->o.parts)))
         c = put_split_key(b, "split.tensors.count", KD_GGUF_I32, w->o.n);
     for (size_t i = 0; i < w->o.n && !c; i++)
-        if (w->o.v[i].part == part)
-            c = put_tensor(b, &w->o.v[i]);
-    while (!c && b->len % w->align)
-        c = kd_buf_putc(b, 0);
+        if (w->o.v[i].part == part) c = put_tensor(b, &w->o.v[i]);
+    while (!c && b->len % w->align) c = kd_buf_putc(b, 0);
     return c;
 }
 
 kd_code kd_gguf_writer_begin(kd_gguf_writer *w, kd_err *e) {
-    if (w->o.parts)
-        return kd_fail(e, KD_EINVAL, "%s: the writing has begun already", w->o.path);
+    if (w->o.parts) return kd_fail(e, KD_EINVAL, "%s: the writing has begun already", w->o.path);
     kd_code c = kd_output_cut(&w->o, ".gguf", e);
-    if (c || (c = lay_out(w, e)))
-        return c;
+    if (c || (c = lay_out(w, e))) return c;
     if (w->o.parts > KD_GGUF_SPLITS_MAX || w->o.n > KD_GGUF_TENSORS_MAX || w->n > KD_GGUF_KEYS_MAX)
-        return kd_fail(e, KD_EINVAL, "%s: %zu parts, %zu tensors, %zu keys are more than can be read back", w->o.path, w->o.parts, w->o.n, w->n);
+        return kd_fail(e, KD_EINVAL, "%s: %zu parts, %zu tensors, %zu keys are more than can be read back", w->o.path, w->o.parts, w->o.n,
+                       w->n);
     for (size_t i = 0; i < w->o.parts && !c; i++) {
         kd_buf b = {0};
         if ((c = header(w, i, &b)))
@@ -293,18 +260,13 @@ kd_code kd_gguf_writer_begin(kd_gguf_writer *w, kd_err *e) {
     return c;
 }
 
-uint64_t kd_gguf_writer_bytes(const kd_gguf_writer *w) {
-    return kd_output_bytes(&w->o);
-}
+uint64_t kd_gguf_writer_bytes(const kd_gguf_writer *w) { return kd_output_bytes(&w->o); }
 
-kd_code kd_gguf_writer_put(kd_gguf_writer *w, size_t i, const void *p, size_t n, kd_err *e) {
-    return kd_output_put(&w->o, i, p, n, e);
-}
+kd_code kd_gguf_writer_put(kd_gguf_writer *w, size_t i, const void *p, size_t n, kd_err *e) { return kd_output_put(&w->o, i, p, n, e); }
 
 /* The first part last: without it no part can be opened. */
 kd_code kd_gguf_writer_commit(kd_gguf_writer *w, kd_err *e) {
     kd_code c = kd_output_whole(&w->o, e);
-    for (size_t i = w->o.parts; i-- > 0 && !c;)
-        c = kd_output_commit(&w->o, i, e);
+    for (size_t i = w->o.parts; i-- > 0 && !c;) c = kd_output_commit(&w->o, i, e);
     return c;
 }

@@ -26,14 +26,11 @@ kd_code kd_output_declare(kd_output *o, const char *name, size_t name_max, kd_dt
     char text[128];
     kd_declared d = {.type = type, .ndim = ndim};
     kd_str view = kd_str_of(name);
-    if (o->parts)
-        return kd_fail(e, KD_EINVAL, "%s: tensor %s declared after the writing began", o->path, name);
-    if (kd_check_name(view, name_max, o->path, e))
-        return e ? (e->code = KD_EINVAL) : KD_EINVAL;
+    if (o->parts) return kd_fail(e, KD_EINVAL, "%s: tensor %s declared after the writing began", o->path, name);
+    if (kd_check_name(view, name_max, o->path, e)) return e ? (e->code = KD_EINVAL) : KD_EINVAL;
     if (ndim < 0 || ndim > ndim_max)
         return kd_fail(e, KD_EINVAL, "%s: tensor %s has %d dimensions, at most %d can be written", o->path, name, ndim, ndim_max);
-    for (int i = 0; i < KD_MAX_DIMS; i++)
-        d.shape[i] = i < ndim ? shape[i] : 1;
+    for (int i = 0; i < KD_MAX_DIMS; i++) d.shape[i] = i < ndim ? shape[i] : 1;
     if (!kd_tensor_size((int)type, ndim, shape, &d.bytes))
         return kd_fail(e, KD_EINVAL, "%s: tensor %s: shape %s is no whole number of blocks of its type, or does not fit", o->path, name,
                        kd_shape_text(ndim, shape, text, sizeof text));
@@ -50,12 +47,9 @@ kd_code kd_output_declare(kd_output *o, const char *name, size_t name_max, kd_dt
         o->v[o->n] = d;
         c = kd_table_add(&o->table, o->n, o->v, sizeof *o->v, &twice);
     }
-    if (c)
-        return kd_fail(e, c, "%s: no memory for %zu tensors", o->path, o->n + 1);
-    if (twice)
-        return kd_fail(e, KD_EINVAL, "%s: tensor %s declared twice", o->path, name);
-    if (index)
-        *index = o->n;
+    if (c) return kd_fail(e, c, "%s: no memory for %zu tensors", o->path, o->n + 1);
+    if (twice) return kd_fail(e, KD_EINVAL, "%s: tensor %s declared twice", o->path, name);
+    if (index) *index = o->n;
     o->n++;
     return KD_OK;
 }
@@ -74,8 +68,7 @@ kd_code kd_output_cut(kd_output *o, const char *suffix, kd_err *e) {
     size_t n = strlen(o->path), m = strlen(suffix);
     char *stem = kd_strndup(o->path, n > m && !strcmp(o->path + n - m, suffix) ? n - m : n);
     o->part = kd_calloc(parts, sizeof *o->part);
-    if (o->part)
-        o->parts = parts;
+    if (o->part) o->parts = parts;
     bool whole = stem && o->part;
     for (size_t i = 0; i < parts && whole; i++)
         whole = (o->part[i].path = parts == 1 ? kd_strdup(o->path) : kd_part_path(stem, i + 1, parts, suffix)) != NULL;
@@ -86,8 +79,7 @@ kd_code kd_output_cut(kd_output *o, const char *suffix, kd_err *e) {
 kd_code kd_output_open(kd_output *o, size_t i, kd_str header, kd_err *e) {
     kd_part *p = &o->part[i];
     kd_code c = kd_writer_open(&p->w, p->path, e);
-    if (c || (c = kd_writer_write(p->w, header.data, header.len, e)))
-        return c;
+    if (c || (c = kd_writer_write(p->w, header.data, header.len, e))) return c;
     p->start = header.len;
     if (p->size) /* its full length now: what nobody writes (padding) is zero */
         c = kd_writer_at(p->w, p->start + p->size - 1, "", 1, e);
@@ -102,15 +94,15 @@ kd_code kd_output_put(kd_output *o, size_t i, const void *p, size_t n, kd_err *e
     if (n > d->bytes - d->written)
         return kd_fail(e, KD_EINVAL, "%s: tensor %s takes %zu bytes, given %zu", o->path, d->name.data, d->bytes, d->written + n);
     kd_code c = n ? kd_writer_at(part->w, part->start + d->offset + d->written, p, n, e) : KD_OK;
-    if (!c)
-        d->written += n;
+    if (!c) d->written += n;
     return c;
 }
 
 kd_code kd_output_whole(const kd_output *o, kd_err *e) {
     for (size_t i = 0; i < o->n; i++)
         if (o->v[i].written != o->v[i].bytes)
-            return kd_fail(e, KD_EINVAL, "%s: tensor %s has %zu of its %zu bytes", o->path, o->v[i].name.data, o->v[i].written, o->v[i].bytes);
+            return kd_fail(e, KD_EINVAL, "%s: tensor %s has %zu of its %zu bytes", o->path, o->v[i].name.data, o->v[i].written,
+                           o->v[i].bytes);
     return o->parts ? KD_OK : kd_fail(e, KD_EINVAL, "%s: commit before the writing began", o->path);
 }
 
@@ -123,9 +115,7 @@ kd_code kd_output_commit(kd_output *o, size_t part, kd_err *e) {
 
 uint64_t kd_output_bytes(const kd_output *o) {
     uint64_t n = 0;
-    for (size_t i = 0; i < o->parts; i++)
-        n += o->part[i].start + o->part[i].size;
-    for (size_t i = 0; i < o->n && !o->parts; i++)
-        n += o->v[i].bytes;
+    for (size_t i = 0; i < o->parts; i++) n += o->part[i].start + o->part[i].size;
+    for (size_t i = 0; i < o->n && !o->parts; i++) n += o->v[i].bytes;
     return n;
 }

@@ -29,8 +29,7 @@ static const struct {
 
 const char *kd_safetensors_type(kd_dtype t) {
     for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
-        if (TYPES[i].type == t)
-            return TYPES[i].name;
+        if (TYPES[i].type == t) return TYPES[i].name;
     return NULL;
 }
 
@@ -43,8 +42,7 @@ static kd_code read_meta(kd_safetensors *s, kd_scan *j, bool keep, kd_err *e) {
     kd_code c = kd_scan_expect(j, '{', e);
     while (!c && !(c = kd_scan_more(j, '}', n == 0, &more, e)) && more) {
         void *p = v;
-        if ((c = kd_grow(&p, &cap, n + 1, sizeof *v)))
-            kd_fail(e, c, "%s: no memory for its metadata", j->what);
+        if ((c = kd_grow(&p, &cap, n + 1, sizeof *v))) kd_fail(e, c, "%s: no memory for its metadata", j->what);
         v = p;
         if (c || (c = kd_scan_string(j, &v[n].key, false, e)) || (c = kd_scan_expect(j, ':', e)) ||
             (c = kd_scan_string(j, &v[n].value, true, e)))
@@ -68,8 +66,7 @@ static kd_code read_meta(kd_safetensors *s, kd_scan *j, bool keep, kd_err *e) {
 static kd_code read_dtype(kd_scan *j, kd_tensor *t, kd_err *e) {
     kd_str name;
     kd_code c = kd_scan_string(j, &name, false, e);
-    if (c)
-        return c;
+    if (c) return c;
     for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
         if (kd_str_is(name, TYPES[i].name)) {
             t->type = TYPES[i].type;
@@ -81,8 +78,7 @@ static kd_code read_dtype(kd_scan *j, kd_tensor *t, kd_err *e) {
 static kd_code read_shape(kd_scan *j, kd_tensor *t, kd_err *e) {
     bool more = true;
     kd_code c = kd_scan_expect(j, '[', e);
-    for (int i = 0; i < KD_MAX_DIMS; i++)
-        t->shape[i] = 1;
+    for (int i = 0; i < KD_MAX_DIMS; i++) t->shape[i] = 1;
     while (!c && !(c = kd_scan_more(j, ']', t->ndim == 0, &more, e)) && more) {
         if (t->ndim == KD_MAX_DIMS)
             return kd_fail(e, KD_EFORMAT, "%s: tensor %s has more than %d dimensions", j->what, KD_SHOW(t->name), KD_MAX_DIMS);
@@ -100,8 +96,7 @@ static kd_code read_entry(kd_scan *j, kd_tensor *t, kd_err *e) {
     kd_code c = kd_scan_expect(j, '{', e);
     while (!c && !(c = kd_scan_more(j, '}', have == 0, &more, e)) && more) {
         kd_str key;
-        if ((c = kd_scan_string(j, &key, false, e)) || (c = kd_scan_expect(j, ':', e)))
-            return c;
+        if ((c = kd_scan_string(j, &key, false, e)) || (c = kd_scan_expect(j, ':', e))) return c;
         unsigned bit = kd_str_is(key, "dtype") ? 1 : kd_str_is(key, "shape") ? 2 : kd_str_is(key, "data_offsets") ? 4 : 0;
         if (!bit || (have & bit))
             return kd_fail(e, KD_EFORMAT, "%s: tensor %s has \"%s\" %s", j->what, KD_SHOW(t->name), KD_SHOW(key),
@@ -115,26 +110,26 @@ static kd_code read_entry(kd_scan *j, kd_tensor *t, kd_err *e) {
                  !(c = kd_scan_u64(j, &end, e)))
             c = kd_scan_expect(j, ']', e);
     }
-    if (c)
-        return c;
+    if (c) return c;
     if (have != 7)
         return kd_fail(e, KD_EFORMAT, "%s: tensor %s lacks %s", j->what, KD_SHOW(t->name),
-                       !(have & 1) ? "dtype" : !(have & 2) ? "shape" : "data_offsets");
+                       !(have & 1)   ? "dtype"
+                       : !(have & 2) ? "shape"
+                                     : "data_offsets");
     char shape[128];
     kd_shape_text(t->ndim, t->shape, shape, sizeof shape);
     if (!kd_tensor_size((int)t->type, t->ndim, t->shape, &t->bytes))
         return kd_fail(e, KD_EFORMAT, "%s: tensor %s: the size of shape %s does not fit", j->what, KD_SHOW(t->name), shape);
     if (end < begin || end - begin != t->bytes)
-        return kd_fail(e, KD_EFORMAT, "%s: tensor %s: shape %s of %s takes %zu bytes, data_offsets are %llu to %llu", j->what, KD_SHOW(t->name),
-                       shape, kd_safetensors_type(t->type), t->bytes, (unsigned long long)begin, (unsigned long long)end);
+        return kd_fail(e, KD_EFORMAT, "%s: tensor %s: shape %s of %s takes %zu bytes, data_offsets are %llu to %llu", j->what,
+                       KD_SHOW(t->name), shape, kd_safetensors_type(t->type), t->bytes, (unsigned long long)begin, (unsigned long long)end);
     t->offset = begin;
     return KD_OK;
 }
 
 static int by_place(const void *a, const void *b) {
     const kd_tensor *x = a, *y = b;
-    if (x->offset != y->offset)
-        return x->offset < y->offset ? -1 : 1;
+    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
@@ -143,15 +138,14 @@ static kd_code place(kd_tensors *set, size_t first, size_t header, kd_err *e) {
     const kd_map *m = set->maps[set->files - 1];
     uint64_t data = kd_map_size(m) - 8 - header, at = 0;
     bool sorted = true;
-    for (size_t i = first + 1; i < set->n && sorted; i++)
-        sorted = by_place(&set->v[i - 1], &set->v[i]) <= 0;
-    if (!sorted)
-        qsort(set->v + first, set->n - first, sizeof *set->v, by_place);
+    for (size_t i = first + 1; i < set->n && sorted; i++) sorted = by_place(&set->v[i - 1], &set->v[i]) <= 0;
+    if (!sorted) qsort(set->v + first, set->n - first, sizeof *set->v, by_place);
     for (size_t i = first; i < set->n; i++) {
         kd_tensor *t = &set->v[i];
         if (t->offset != at)
-            return kd_fail(e, KD_EFORMAT, "%s: tensor %s begins at byte %llu of the data, expected %llu: %s", kd_map_path(m), KD_SHOW(t->name),
-                           (unsigned long long)t->offset, (unsigned long long)at, t->offset < at ? "an overlap" : "a hole");
+            return kd_fail(e, KD_EFORMAT, "%s: tensor %s begins at byte %llu of the data, expected %llu: %s", kd_map_path(m),
+                           KD_SHOW(t->name), (unsigned long long)t->offset, (unsigned long long)at,
+                           t->offset < at ? "an overlap" : "a hole");
         if (t->bytes > data - at)
             return kd_fail(e, KD_EFORMAT, "%s: tensor %s ends at byte %llu of the data, the file holds %llu", kd_map_path(m),
                            KD_SHOW(t->name), (unsigned long long)(at + t->bytes), (unsigned long long)data);
@@ -172,19 +166,16 @@ static kd_code read_header(kd_safetensors *s, kd_scan *j, kd_err *e) {
     kd_code c = kd_scan_expect(j, '{', e);
     while (!c && !(c = kd_scan_more(j, '}', s->set.n == from && !meta, &more, e)) && more) {
         kd_tensor t = {0};
-        if ((c = kd_scan_string(j, &t.name, false, e)) || (c = kd_scan_expect(j, ':', e)))
-            return c;
+        if ((c = kd_scan_string(j, &t.name, false, e)) || (c = kd_scan_expect(j, ':', e))) return c;
         if (kd_str_is(t.name, "__metadata__")) {
-            if (meta)
-                return kd_fail(e, KD_EFORMAT, "%s: __metadata__ is there twice", j->what);
+            if (meta) return kd_fail(e, KD_EFORMAT, "%s: __metadata__ is there twice", j->what);
             meta = true;
             c = read_meta(s, j, s->set.files == 1, e);
             continue;
         }
         if (s->set.n >= KD_SAFETENSORS_TENSORS_MAX)
             return kd_fail(e, KD_EFORMAT, "%s: more than %u tensors", j->what, KD_SAFETENSORS_TENSORS_MAX);
-        if (!(c = kd_check_name(t.name, NAME_MAX_BYTES, j->what, e)) && !(c = read_entry(j, &t, e)))
-            c = kd_tensors_add(&s->set, &t, e);
+        if (!(c = kd_check_name(t.name, NAME_MAX_BYTES, j->what, e)) && !(c = read_entry(j, &t, e))) c = kd_tensors_add(&s->set, &t, e);
     }
     return c ? c : kd_scan_end(j, e);
 }
@@ -193,17 +184,15 @@ static kd_code read_header(kd_safetensors *s, kd_scan *j, kd_err *e) {
 static kd_code add_file(kd_safetensors *s, const char *path, kd_err *e) {
     kd_map *m;
     kd_code c = kd_map_open(&m, path, e);
-    if (c || (c = kd_tensors_add_map(&s->set, m, e)))
-        return c;
+    if (c || (c = kd_tensors_add_map(&s->set, m, e))) return c;
     size_t size = kd_map_size(m), first = s->set.n;
-    if (size < 10)
-        return kd_fail(e, KD_EFORMAT, "%s: %zu bytes, a safetensors file has 10 or more", path, size);
+    if (size < 10) return kd_fail(e, KD_EFORMAT, "%s: %zu bytes, a safetensors file has 10 or more", path, size);
     const unsigned char *p = kd_map_data(m);
     uint64_t header = 0;
-    for (int i = 7; i >= 0; i--)
-        header = header << 8 | p[i];
+    for (int i = 7; i >= 0; i--) header = header << 8 | p[i];
     if (header > size - 8)
-        return kd_fail(e, KD_EFORMAT, "%s: header length %llu goes past the end, the file has %zu bytes", path, (unsigned long long)header, size);
+        return kd_fail(e, KD_EFORMAT, "%s: header length %llu goes past the end, the file has %zu bytes", path, (unsigned long long)header,
+                       size);
     if (header > KD_SAFETENSORS_HEADER_MAX)
         return kd_fail(e, KD_EFORMAT, "%s: header length %llu, at most %u are read", path, (unsigned long long)header,
                        KD_SAFETENSORS_HEADER_MAX);
@@ -243,7 +232,8 @@ static kd_code index_file(index_map *x, kd_str file, const char *path, uint32_t 
         bool twice;
         void *p = x->files;
         if (!kd_path_plain(file) || !kd_str_ends(file, ".safetensors"))
-            return kd_fail(e, KD_EFORMAT, "%s: weight_map names \"%s\", expected a .safetensors file of the same folder", path, KD_SHOW(file));
+            return kd_fail(e, KD_EFORMAT, "%s: weight_map names \"%s\", expected a .safetensors file of the same folder", path,
+                           KD_SHOW(file));
         if (x->nfiles == KD_SAFETENSORS_SHARDS_MAX)
             return kd_fail(e, KD_EFORMAT, "%s: weight_map names more than %u files", path, KD_SAFETENSORS_SHARDS_MAX);
         kd_code c = kd_grow(&p, &x->files_cap, x->nfiles + 1, sizeof *x->files);
@@ -252,8 +242,7 @@ static kd_code index_file(index_map *x, kd_str file, const char *path, uint32_t 
             x->files[i = x->nfiles++] = file;
             c = kd_table_add(&x->file_names, i, x->files, sizeof *x->files, &twice);
         }
-        if (c)
-            return kd_fail(e, c, "%s: no memory for its index", path);
+        if (c) return kd_fail(e, c, "%s: no memory for its index", path);
     }
     *out = (uint32_t)i;
     return KD_OK;
@@ -267,8 +256,7 @@ static kd_code index_entry(index_map *x, kd_scan *j, kd_err *e) {
     if ((c = kd_scan_string(j, &w.name, false, e)) || (c = kd_check_name(w.name, NAME_MAX_BYTES, j->what, e)) ||
         (c = kd_scan_expect(j, ':', e)) || (c = kd_scan_string(j, &file, false, e)) || (c = index_file(x, file, j->what, &w.file, e)))
         return c;
-    if (x->n >= KD_SAFETENSORS_TENSORS_MAX)
-        return kd_fail(e, KD_EFORMAT, "%s: more than %u tensors", j->what, KD_SAFETENSORS_TENSORS_MAX);
+    if (x->n >= KD_SAFETENSORS_TENSORS_MAX) return kd_fail(e, KD_EFORMAT, "%s: more than %u tensors", j->what, KD_SAFETENSORS_TENSORS_MAX);
     void *p = x->v;
     c = kd_grow(&p, &x->cap, x->n + 1, sizeof *x->v);
     x->v = p;
@@ -276,10 +264,8 @@ static kd_code index_entry(index_map *x, kd_scan *j, kd_err *e) {
         x->v[x->n] = w;
         c = kd_table_add(&x->names, x->n, x->v, sizeof *x->v, &twice);
     }
-    if (c)
-        return kd_fail(e, c, "%s: no memory for its index", j->what);
-    if (twice)
-        return kd_fail(e, KD_EFORMAT, "%s: weight_map names tensor %s twice", j->what, KD_SHOW(w.name));
+    if (c) return kd_fail(e, c, "%s: no memory for its index", j->what);
+    if (twice) return kd_fail(e, KD_EFORMAT, "%s: weight_map names tensor %s twice", j->what, KD_SHOW(w.name));
     x->n++;
     return KD_OK;
 }
@@ -291,28 +277,21 @@ static kd_code read_index(index_map *x, const kd_map *m, kd_err *e) {
     if (kd_map_size(m) > INDEX_MAX)
         return kd_fail(e, KD_EFORMAT, "%s: %zu bytes, an index of at most %u is read", path, kd_map_size(m), INDEX_MAX);
     kd_code c = kd_scan_init(&j, (const char *)kd_map_data(m), kd_map_size(m), path, &x->text, e);
-    if (c || (c = kd_scan_expect(&j, '{', e)))
-        return c;
+    if (c || (c = kd_scan_expect(&j, '{', e))) return c;
     for (; !(c = kd_scan_more(&j, '}', first, &members, e)) && members; first = false) {
         kd_str key;
-        if ((c = kd_scan_string(&j, &key, true, e)) || (c = kd_scan_expect(&j, ':', e)))
-            return c;
+        if ((c = kd_scan_string(&j, &key, true, e)) || (c = kd_scan_expect(&j, ':', e))) return c;
         if (!kd_str_is(key, "weight_map")) {
-            if ((c = kd_scan_skip(&j, e)))
-                return c;
+            if ((c = kd_scan_skip(&j, e))) return c;
             continue;
         }
-        if (have)
-            return kd_fail(e, KD_EFORMAT, "%s: weight_map is there twice", path);
+        if (have) return kd_fail(e, KD_EFORMAT, "%s: weight_map is there twice", path);
         have = true;
         c = kd_scan_expect(&j, '{', e);
-        while (!c && !(c = kd_scan_more(&j, '}', x->n == 0, &more, e)) && more)
-            c = index_entry(x, &j, e);
-        if (c)
-            return c;
+        while (!c && !(c = kd_scan_more(&j, '}', x->n == 0, &more, e)) && more) c = index_entry(x, &j, e);
+        if (c) return c;
     }
-    if (!c && !have)
-        c = kd_fail(e, KD_EFORMAT, "%s: expected a weight_map, found none", path);
+    if (!c && !have) c = kd_fail(e, KD_EFORMAT, "%s: expected a weight_map, found none", path);
     return c ? c : kd_scan_end(&j, e);
 }
 
@@ -331,10 +310,8 @@ static kd_code add_indexed(kd_safetensors *s, const char *path, kd_err *e) {
     char *dir = NULL;
     kd_map *m = NULL;
     kd_code c = kd_map_open(&m, path, e);
-    if (c)
-        return c;
-    if ((c = read_index(&x, m, e)))
-        goto done;
+    if (c) return c;
+    if ((c = read_index(&x, m, e))) goto done;
     if (!(dir = kd_path_folder(path))) {
         c = kd_fail(e, KD_ENOMEM, "%s: no memory for its folder", path);
         goto done;
@@ -347,8 +324,7 @@ static kd_code add_indexed(kd_safetensors *s, const char *path, kd_err *e) {
         }
         kd_free(file);
     }
-    if (!c)
-        c = check_index(s, &x, path, e);
+    if (!c) c = check_index(s, &x, path, e);
 done:
     index_clear(&x);
     kd_free(dir);
@@ -360,15 +336,13 @@ static kd_code add_folder(kd_safetensors *s, const char *dir, kd_err *e) {
     static const char *const NAMES[] = {"model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         char *path = kd_path_join(dir, NAMES[i]);
-        if (!path)
-            return kd_fail(e, KD_ENOMEM, "%s: no memory for a path", dir);
+        if (!path) return kd_fail(e, KD_ENOMEM, "%s: no memory for a path", dir);
         if (!kd_file_exists(path)) {
             kd_free(path);
             continue;
         }
         kd_code c = kd_check_inside(dir, NAMES[i], e);
-        if (!c)
-            c = i == 1 ? add_indexed(s, path, e) : add_file(s, path, e);
+        if (!c) c = i == 1 ? add_indexed(s, path, e) : add_file(s, path, e);
         kd_free(path);
         return c;
     }
@@ -378,8 +352,7 @@ static kd_code add_folder(kd_safetensors *s, const char *dir, kd_err *e) {
 kd_code kd_safetensors_open(kd_safetensors **out, const char *path, kd_err *e) {
     *out = NULL;
     kd_safetensors *s = kd_calloc(1, sizeof *s);
-    if (!s)
-        return kd_fail(e, KD_ENOMEM, "%s: no memory to open it", path);
+    if (!s) return kd_fail(e, KD_ENOMEM, "%s: no memory to open it", path);
     kd_code c;
     if (kd_is_dir(path))
         c = add_folder(s, path, e);
@@ -396,26 +369,20 @@ kd_code kd_safetensors_open(kd_safetensors **out, const char *path, kd_err *e) {
 }
 
 void kd_safetensors_close(kd_safetensors *s) {
-    if (!s)
-        return;
+    if (!s) return;
     kd_tensors_clear(&s->set);
     kd_free(s->meta);
     kd_free(s);
 }
 
-const kd_tensors *kd_safetensors_tensors(const kd_safetensors *s) {
-    return &s->set;
-}
+const kd_tensors *kd_safetensors_tensors(const kd_safetensors *s) { return &s->set; }
 
 kd_str kd_safetensors_meta(const kd_safetensors *s, const char *key) {
     for (size_t i = 0; i < s->metas; i++)
-        if (kd_str_is(s->meta[i].key, key))
-            return s->meta[i].value;
+        if (kd_str_is(s->meta[i].key, key)) return s->meta[i].value;
     return (kd_str){NULL, 0};
 }
-size_t kd_safetensors_meta_count(const kd_safetensors *s) {
-    return s->metas;
-}
+size_t kd_safetensors_meta_count(const kd_safetensors *s) { return s->metas; }
 void kd_safetensors_meta_at(const kd_safetensors *s, size_t i, kd_str *key, kd_str *value) {
     *key = s->meta[i].key;
     *value = s->meta[i].value;

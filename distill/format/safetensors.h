@@ -34,10 +34,11 @@ typedef struct kd_safetensors_writer kd_safetensors_writer;
 kd_code kd_safetensors_writer_new(kd_safetensors_writer **out, const char *path, uint64_t shard_bytes, kd_err *e);
 kd_code kd_safetensors_writer_meta(kd_safetensors_writer *w, const char *key, kd_str value, kd_err *e);
 /* *index (or NULL) = the number to put under, counting from 0. Errors: KD_EINVAL for a name twice, a type the format lacks, a bad shape. */
-kd_code kd_safetensors_writer_declare(kd_safetensors_writer *w, const char *name, kd_dtype type, int ndim, const uint64_t *shape, size_t *index,
-                                      kd_err *e);
-kd_code kd_safetensors_writer_begin(kd_safetensors_writer *w, kd_err *e); /* lays out and writes the headers; nothing may be declared after */
-uint64_t kd_safetensors_writer_bytes(const kd_safetensors_writer *w);     /* of all files together, known after begin; data so far before */
+kd_code kd_safetensors_writer_declare(kd_safetensors_writer *w, const char *name, kd_dtype type, int ndim, const uint64_t *shape,
+                                      size_t *index, kd_err *e);
+kd_code kd_safetensors_writer_begin(kd_safetensors_writer *w,
+                                    kd_err *e);                       /* lays out and writes the headers; nothing may be declared after */
+uint64_t kd_safetensors_writer_bytes(const kd_safetensors_writer *w); /* of all files together, known after begin; data so far before */
 /* Appends n bytes to tensor i: a tensor's bytes in order, the tensors in any order. */
 kd_code kd_safetensors_writer_put(kd_safetensors_writer *w, size_t i, const void *p, size_t n, kd_err *e);
 /* KD_EINVAL, naming it, if a tensor is not whole. */
