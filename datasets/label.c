@@ -75,7 +75,7 @@ static kd_code judge_empty(const subject *s, verdict *v, kd_err *e) {
 }
 
 static const check checks[] = {
-    {"math", 1, judge_math},
+    {"math", 2, judge_math},
     {"finished", 1, judge_finished},
     {"repeats", 1, judge_repeats},
     {"empty", 1, judge_empty},

@@ -157,11 +157,16 @@ static bool other_locale(const kd_node *a, const kd_node *g) {
     return kd_str_eq(a->text, g->text);
 }
 
-/* 6 x 7 read with the x as a sign of times. */
-static bool cross(kd_pair *p, const kd_node *a, kd_node *g) {
+/* 6 x 7, where the x may be a sign of times. */
+static bool crossed(const kd_node *a) {
     if (a->kind != N_MUL || a->kid[0]->kind != N_MUL || a->kid[1]->kind != N_NUM) return false;
     const kd_node *l = a->kid[0];
-    if (l->kid[0]->kind != N_NUM || l->kid[1]->kind != N_NAME || !kd_str_is(l->kid[1]->text, "x")) return false;
+    return l->kid[0]->kind == N_NUM && l->kid[1]->kind == N_NAME && kd_str_is(l->kid[1]->text, "x");
+}
+
+static bool cross(kd_pair *p, const kd_node *a, kd_node *g) {
+    if (!crossed(a)) return false;
+    const kd_node *l = a->kid[0];
     kd_node *x = kd_node_new(p->m, N_MUL, 2, (kd_node *[]){l->kid[0], a->kid[1]});
     return x && same_value(p, x, g) == KD_RIGHT;
 }
@@ -314,6 +319,7 @@ static kd_node *bare(kd_pair *p, kd_node *n) {
     if (l->kind == N_NAME || (l->kind == N_MUL && l->kid[0]->kind == N_NAME && l->kid[1]->kind == N_NAME)) return last;
     if (l->kind == N_TUPLE && last->kind == N_TUPLE) return last;
     if (kd_point_names(&names, n) && names.n == 0) return last;                                      /* 6 x 7 = 42 */
+    if (crossed(l)) return last;                                                                     /* 6 x 7 = 42 */
     if (n->n == 2 && last->kind == N_NAME && kd_node_scalar(l) && !kd_node_has(l, N_NAME)) return l; /* 5 = x */
     return n;
 }

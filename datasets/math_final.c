@@ -137,19 +137,56 @@ static kd_str last_number(kd_str s) {
     return best;
 }
 
-kd_str kd_math_final(kd_str text, const char **how) {
+/* The last phrase that announces an answer before end, and what it says. */
+static const char *announced(kd_str text, kd_str *said) {
     static const char *const phrases[] = {"final answer is", "final answer:", "final answer", "answer is",
                                           "answer:",         "option is",     "choice is"};
+    const char *best = NULL;
+    size_t skip = 0;
+    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++) {
+        const char *p = last_word(text, phrases[i]);
+        const size_t n = strlen(phrases[i]);
+        if (p && (!best || p + n > best + skip)) {
+            best = p;
+            skip = n;
+        }
+    }
+    *said = best ? sentence(best + skip, text.data + text.len) : (kd_str){NULL, 0};
+    return best;
+}
+
+/* Words that go on for a while and hold no number: "not a straightforward one". */
+static bool idle(kd_str s) {
+    int words = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        if (digit(s.data[i]) || s.data[i] == '\\') return false;
+        words += letter(s.data[i]) && (i == 0 || !letter(s.data[i - 1]));
+    }
+    return words > 3;
+}
+
+/* What the last announcement says; if that is idle talk, what one before it said, where that was an answer. */
+static kd_str said_last(kd_str text) {
+    kd_str first = {NULL, 0}, said;
+    for (int tries = 0; tries < 8; tries++) {
+        const char *at = announced(text, &said);
+        if (!at) break;
+        if (said.len && !idle(said)) return said;
+        if (!first.len) first = said;
+        text.len = (size_t)(at - text.data);
+    }
+    return first;
+}
+
+kd_str kd_math_final(kd_str text, const char **how) {
     const char *dummy;
     how = how ? how : &dummy;
     *how = "boxed";
     kd_str found = kd_last_boxed(text);
     if (found.data) return kd_trim(found);
     *how = "final answer";
-    for (size_t i = 0; i < sizeof phrases / sizeof *phrases; i++) {
-        const char *p = last_word(text, phrases[i]);
-        if (p && (found = sentence(p + strlen(phrases[i]), text.data + text.len)).len) return found;
-    }
+    found = said_last(text);
+    if (found.len) return found;
     *how = "####";
     const char *p = kd_last_of(text, "####");
     if (p) {

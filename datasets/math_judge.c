@@ -223,9 +223,9 @@ static kd_str peel(kd_str s) {
     for (;;) {
         const size_t before = s.len;
         s = kd_trim(s);
-        while (s.len && strchr(".,;:*`$", s.data[s.len - 1]) && !(s.len >= 2 && s.data[s.len - 2] == '\\') && !kd_str_ends(s, "..."))
+        while (s.len && strchr(".,;:*`$\"", s.data[s.len - 1]) && !(s.len >= 2 && s.data[s.len - 2] == '\\') && !kd_str_ends(s, "..."))
             s.len--;
-        while (s.len && strchr("*`$:", s.data[0]) && !(s.data[0] == '$' && s.len > 1 && digit(s.data[1]))) {
+        while (s.len && strchr("*`$:\"", s.data[0]) && !(s.data[0] == '$' && s.len > 1 && digit(s.data[1]))) {
             s.data++;
             s.len--;
         }
@@ -245,6 +245,66 @@ static bool wordy(kd_str w) {
     return false;
 }
 
+/* ---- answers said in a sentence ---- */
+static int count_words(kd_str s) {
+    int n = 0;
+    for (size_t i = 0; i < s.len; i++) n += letter(s.data[i]) && (i == 0 || !letter(s.data[i - 1]));
+    return n;
+}
+
+/* "actually 6", "indeed 30": the adverb off. */
+static kd_str skip_adverbs(kd_str s) {
+    static const char *const list[] = {"actually ", "indeed ", "still ",     "just ", "simply ", "always ",   "exactly ",
+                                       "only ",     "now ",    "therefore ", "thus ", "then ",   "equal to ", "both: "};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (kd_str_starts(s, list[i])) {
+            const size_t n = strlen(list[i]);
+            s = kd_trim((kd_str){s.data + n, s.len - n});
+            i = (size_t)-1;
+        }
+    return s;
+}
+
+static bool arithmetic(char c) { return digit(c) || (c && strchr(" .,+-*/=()$%^", c)); }
+
+/* The arithmetic that s begins with, up to its first word or a comma that a space follows. */
+static kd_str leading(kd_str s) {
+    size_t n = 0;
+    while (n < s.len && arithmetic(s.data[n]) && !(s.data[n] == ',' && n + 1 < s.len && s.data[n + 1] == ' ')) n++;
+    return kd_trim((kd_str){s.data, n});
+}
+
+/* The one number of a sentence, or the one behind its last sign of equality; {NULL,0} if there are several, or it is said not to be. */
+static kd_str lone_number(kd_str s) {
+    const char *equals = kd_last_of(s, "="), *end = s.data + s.len, *p = equals ? equals + 1 : s.data;
+    kd_str found = {NULL, 0};
+    while (p < end) {
+        const char *stop = digit(*p) ? kd_number_end(p, end) : NULL;
+        if (!stop) {
+            p++;
+            continue;
+        }
+        const kd_str one = {p, (size_t)(stop - p)};
+        if (found.data && !kd_str_eq(found, one)) return equals ? found : (kd_str){NULL, 0};
+        if (p - s.data >= 4 && memcmp(p - 4, "not ", 4) == 0) return (kd_str){NULL, 0};
+        found = one;
+        p = stop;
+    }
+    return found;
+}
+
+/* The number that a sentence gives for an answer; {NULL,0} if it gives none, or is cut short in the middle of one. */
+static kd_str said_number(kd_str s) {
+    if (memchr(s.data, '\\', s.len) || memmem(s.data, s.len, " or ", 4)) return (kd_str){NULL, 0};
+    s = skip_adverbs(s);
+    kd_str head = leading(s);
+    while (head.len && strchr("=,(", head.data[head.len - 1])) head = kd_trim((kd_str){head.data, head.len - 1});
+    if (!has_digit(head)) return lone_number(s);
+    if (head.len && strchr("+-*/^$", head.data[head.len - 1])) return (kd_str){NULL, 0};
+    const char *equals = kd_last_of(head, "=");
+    return equals ? kd_trim((kd_str){equals + 1, (size_t)(head.data + head.len - equals - 1)}) : head;
+}
+
 static kd_node *as_number(kd_math *m, kd_node *n) {
     kd_node *x = n && n->kind == N_TEXT ? kd_number_words(m, n->text) : NULL;
     return x ? x : n;
@@ -252,20 +312,26 @@ static kd_node *as_number(kd_math *m, kd_node *n) {
 
 static kd_verdict by_tree(kd_pair *p, kd_str a, kd_str g) {
     kd_node *x = as_number(p->m, kd_math_parse(p->m, a)), *y = as_number(p->m, kd_math_parse(p->m, g));
-    if (x && y) return kd_nodes_equal(p, x, y);
-    const kd_str wa = words_of(p->m->arena, a), wg = words_of(p->m->arena, g);
-    if (wa.len && kd_str_eq(wa, wg) && wordy(wa)) {
-        p->why = "the same words";
-        return KD_RIGHT;
-    }
-    if (y && kd_node_scalar(y) && !kd_node_has(y, N_NAME) && wordy(wa) && !has_digit(a)) {
-        p->why = "words against mathematics";
-        return KD_WRONG;
-    }
+    kd_verdict v = KD_UNKNOWN;
     p->why = p->m->nodes > KD_MATH_NODES || a.len > KD_MATH_TEXT || g.len > KD_MATH_TEXT ? "too large"
              : x                                                                         ? "a gold answer that cannot be read"
                                                                                          : "an answer that cannot be read";
-    return KD_UNKNOWN;
+    if (x && y) v = kd_nodes_equal(p, x, y);
+    const kd_str wa = words_of(p->m->arena, a), wg = words_of(p->m->arena, g);
+    if (v == KD_RIGHT || !wordy(wa)) return v;
+    if (wa.len && kd_str_eq(wa, wg)) {
+        p->why = "the same words";
+        return KD_RIGHT;
+    }
+    if (!y || !kd_node_scalar(y) || kd_node_has(y, N_NAME)) return v;
+    if (!has_digit(a)) { /* words for a number */
+        p->why = count_words(wa) > 3 ? "words without a number" : "words against mathematics";
+        return count_words(wa) > 3 ? KD_UNKNOWN : KD_WRONG;
+    }
+    const kd_str said = said_number(a);
+    kd_node *z = said.len ? kd_math_parse(p->m, said) : NULL;
+    if (!z) return v == KD_WRONG && count_words(a) < 3 ? v : KD_UNKNOWN;
+    return kd_nodes_equal(p, z, y);
 }
 
 static kd_verdict judge(kd_str a, kd_str g, const char **why) {
