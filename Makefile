@@ -28,7 +28,6 @@ libs_distill/base := -lcjson -lz -lpcre2-8 -lutf8proc -lpthread -lm
 BLASDIR := $(firstword $(wildcard /usr/lib/*/openblas-pthread))
 libs_distill/math := $(BLASDIR:%=-Wl,-rpath,%)
 libs_datasets     := -lsqlite3 -lmpfr -lgmp
-libs_teacher      := -lcurl
 libs_distill/cli  := -lyaml -lmicrohttpd
 
 WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Wno-psabi -Wno-missing-field-initializers

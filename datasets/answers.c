@@ -124,6 +124,18 @@ static kd_code end_lease(kd_study *s, int64_t settings, int64_t prompt, int numb
     return kd_stmt_run(q, e);
 }
 
+/* A try of a lease that goes on has ended. */
+static kd_code land(kd_study *s, int64_t settings, int64_t prompt, int number, kd_err *e) {
+    kd_stmt *q;
+    kd_code rc = kd_study_stmt(s, KD_Q_LEASE_LANDED,
+                               "UPDATE leases SET flying=flying-1 WHERE settings=?1 AND prompt=?2 AND number=?3 AND flying>0", &q, e);
+    if (rc) return rc;
+    kd_bind_int(q, 1, settings);
+    kd_bind_int(q, 2, prompt);
+    kd_bind_int(q, 3, number);
+    return kd_stmt_run(q, e);
+}
+
 static int64_t known(int64_t v) { return v > 0 ? v : 0; }
 
 static void spend_add(kd_spend *t, int64_t in, int64_t out, double cost, bool failed) {
@@ -234,7 +246,7 @@ kd_code kd_study_commit(kd_study *s, int64_t settings, int64_t run, const kd_ans
     for (size_t i = 0; i < m && !rc; i++) {
         rc = add_attempt(s, settings, run, &f[i], zipped_view(&z, n + i), e);
         spend_add(&t, f[i].prompt_tokens, f[i].completion_tokens, f[i].cost, true);
-        if (!rc && f[i].final) rc = end_lease(s, settings, f[i].prompt, f[i].sample, e);
+        if (!rc) rc = (f[i].final ? end_lease : land)(s, settings, f[i].prompt, f[i].sample, e);
     }
     if (rc || (rc = add_totals(s, settings, &t, e)) || (rc = beat(s, e))) goto done;
     open = false;

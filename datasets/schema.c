@@ -37,6 +37,8 @@ static const char *const steps[KD_STUDY_VERSION] = {
     "CREATE TABLE leases(settings INTEGER NOT NULL, prompt INTEGER NOT NULL, number INTEGER NOT NULL, owner INTEGER NOT NULL,"
     " PRIMARY KEY(settings, prompt, number)) WITHOUT ROWID;"
     "CREATE INDEX leases_owner ON leases(owner);",
+    /* tries in the air, and what each may cost at most: what a kill loses is counted */
+    "ALTER TABLE leases ADD COLUMN flying INTEGER NOT NULL DEFAULT 0; ALTER TABLE leases ADD COLUMN worst REAL;",
 };
 
 static kd_code look(kd_db *db, int64_t *app, int64_t *version, int64_t *tables, kd_err *e) {

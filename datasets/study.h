@@ -65,6 +65,15 @@ kd_code kd_work_beat(kd_work *w, kd_err *e);
 kd_code kd_work_release(kd_work *w, int64_t prompt, int sample, kd_err *e); /* others may have it; this kd_work does not get it again */
 kd_code kd_work_count(kd_work *w, kd_work_state *out, kd_err *e);           /* exact; an index scan */
 void kd_work_close(kd_work *w);                                             /* releases what it still holds */
+/* Says, before they go out, that these leased items are tried now, each at a cost of at most worst USD (negative: unknown). The commit of an answer or
+ * attempt brings one try home; tries that never come home, for their process died or closed the queue, become rows of attempts, reason "lost",
+ * charged at their worst, as soon as somebody finds the lease. */
+typedef struct {
+    int64_t prompt;
+    int sample;
+    double worst;
+} kd_work_try;
+kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, kd_err *e);
 
 /* ---- answers ---- */
 typedef enum {

@@ -30,7 +30,7 @@ struct kd_work {
     bool *have;     /* [samples] numbers of one prompt that are answered */
     int64_t *found; /* prompt ids of one walk */
     size_t cap_found;
-    kd_stmt *walk, *numbers, *prompt, *lease;
+    kd_stmt *walk, *numbers, *prompt, *lease, *sent;
 };
 
 /* ---- owners ---- */
@@ -85,6 +85,28 @@ static void copy_text(char *out, size_t cap, kd_str v) {
     out[n] = 0;
 }
 
+/* What was in the air for an owner that is gone: asked, perhaps paid, and never to be seen. A row of attempts each, at its worst case, and their sum
+ * in the totals. In a transaction. */
+static kd_code count_lost(kd_db *db, int64_t owner, kd_err *e) {
+    static const char *const sql[] = {
+        "INSERT INTO attempts(prompt, settings, number, reason, final, cost, created)"
+        " SELECT prompt, settings, number, 'lost', 0, flying*worst, ?2 FROM leases WHERE owner=?1 AND flying>0",
+        "INSERT INTO totals SELECT settings, 0, count(*), 0, 0, 0, 0, total(flying*worst), total(flying*worst) FROM leases"
+        " WHERE owner=?1 AND flying>0 AND ?2=?2 GROUP BY settings ON CONFLICT(settings) DO UPDATE SET attempts=attempts+excluded.attempts,"
+        " cost=cost+excluded.cost, cost_failed=cost_failed+excluded.cost_failed"};
+    kd_code rc = KD_OK;
+    for (int i = 0; i < 2 && !rc; i++) {
+        kd_stmt *q = NULL;
+        if (!(rc = kd_stmt_new(&q, db, sql[i], e))) {
+            kd_bind_int(q, 1, owner);
+            kd_bind_int(q, 2, kd_unix_ms());
+            rc = kd_stmt_run(q, e);
+        }
+        kd_stmt_free(q);
+    }
+    return rc;
+}
+
 /* Takes away the leases of owners that are gone. In a transaction. */
 static kd_code bury_dead(kd_db *db, kd_err *e) {
     kd_stmt *q = NULL, *d1 = NULL, *d2 = NULL;
@@ -101,7 +123,7 @@ static kd_code bury_dead(kd_db *db, kd_err *e) {
         if (kd_owner_alive(&self, &o, kd_col_int(q, 4))) continue;
         kd_bind_int(d1, 1, kd_col_int(q, 0));
         kd_bind_int(d2, 1, kd_col_int(q, 0));
-        if (!(rc = kd_stmt_run(d1, e))) rc = kd_stmt_run(d2, e);
+        if (!(rc = count_lost(db, kd_col_int(q, 0), e)) && !(rc = kd_stmt_run(d1, e))) rc = kd_stmt_run(d2, e);
     }
     kd_stmt_free(q);
     kd_stmt_free(d1);
@@ -155,6 +177,7 @@ static kd_code prepare(kd_work *w, kd_err *e) {
         {&w->numbers, "SELECT number FROM samples WHERE prompt=?1 AND settings=?2 AND number<?3"},
         {&w->prompt, "SELECT messages, tools, gold, task FROM prompts WHERE id=?1"},
         {&w->lease, "INSERT INTO leases(settings, prompt, number, owner) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"},
+        {&w->sent, "UPDATE leases SET flying=flying+1, worst=?5 WHERE settings=?1 AND prompt=?2 AND number=?3 AND owner=?4"},
     };
     kd_code rc = KD_OK;
     for (size_t i = 0; i < sizeof list / sizeof *list && !rc; i++) rc = kd_stmt_new(list[i].q, w->db, list[i].sql, e);
@@ -371,6 +394,28 @@ kd_code kd_work_release(kd_work *w, int64_t prompt, int sample, kd_err *e) {
     return rc;
 }
 
+kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, kd_err *e) {
+    if (n == 0) return KD_OK;
+    kd_code rc = kd_db_begin(w->db, e);
+    if (rc) return rc;
+    for (size_t i = 0; i < n && !rc; i++) {
+        kd_bind_int(w->sent, 1, w->settings);
+        kd_bind_int(w->sent, 2, tries[i].prompt);
+        kd_bind_int(w->sent, 3, tries[i].sample);
+        kd_bind_int(w->sent, 4, w->owner);
+        if (tries[i].worst >= 0)
+            kd_bind_double(w->sent, 5, tries[i].worst);
+        else
+            kd_bind_null(w->sent, 5);
+        rc = kd_stmt_run(w->sent, e);
+    }
+    if (rc)
+        kd_db_rollback(w->db);
+    else
+        rc = kd_db_commit(w->db, e);
+    return rc;
+}
+
 /* Leases under these settings, told apart by who holds them; the dead count for nobody. */
 static kd_code count_leases(kd_work *w, kd_work_state *out, kd_err *e) {
     kd_stmt *q = NULL;
@@ -429,13 +474,13 @@ kd_code kd_work_count(kd_work *w, kd_work_state *out, kd_err *e) {
 
 void kd_work_close(kd_work *w) {
     if (!w) return;
-    kd_stmt *const list[] = {w->walk, w->numbers, w->prompt, w->lease};
+    kd_stmt *const list[] = {w->walk, w->numbers, w->prompt, w->lease, w->sent};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) kd_stmt_free(list[i]);
     if (w->owner > 0 && kd_db_begin(w->db, NULL) == KD_OK) { /* if this fails, the leases die with the process */
         char sql[160];
         snprintf(sql, sizeof sql, "DELETE FROM leases WHERE owner=%lld; DELETE FROM owners WHERE id=%lld", (long long)w->owner,
                  (long long)w->owner);
-        if (kd_db_exec(w->db, sql, NULL) == KD_OK)
+        if (count_lost(w->db, w->owner, NULL) == KD_OK && kd_db_exec(w->db, sql, NULL) == KD_OK)
             kd_db_commit(w->db, NULL);
         else
             kd_db_rollback(w->db);

@@ -1,4 +1,4 @@
-/* teacher/http.h - many HTTP requests at once on one thread. The one room that includes libcurl. Leans on base.
+/* teacher/http.h - many HTTP requests at once on one thread. The one room that includes libcurl, which is loaded at the first use. Leans on base.
  * Redirects are not followed, TLS is verified, nothing is read from the environment or a .netrc, and a key never appears in a message. */
 #ifndef KD_TEACHER_HTTP_H
 #define KD_TEACHER_HTTP_H
@@ -34,12 +34,16 @@ typedef struct {
     const char *type;     /* Content-Type, "" if none */
     double retry_after;   /* seconds that retry-after-ms or retry-after ask to wait; -1 if none */
     int should_retry;     /* x-should-retry: 1, 0, or -1 if none */
+    double left_requests, left_tokens;   /* what x-ratelimit-remaining-* or anthropic-ratelimit-*-remaining say is left; -1 if nothing */
+    double reset_requests, reset_tokens; /* seconds until that is full again; -1 if unknown */
     double seconds, first_byte;
 } kd_http_answer;         /* valid during the call */
 typedef void kd_http_done(void *ctx, void *user, const kd_http_answer *a);
+typedef void kd_http_drop(void *ctx, void *user); /* a request that ends with its kd_http, unanswered */
 
-kd_code kd_http_new(kd_http **out, const kd_http_opts *o, kd_http_done *done, void *ctx, kd_err *e);
-void kd_http_free(kd_http *h); /* what is under way is dropped, without a call of done */
+/* Errors: KD_EUNSUPPORTED no libcurl here (it is loaded now, not with the program); KD_ENOMEM. */
+kd_code kd_http_new(kd_http **out, const kd_http_opts *o, kd_http_done *done, kd_http_drop *drop, void *ctx, kd_err *e);
+void kd_http_free(kd_http *h); /* what is under way is dropped, without a call of done; drop (or NULL) takes each */
 
 /* Starts a POST (or a GET where body is NULL). url, body and headers ("Name: value", n of them) are copied. user comes back with done.
  * Errors: KD_EINVAL a URL that is not http(s); KD_ENOMEM. */
@@ -49,7 +53,9 @@ kd_code kd_http_poll(kd_http *h, int ms, kd_err *e);
 void kd_http_wake(kd_http *h);
 size_t kd_http_flying(const kd_http *h);
 
-/* The host of a URL; true if it is this machine (localhost, 127.0.0.0/8, [::1]). */
+/* True if a URL's host is this machine (localhost, 127.0.0.0/8, [::1]). */
 bool kd_url_local(const char *url);
+/* Errors: KD_EINVAL not http(s), no host, white space in it, or parts that may hold a secret (user, query), which then are not quoted. */
+kd_code kd_url_check(const char *url, kd_err *e);
 
 #endif

@@ -1,39 +1,37 @@
 /* teacher/remote.c - an OpenAI-compatible endpoint as the teacher. One thread leases, sends and retries; the keeper's thread commits.
- * Leans on http.h, response.h, keeper.h. */
+ * Leans on http.h, request.h, limits.h, response.h, keeper.h. */
 #include "distill/base/clock.h"
-#include "distill/base/json.h"
 #include "distill/base/rng.h"
 #include "teacher/http.h"
 #include "teacher/keeper.h"
-#include "teacher/teacher.h"
+#include "teacher/limits.h"
+#include "teacher/request.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
-enum { ALLOWANCE = 64 }; /* tokens of a template around a prompt, for the worst case */
+enum { TRIES_UNREACHABLE = 3, REFUSALS = 5, BATCH = 64, HOLD_MOST = 60, AUTH_WAIT = 10 };
 
 /* One question: leased, then flying or waiting for its next try, until it is kept or given up. */
 typedef struct flight {
     int64_t prompt;
     int sample, tries;
     kd_buf body;
-    double due, sent;  /* when to try (again); when it was sent */
-    double reserved;   /* USD that its try may cost at most */
-    double tokens;     /* that it counts against tokens a minute */
+    double due, sent, first; /* when to try (again); when it was sent last, and first */
+    double reserved;         /* USD that its try may cost at most */
+    double tokens;           /* that it counts against tokens a minute */
 } flight;
 
-/* What comes in at a rate, and what may be held at most. */
-typedef struct {
-    double rate, level, cap, at;
-} bucket;
+typedef enum { BECAUSE_LIMIT, BECAUSE_SERVER, BECAUSE_NETWORK, BECAUSE_BODY, BECAUSES } because;
 
 typedef struct {
     kd_study *study;
     kd_work *work;
     kd_http *http;
     kd_keeper *keeper;
-    const kd_teach_opts *o;
+    kd_asking q;
     const kd_remote_opts *ro;
     kd_teach_report *r;
     char *url;
@@ -42,12 +40,12 @@ typedef struct {
     size_t n_headers;
     flight **waiting; /* a heap by due */
     size_t n_waiting, cap_waiting;
-    bucket rps, rpm, tpm;
-    double limit;     /* of requests in flight, moved by the endpoint */
-    double cut_at;    /* when it was last cut: answers to requests sent before count as the same burst */
+    kd_bucket rps, rpm, tpm;
+    kd_pace pace;
     double began, spent, reserved;
-    uint64_t good, bad, refused; /* answers; failures of any kind; failures that trying again does not mend, in a row from the start */
-    bool draining, unreachable_only;
+    double shown, last_good, drain_until;
+    uint64_t good, refused, again[BECAUSES]; /* answers; refusals in a row from the start; retries by reason */
+    bool draining, reached;
     kd_code code;     /* why we stop */
     kd_err err;
 } run;
@@ -83,38 +81,6 @@ static void free_flight(flight *f) {
     kd_free(f);
 }
 
-/* ---- limits ---- */
-static bucket bucket_of(double rate_a_second, double cap) {
-    return (bucket){.rate = rate_a_second, .level = cap, .cap = cap, .at = kd_now()};
-}
-
-/* Seconds until n may pass; 0: now. */
-static double bucket_wait(bucket *b, double n, double now) {
-    if (b->rate <= 0)
-        return 0;
-    b->level = fmin(b->cap, b->level + (now - b->at) * b->rate);
-    b->at = now;
-    n = fmin(n, b->cap);
-    return b->level >= n ? 0 : (n - b->level) / b->rate;
-}
-
-static void bucket_take(bucket *b, double n) {
-    b->level -= n;
-}
-
-static double price(const run *r, double prompt, double completion) {
-    double p = 0;
-    if (r->ro->price_input > 0)
-        p += prompt * r->ro->price_input / 1e6;
-    if (r->ro->price_output > 0)
-        p += completion * r->ro->price_output / 1e6;
-    return p;
-}
-
-static bool priced(const run *r) {
-    return r->ro->price_input >= 0 || r->ro->price_output >= 0;
-}
-
 static void stop(run *r, kd_code c, const char *why) {
     if (!r->code) {
         r->code = c;
@@ -123,76 +89,21 @@ static void stop(run *r, kd_code c, const char *why) {
     r->draining = true;
 }
 
-/* ---- requests ---- */
-static kd_code write_body(kd_buf *out, const run *r, const kd_work_item *item, kd_err *e) {
-    const kd_teach_opts *o = r->o;
-    kd_json *doc, *extra = NULL;
-    kd_code c = kd_teach_conversation(&doc, item, o->system, e);
-    if (c)
-        return c;
-    kd_jsonw w = {.out = out};
-    kd_jsonw_object(&w);
-    kd_jsonw_key(&w, "model"), kd_jsonw_cstr(&w, r->ro->model);
-    kd_jsonw_key(&w, "messages"), kd_jsonw_node(&w, kd_json_get(kd_json_root(doc), "messages"));
-    if (item->tools.len)
-        kd_jsonw_key(&w, "tools"), kd_jsonw_raw(&w, item->tools);
-    const struct {
-        const char *key;
-        double v;
-    } f[] = {{"temperature", o->temperature}, {"top_p", o->top_p}, {"min_p", o->min_p}};
-    for (size_t i = 0; i < sizeof f / sizeof *f; i++)
-        if (f[i].v >= 0)
-            kd_jsonw_key(&w, f[i].key), kd_jsonw_double(&w, f[i].v);
-    if (o->top_k >= 0)
-        kd_jsonw_key(&w, "top_k"), kd_jsonw_int(&w, o->top_k);
-    if (o->max_tokens > 0)
-        kd_jsonw_key(&w, "max_tokens"), kd_jsonw_int(&w, o->max_tokens);
-    if (r->ro->send_seed)
-        kd_jsonw_key(&w, "seed"), kd_jsonw_int(&w, (int64_t)((o->seed + (uint64_t)item->sample) & INT32_MAX));
-    if (o->stops) {
-        kd_jsonw_key(&w, "stop");
-        kd_jsonw_array(&w);
-        for (size_t i = 0; i < o->stops; i++)
-            kd_jsonw_cstr(&w, o->stop[i]);
-        kd_jsonw_end_array(&w);
-    }
-    if (r->ro->logprobs >= 0)
-        kd_jsonw_key(&w, "logprobs"), kd_jsonw_bool(&w, true), kd_jsonw_key(&w, "top_logprobs"), kd_jsonw_int(&w, r->ro->logprobs);
-    kd_jsonw_key(&w, "stream"), kd_jsonw_bool(&w, r->ro->stream);
-    if (r->ro->stream) {
-        kd_jsonw_key(&w, "stream_options");
-        kd_jsonw_object(&w);
-        kd_jsonw_key(&w, "include_usage"), kd_jsonw_bool(&w, true);
-        kd_jsonw_end_object(&w);
-    }
-    if (r->ro->extra_body && !(c = kd_json_parse(&extra, r->ro->extra_body, strlen(r->ro->extra_body), "--extra-body", e)))
-        for (const kd_json_node *n = kd_json_first(kd_json_root(extra)); n; n = kd_json_next(n))
-            kd_jsonw_key_str(&w, kd_json_key(n)), kd_jsonw_node(&w, n);
-    kd_jsonw_end_object(&w);
-    if (!c && w.code)
-        c = kd_fail(e, KD_ENOMEM, "request: out of memory");
-    kd_json_free(extra);
-    kd_json_free(doc);
-    return c;
-}
-
-static double worst_tokens(const run *r, const flight *f) {
-    return (double)f->body.len + ALLOWANCE + (r->o->max_tokens > 0 ? (double)r->o->max_tokens : 0);
-}
-
 static kd_code lease(run *r, size_t want, bool *dry, kd_err *e) {
-    kd_work_item items[64];
+    kd_work_item items[BATCH];
     size_t n = 0;
-    kd_code c = kd_work_next(r->work, items, want < 64 ? want : 64, &n, e);
+    kd_code c = kd_work_next(r->work, items, want < BATCH ? want : BATCH, &n, e);
+    double now = kd_now();
     *dry = n == 0;
     for (size_t i = 0; !c && i < n; i++) {
         flight *f = kd_calloc(1, sizeof *f);
         if (!f)
             return kd_fail(e, KD_ENOMEM, "generate: out of memory");
         f->prompt = items[i].prompt, f->sample = items[i].sample;
-        c = write_body(&f->body, r, &items[i], e);
-        f->tokens = worst_tokens(r, f);
-        f->reserved = price(r, (double)f->body.len + ALLOWANCE, r->o->max_tokens > 0 ? (double)r->o->max_tokens : 0);
+        f->due = now; /* so a retry that is due earlier goes first, one that is due later does not wait for the last question */
+        c = kd_asking_body(&f->body, &r->q, &items[i], e);
+        f->tokens = kd_asking_worst_tokens(&r->q, f->body.len);
+        f->reserved = kd_asking_worst_price(&r->q, f->body.len);
         if (!c && heap_push(r, f))
             c = kd_fail(e, KD_ENOMEM, "generate: out of memory");
         if (c)
@@ -202,69 +113,77 @@ static kd_code lease(run *r, size_t want, bool *dry, kd_err *e) {
 }
 
 /* ---- endings ---- */
-static void count_spend(run *r, const flight *f, double cost) {
-    r->reserved -= f->reserved;
+/* A try came home: what it reserved is free, what it cost is spent, what it did not use of tokens a minute is given back. */
+static void settle(run *r, const flight *f, double cost, double tokens) {
+    r->reserved = fmax(0, r->reserved - f->reserved);
     r->spent += cost;
     r->r->cost += cost;
+    kd_bucket_take(&r->tpm, tokens - f->tokens);
 }
 
-/* A try that brought nothing: a row of attempts, charged by its usage, or in full where it may have cost something and said nothing. */
+/* A try that brought nothing: a row of attempts, charged by its usage, or in full where it may have cost something and did not say what. Refusals (4xx) and
+ * "not now" (503) cost nothing. */
 static void keep_failure(run *r, flight *f, const char *reason, const kd_http_answer *a, const kd_response *resp, bool final) {
     kd_kept *k = kd_kept_new();
-    bool reached = a->end != KD_HTTP_UNREACHABLE && a->end != KD_HTTP_TLS;
-    bool known = resp && (resp->prompt_tokens >= 0 || resp->completion_tokens >= 0);
-    bool free_of_charge = !reached || (a->end == KD_HTTP_OK && a->status != 200);
-    double cost = free_of_charge ? 0 : known ? price(r, fmax(0, (double)resp->prompt_tokens), fmax(0, (double)resp->completion_tokens)) : f->reserved;
-    count_spend(r, f, cost);
-    r->bad++;
+    bool known = resp && resp->prompt_tokens >= 0 && resp->completion_tokens >= 0;
+    bool arrived = a->end != KD_HTTP_UNREACHABLE && a->end != KD_HTTP_TLS;
+    bool free_of_charge = !arrived || (a->end == KD_HTTP_OK && a->status != 200 && (a->status < 500 || a->status == 503));
+    double cost = free_of_charge ? 0 : known ? kd_asking_price(&r->q, resp->prompt_tokens, resp->completion_tokens, resp->cached_tokens) : f->reserved;
+    settle(r, f, cost, free_of_charge ? 0 : known ? (double)(resp->prompt_tokens + resp->completion_tokens) : f->tokens);
     if (!k) {
         stop(r, KD_ENOMEM, "generate: out of memory");
         return;
     }
     k->failed = true;
-    snprintf(k->reason, sizeof k->reason, "%s", reason);
+    kd_response_error(k->reason, sizeof k->reason, kd_str_of(reason));
     k->attempt = (kd_attempt){.prompt = f->prompt, .sample = f->sample, .status = a->status, .prompt_tokens = known ? resp->prompt_tokens : -1,
-                              .completion_tokens = known ? resp->completion_tokens : -1, .cost = priced(r) ? cost : -1, .seconds = a->seconds, .final = final};
+                              .completion_tokens = known ? resp->completion_tokens : -1, .cost = kd_asking_priced(&r->q) ? cost : -1, .seconds = a->seconds,
+                              .final = final};
     if (a->body.len && a->body.len <= 1 << 20 && kd_buf_append(&k->raw, a->body.data, a->body.len))
         k->raw.len = 0;
     kd_keeper_give(r->keeper, k);
 }
 
+/* Not to be had for now; the commit of the attempt ends its lease. */
 static void give_up(run *r, flight *f, const char *reason, const kd_http_answer *a, const kd_response *resp) {
     keep_failure(r, f, reason, a, resp, true);
     r->r->failed++;
-    kd_err err = {0};
-    if (kd_work_release(r->work, f->prompt, f->sample, &err))
-        stop(r, err.code, err.msg);
     free_flight(f);
 }
 
-/* Fewer at once: one cut for all answers to requests that were sent before it. */
-static void slow_down(run *r, const flight *f) {
-    if (f->sent <= r->cut_at)
-        return;
-    r->limit = fmax(1, r->limit / 2);
-    r->cut_at = kd_now();
-}
-
 /* Seconds before try number tries + 1: what the endpoint asks, else 1, 2, 4 ... 60, spread by a quarter. */
-static double pause_before(const run *r, const flight *f, const kd_http_answer *a) {
-    double base = fmin(60, ldexp(1, f->tries > 6 ? 6 : f->tries - 1));
+static double pause_before(const flight *f, const kd_http_answer *a) {
     double u = (double)kd_rng_at((uint64_t)f->prompt, (uint64_t)f->sample, (uint64_t)f->tries) / 4294967296.0;
-    (void)r;
-    double asked = a->retry_after >= 0 ? fmin(a->retry_after, 3600) + 0.25 * u : 0;
-    return fmax(asked, a->retry_after >= 0 ? 0 : base * (0.75 + 0.5 * u));
+    if (a->retry_after >= 0)
+        return fmin(a->retry_after, 3600) + 0.25 * u;
+    return fmin(60, ldexp(1, f->tries > 6 ? 6 : f->tries - 1)) * (0.75 + 0.5 * u);
 }
 
-static void try_again(run *r, flight *f, const char *reason, const kd_http_answer *a, const kd_response *resp) {
+/* A question is at the end of its tries, and nothing was answered since its first: it is not the question. */
+static void out_of_tries(run *r, const flight *f, const char *reason) {
+    char why[480];
+    if (r->last_good >= f->first)
+        return;
+    snprintf(why, sizeof why, "%s: no answer in %.0f s of trying again: %s", r->url, kd_now() - f->first, reason);
+    stop(r, r->reached ? KD_ELIMIT : KD_EUNREACHABLE, why);
+}
+
+static void try_again(run *r, flight *f, because b, const char *reason, const kd_http_answer *a, const kd_response *resp) {
     int most = 1 + (r->ro->retries >= 0 ? r->ro->retries : 6);
-    if (f->tries >= most || r->draining || a->should_retry == 0) {
+    if (!r->draining && (f->tries >= most || a->should_retry == 0)) {
+        if (f->tries >= most)
+            out_of_tries(r, f, reason);
         give_up(r, f, reason, a, resp);
         return;
     }
     keep_failure(r, f, reason, a, resp, false);
+    if (r->draining) { /* the next run asks it */
+        free_flight(f);
+        return;
+    }
     r->r->retried++;
-    f->due = kd_now() + pause_before(r, f, a);
+    r->again[b]++;
+    f->due = kd_now() + pause_before(f, a);
     if (heap_push(r, f)) {
         free_flight(f);
         stop(r, KD_ENOMEM, "generate: out of memory");
@@ -274,11 +193,12 @@ static void try_again(run *r, flight *f, const char *reason, const kd_http_answe
 static void keep_answer(run *r, flight *f, kd_kept *k, const kd_http_answer *a) {
     const kd_response *x = &k->response;
     bool known = x->prompt_tokens >= 0 && x->completion_tokens >= 0;
-    double cost = known ? price(r, (double)x->prompt_tokens, (double)x->completion_tokens) : f->reserved;
-    count_spend(r, f, cost);
+    double cost = known ? kd_asking_price(&r->q, x->prompt_tokens, x->completion_tokens, x->cached_tokens) : f->reserved;
+    double used = known ? (double)(x->prompt_tokens + x->completion_tokens) : f->tokens;
+    settle(r, f, cost, used);
     k->answer = (kd_answer){.prompt = f->prompt, .sample = f->sample, .prompt_tokens = x->prompt_tokens, .completion_tokens = x->completion_tokens,
-                            .reasoning_tokens = x->reasoning_tokens, .cached_tokens = x->cached_tokens, .cost = priced(r) ? cost : -1, .seconds = a->seconds,
-                            .first_token_seconds = r->ro->stream ? a->first_byte : -1, .attempts = f->tries};
+                            .reasoning_tokens = x->reasoning_tokens, .cached_tokens = x->cached_tokens, .cost = kd_asking_priced(&r->q) ? cost : -1,
+                            .seconds = a->seconds, .first_token_seconds = r->ro->stream ? a->first_byte : -1, .attempts = f->tries};
     if (kd_buf_append(&k->raw, a->body.data, a->body.len)) {
         kd_kept_free(k);
         free_flight(f);
@@ -289,114 +209,159 @@ static void keep_answer(run *r, flight *f, kd_kept *k, const kd_http_answer *a) 
     r->r->completion_tokens += x->completion_tokens > 0 ? (uint64_t)x->completion_tokens : 0;
     kd_keeper_give(r->keeper, k);
     r->good++;
-    if (r->limit < (double)r->ro->concurrency)
-        r->limit = fmin((double)r->ro->concurrency, r->limit + 1 / r->limit);
+    r->last_good = kd_now();
+    kd_pace_answer(&r->pace);
+    if (a->left_tokens >= 0 && a->left_tokens < used && a->reset_tokens > 0) /* the next one like it would be refused */
+        kd_pace_hold(&r->pace, r->last_good + fmin(a->reset_tokens, HOLD_MOST));
     free_flight(f);
 }
 
 static void refused(run *r, flight *f, const kd_http_answer *a) {
-    char said[320], reason[400];
+    char said[320], reason[400], why[480];
     kd_response_error(said, sizeof said, a->body);
     snprintf(reason, sizeof reason, "http %d: %s", a->status, said);
+    bool slow = a->status == 429 || a->status == 503;
     if (a->status == 401 || a->status == 403) {
-        char why[480];
-        snprintf(why, sizeof why, "%s: the key was refused (%s)", r->ro->url, reason);
+        snprintf(why, sizeof why, "%s: the key was refused (%s)", r->url, reason);
         stop(r, KD_EAUTH, why);
-        give_up(r, f, reason, a, NULL);
+        r->drain_until = fmin(r->drain_until, kd_now() + AUTH_WAIT);
+        keep_failure(r, f, reason, a, NULL, true);
+        free_flight(f);
         return;
     }
-    if (a->status == 429 || a->status == 503)
-        slow_down(r, f);
-    if (a->should_retry == 1 || a->status == 408 || a->status == 409 || a->status == 429 || a->status >= 500)
-        try_again(r, f, reason, a, NULL);
-    else {
-        give_up(r, f, reason, a, NULL);
-        if (!r->good && ++r->refused >= 5) {
-            char why[480];
-            snprintf(why, sizeof why, "%s refuses every request: %s", r->ro->url, reason);
-            stop(r, KD_ELIMIT, why);
-        }
+    if (slow) {
+        kd_pace_cut(&r->pace, f->sent, kd_now());
+        if (a->retry_after > 0) /* said to one, meant for all */
+            kd_pace_hold(&r->pace, kd_now() + fmin(a->retry_after, HOLD_MOST));
     }
+    if (a->should_retry == 1 || a->status == 408 || a->status == 409 || a->status == 429 || a->status >= 500) {
+        try_again(r, f, slow ? BECAUSE_LIMIT : BECAUSE_SERVER, reason, a, NULL);
+        return;
+    }
+    give_up(r, f, reason, a, NULL);
+    if (!r->good && ++r->refused >= REFUSALS) {
+        snprintf(why, sizeof why, "%s refuses every request: %s", r->url, reason);
+        stop(r, KD_ELIMIT, why);
+    }
+}
+
+static void no_answer(run *r, flight *f, const kd_http_answer *a) {
+    static const char *const ends[] = {"", "unreachable", "tls", "timeout", "cut", "too big", "failed"};
+    char reason[400], why[480];
+    snprintf(reason, sizeof reason, "%s: %s", ends[a->end], a->why);
+    snprintf(why, sizeof why, "%s cannot be reached: %s", r->url, a->why);
+    if (a->end == KD_HTTP_TLS && !r->reached)
+        stop(r, KD_EUNREACHABLE, why);
+    else if (a->end == KD_HTTP_UNREACHABLE && !r->reached && f->tries >= TRIES_UNREACHABLE)
+        stop(r, KD_EUNREACHABLE, why);
+    try_again(r, f, BECAUSE_NETWORK, reason, a, NULL);
+}
+
+/* Server-sent events, by the word of the answer's type, or by the look of it where a server does not say. */
+static bool is_stream(const run *r, const kd_http_answer *a) {
+    if (!strncasecmp(a->type, "text/event-stream", 17))
+        return true;
+    return r->ro->stream && strncasecmp(a->type, "application/json", 16) != 0 && a->body.len && a->body.data[0] != '{' && a->body.data[0] != '<';
 }
 
 static void on_done(void *ctx, void *user, const kd_http_answer *a) {
     run *r = ctx;
     flight *f = user;
-    static const char *const ends[] = {"", "unreachable", "tls", "timeout", "cut", "too big", "failed"};
     if (a->end != KD_HTTP_OK) {
-        char reason[300];
-        snprintf(reason, sizeof reason, "%s: %s", ends[a->end], a->why);
-        if (a->end == KD_HTTP_UNREACHABLE && !r->good && r->unreachable_only && f->tries >= 3) {
-            char why[400];
-            snprintf(why, sizeof why, "%s cannot be reached: %s", r->ro->url, a->why);
-            stop(r, KD_EUNREACHABLE, why);
-        }
-        if (a->end == KD_HTTP_TLS) {
-            char why[400];
-            snprintf(why, sizeof why, "%s: %s", r->ro->url, a->why);
-            stop(r, KD_EUNREACHABLE, why);
-        }
-        try_again(r, f, reason, a, NULL);
+        r->reached = r->reached || a->end == KD_HTTP_CUT || a->end == KD_HTTP_TIMEOUT;
+        no_answer(r, f, a);
         return;
     }
-    r->unreachable_only = false;
+    r->reached = true;
+    if (a->left_requests >= 0 && a->left_requests < 1 && a->reset_requests > 0)
+        kd_pace_hold(&r->pace, kd_now() + fmin(a->reset_requests, HOLD_MOST));
     if (a->status != 200) {
         refused(r, f, a);
         return;
     }
     kd_kept *k = kd_kept_new();
     kd_err why = {0};
-    kd_code c = k ? kd_response_parse(&k->response, a->body, !strncmp(a->type, "text/event-stream", 17), &why) : KD_ENOMEM;
+    kd_code c = k ? kd_response_parse(&k->response, a->body, is_stream(r, a), &why) : KD_ENOMEM;
     if (c == KD_ENOMEM) {
         kd_kept_free(k);
         free_flight(f);
         stop(r, KD_ENOMEM, "generate: out of memory");
-    } else if (c) {
-        try_again(r, f, why.msg, a, &k->response);
+        return;
+    }
+    if (!c && k->response.empty && f->tries < 2 && !r->draining) /* some answer nothing now and then; twice is an answer */
+        c = kd_fail(&why, KD_EFORMAT, "an empty answer, finish reason %s", k->response.finish);
+    if (c) {
+        try_again(r, f, BECAUSE_BODY, why.msg, a, &k->response);
         kd_kept_free(k);
     } else
         keep_answer(r, f, k, a);
 }
 
+static void on_drop(void *ctx, void *user) {
+    (void)ctx;
+    free_flight(user);
+}
+
 /* ---- the loop ---- */
-static kd_code send_due(run *r, double now, double *next, kd_err *e) {
-    while (r->n_waiting && !r->draining && kd_http_flying(r->http) < (size_t)r->limit) {
-        flight *f = r->waiting[0];
-        double wait = f->due - now;
-        wait = fmax(wait, bucket_wait(&r->rps, 1, now));
-        wait = fmax(wait, bucket_wait(&r->rpm, 1, now));
-        wait = fmax(wait, bucket_wait(&r->tpm, f->tokens, now));
-        if (wait > 0) {
-            *next = fmin(*next, wait);
-            return KD_OK;
-        }
-        if (r->ro->budget >= 0 && r->spent + r->reserved + f->reserved > r->ro->budget) {
-            if (kd_http_flying(r->http)) /* what is in flight may cost less than it reserves */
-                return KD_OK;
+/* The next flight, if it may go now. */
+static flight *next_due(run *r, double now, size_t flying, double *next) {
+    if (!r->n_waiting || r->draining || flying >= (size_t)r->pace.limit)
+        return NULL;
+    flight *f = r->waiting[0];
+    double wait = fmax(f->due, r->pace.hold) - now;
+    wait = fmax(wait, kd_bucket_wait(&r->rps, 1, now));
+    wait = fmax(wait, kd_bucket_wait(&r->rpm, 1, now));
+    wait = fmax(wait, kd_bucket_wait(&r->tpm, f->tokens, now));
+    if (wait > 0) {
+        *next = fmin(*next, wait);
+        return NULL;
+    }
+    if (r->ro->budget >= 0 && r->spent + r->reserved + f->reserved > r->ro->budget) {
+        if (!flying) /* else what is in flight may cost less than it reserves */
             stop(r, KD_ELIMIT, "the budget is reached: another request might pass it");
-            return KD_OK;
+        return NULL;
+    }
+    return f;
+}
+
+/* Sends what is due, a group at a time: noted in the study first, so that a kill cannot make its cost vanish. */
+static kd_code send_due(run *r, double now, double *next, kd_err *e) {
+    for (size_t n = BATCH; n == BATCH;) {
+        flight *group[BATCH];
+        kd_work_try tries[BATCH];
+        kd_code c = KD_OK;
+        for (n = 0; n < BATCH && next_due(r, now, kd_http_flying(r->http) + n, next); n++) {
+            flight *f = group[n] = heap_pop(r);
+            tries[n] = (kd_work_try){f->prompt, f->sample, kd_asking_priced(&r->q) ? f->reserved : -1};
+            f->tries++;
+            f->sent = now;
+            f->first = f->tries == 1 ? now : f->first;
+            r->reserved += f->reserved;
+            kd_bucket_take(&r->rps, 1), kd_bucket_take(&r->rpm, 1), kd_bucket_take(&r->tpm, f->tokens);
         }
-        heap_pop(r);
-        f->tries++;
-        f->sent = now;
-        kd_code c = kd_http_send(r->http, r->url, kd_buf_view(&f->body), r->headers, r->n_headers, f, e);
-        if (c) {
-            free_flight(f);
+        c = kd_work_sent(r->work, tries, n, e);
+        for (size_t i = 0; i < n; i++)
+            if (c || (c = kd_http_send(r->http, r->url, kd_buf_view(&group[i]->body), r->headers, r->n_headers, group[i], e)))
+                free_flight(group[i]);
+        if (c)
             return c;
-        }
-        r->reserved += f->reserved;
-        bucket_take(&r->rps, 1), bucket_take(&r->rpm, 1), bucket_take(&r->tpm, f->tokens);
     }
     return KD_OK;
 }
 
 static void show(run *r, const kd_watch *w) {
-    char text[160], cost[48] = "";
-    double s = fmax(kd_now() - r->began, 1e-3);
-    if (priced(r))
+    char text[240], cost[48] = "", again[96] = "";
+    double now = kd_now(), s = fmax(now - r->began, 1e-3);
+    if (now - r->shown < 0.1)
+        return;
+    r->shown = now;
+    if (kd_asking_priced(&r->q))
         snprintf(cost, sizeof cost, ", $%.4f", r->spent);
-    snprintf(text, sizeof text, "%zu in flight, %.1f/s, %.0f tokens/s%s, %llu retries", kd_http_flying(r->http), (double)r->good / s,
-             (double)r->r->completion_tokens / s, cost, (unsigned long long)r->r->retried);
+    if (r->r->retried)
+        snprintf(again, sizeof again, ", retries: %llu limit, %llu server, %llu network, %llu body", (unsigned long long)r->again[BECAUSE_LIMIT],
+                 (unsigned long long)r->again[BECAUSE_SERVER], (unsigned long long)r->again[BECAUSE_NETWORK], (unsigned long long)r->again[BECAUSE_BODY]);
+    snprintf(text, sizeof text, "%zu in flight of %.0f, %.1f/s, %.0f tokens/s%s%s%s", kd_http_flying(r->http), floor(r->pace.limit), (double)r->good / s,
+             (double)r->r->completion_tokens / s, cost, again, r->pace.hold > now ? ", held by the endpoint" : "");
     kd_emit(w, (kd_event){.kind = KD_EV_STEP, .stage = "generate", .done = r->r->done_before + r->good, .total = r->r->total, .unit = "answers", .text = text});
 }
 
@@ -410,14 +375,16 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
         int code = kd_stopping(w);
         if (code)
             stop(r, (kd_code)code, "stopped; run it again to go on");
-        if (kd_keeper_failed(r->keeper))
+        if (kd_keeper_failed(r->keeper)) { /* what else comes could not be kept either */
             stop(r, KD_EIO, "an answer could not be kept");
-        size_t ahead = 2 * (size_t)r->limit + 8, have = r->n_waiting + kd_http_flying(r->http);
+            break;
+        }
+        size_t ahead = (size_t)(1.5 * r->pace.limit) + 16, have = r->n_waiting + kd_http_flying(r->http);
         if (!r->draining && have < ahead && (!dry || now - looked > 2))
             c = lease(r, ahead - have, &dry, e), looked = now;
         if (!c)
-            c = send_due(r, now, &next, e);
-        if (c || (!kd_http_flying(r->http) && (r->draining || (dry && !r->n_waiting))))
+            c = send_due(r, kd_now(), &next, e);
+        if (c || (!kd_http_flying(r->http) && (r->draining || (dry && !r->n_waiting))) || now > r->drain_until)
             break;
         c = kd_http_poll(r->http, dry || r->n_waiting ? (int)(1000 * next) + 1 : 1, e);
         if (!c && kd_now() - beat > 20)
@@ -426,33 +393,6 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
     }
     r->r->seconds = kd_now() - r->began;
     return c ? c : r->code ? kd_fail(e, r->code, "%s", r->err.msg) : KD_OK;
-}
-
-static kd_code check_options(const kd_teach_opts *o, const kd_remote_opts *ro, kd_err *e) {
-    if (strncmp(ro->url, "http://", 7) && strncmp(ro->url, "https://", 8))
-        return kd_fail(e, KD_EINVAL, "%s: expected a URL that begins with http:// or https://", ro->url);
-    if (!ro->model || !*ro->model)
-        return kd_fail(e, KD_EINVAL, "%s: --teacher-model NAME is needed", ro->url);
-    if (!strncmp(ro->url, "http://", 7) && !kd_url_local(ro->url) && !ro->insecure_http)
-        return kd_fail(e, KD_EINVAL, "%s: plain http to another machine would show key and answers to everyone between; use https, or --insecure-http", ro->url);
-    if (ro->budget >= 0 && (ro->price_input < 0 || ro->price_output < 0 || o->max_tokens <= 0))
-        return kd_fail(e, KD_EINVAL, "a budget needs --price-input, --price-output and --max-tokens: without them no request's worst case is known");
-    return KD_OK;
-}
-
-static kd_code settings_of(kd_buf *json, const kd_teach_opts *o, const kd_remote_opts *ro, kd_err *e) {
-    kd_buf extra = {0};
-    kd_teach_opts known = *o;
-    kd_code c = KD_OK;
-    if (!ro->send_seed)
-        known.seed = 0;
-    if (ro->extra_body)
-        c = kd_buf_printf(&extra, "\"extra_body\":%s", ro->extra_body);
-    if (!c && ro->logprobs >= 0)
-        c = kd_buf_printf(&extra, "%s\"logprobs\":%d", extra.len ? "," : "", ro->logprobs);
-    c = c ? kd_fail(e, c, "settings: out of memory") : kd_teach_settings(json, &known, ro->url, ro->model, NULL, extra.data, e);
-    kd_buf_clear(&extra);
-    return c;
 }
 
 static kd_code prepare(run *r, kd_err *e) {
@@ -473,13 +413,14 @@ static kd_code prepare(run *r, kd_err *e) {
         r->headers[r->n_headers++] = r->key.data;
     for (size_t i = 0; i < ro->n_headers; i++)
         r->headers[r->n_headers++] = ro->headers[i];
-    r->limit = (double)ro->concurrency;
-    r->rps = bucket_of(ro->rps, fmax(1, ro->rps));
-    r->rpm = bucket_of(ro->rpm / 60, fmax(1, ro->rpm / 60));
-    r->tpm = bucket_of(ro->tpm / 60, fmax(1, ro->tpm));
-    r->unreachable_only = true;
+    double now = kd_now();
+    r->pace = kd_pace_of((double)ro->concurrency);
+    r->rps = kd_bucket_of(ro->rps, fmax(1, ro->rps / 10), now); /* small buckets: a full one adds to what its first minute may pass */
+    r->rpm = kd_bucket_of(ro->rpm / 60, fmax(1, ro->rpm / 60), now);
+    r->tpm = kd_bucket_of(ro->tpm / 60, fmax(1, ro->tpm / 20), now);
+    r->drain_until = INFINITY, r->last_good = -INFINITY;
     return kd_http_new(&r->http, &(kd_http_opts){.ca_file = ro->ca_file, .timeout = ro->timeout, .stall = ro->stream ? 120 : 0, .connections = ro->concurrency + 8},
-                       on_done, r, e);
+                       on_done, on_drop, r, e);
 }
 
 static void clear(run *r) {
@@ -487,24 +428,26 @@ static void clear(run *r) {
     while (r->n_waiting)
         free_flight(heap_pop(r));
     if (r->key.data)
-        memset(r->key.data, 0, r->key.cap);
+        explicit_bzero(r->key.data, r->key.cap);
     kd_buf_clear(&r->key);
     kd_free(r->waiting), kd_free(r->headers), kd_free(r->url);
     kd_work_close(r->work);
+    kd_asking_clear(&r->q);
 }
 
 kd_code kd_teach_remote(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *given, const kd_watch *w, kd_teach_report *rep, kd_err *e) {
     kd_remote_opts ro = *given;
-    run r = {.study = s, .o = o, .ro = &ro, .r = rep};
+    run r = {.study = s, .ro = &ro, .r = rep};
     kd_buf json = {0};
     kd_work_state state;
     kd_spend spend;
     int64_t id = 0;
     memset(rep, 0, sizeof *rep);
     ro.concurrency = given->concurrency ? given->concurrency : 32;
-    kd_code c = check_options(o, &ro, e);
-    if (!c)
-        c = settings_of(&json, o, &ro, e);
+    kd_code c = kd_asking_init(&r.q, o, &ro, e);
+    if (c)
+        return c;
+    c = kd_asking_settings(&json, &r.q, e);
     if (!c)
         c = kd_study_settings(s, &rep->settings, json.data, NULL, e);
     if (!c)
@@ -518,7 +461,10 @@ kd_code kd_teach_remote(kd_study *s, const kd_teach_opts *o, const kd_remote_opt
     rep->total = state.total, rep->done_before = state.done, r.spent = spend.cost;
     if (state.done == state.total)
         goto done;
-    c = prepare(&r, e);
+    if (ro.budget >= 0 && state.elsewhere) /* it reserves what we cannot see */
+        c = kd_fail(e, KD_ELIMIT, "%s: another process asks under these settings: a hard budget is for one at a time", kd_study_path(s));
+    if (!c)
+        c = prepare(&r, e);
     if (!c)
         c = kd_run_begin(s, &id, "generate", json.data, NULL, e);
     if (!c)
@@ -536,49 +482,6 @@ kd_code kd_teach_remote(kd_study *s, const kd_teach_opts *o, const kd_remote_opt
     c = c ? c : k;
 done:
     clear(&r);
-    kd_buf_clear(&json);
-    return c;
-}
-
-kd_code kd_teach_remote_plan(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, kd_remote_plan *p, kd_err *e) {
-    kd_buf json = {0};
-    kd_work *work = NULL;
-    kd_prompts *rows = NULL;
-    kd_work_state state;
-    kd_spend spend;
-    int64_t id;
-    memset(p, 0, sizeof *p);
-    kd_code c = check_options(o, ro, e);
-    if (!c)
-        c = settings_of(&json, o, ro, e);
-    if (!c)
-        c = kd_study_settings(s, &id, json.data, NULL, e);
-    if (!c)
-        c = kd_work_open(&work, s, id, &o->work, e);
-    if (!c)
-        c = kd_work_count(work, &state, e);
-    if (!c)
-        c = kd_study_spend(s, id, &spend, e);
-    uint64_t n = 0, bytes = 0;
-    if (!c)
-        c = kd_prompts_open(&rows, s, o->work.split, o->work.limit, NULL, e);
-    for (bool more = true; !c && more;) {
-        kd_prompt row;
-        c = kd_prompts_next(rows, &row, &more, e);
-        if (!c && more)
-            n++, bytes += row.messages.len + ALLOWANCE;
-    }
-    if (!c) {
-        p->total = state.total, p->missing = state.total - state.done;
-        p->prompt_tokens = n ? (uint64_t)((double)bytes / (double)n * (double)p->missing) : 0;
-        p->completion_tokens = o->max_tokens > 0 ? p->missing * (uint64_t)o->max_tokens : 0;
-        p->cost = ro->price_input >= 0 && ro->price_output >= 0 && o->max_tokens > 0
-                      ? (double)p->prompt_tokens * ro->price_input / 1e6 + (double)p->completion_tokens * ro->price_output / 1e6
-                      : -1;
-        p->spent = spend.cost;
-    }
-    kd_prompts_close(rows);
-    kd_work_close(work);
     kd_buf_clear(&json);
     return c;
 }

@@ -15,9 +15,19 @@ void kd_response_clear(kd_response *r) {
     r->prompt_tokens = r->completion_tokens = r->reasoning_tokens = r->cached_tokens = -1;
 }
 
+/* s into out as one line, cut to fit at a character's border. Nothing happens if there is no s. */
 static void copy(char *out, size_t n, kd_str s) {
-    if (s.data)
-        snprintf(out, n, "%.*s", (int)(s.len < n ? s.len : n - 1), s.data);
+    if (!s.data)
+        return;
+    size_t k = 0;
+    for (size_t i = 0; i < s.len && k + 1 < n; i++)
+        out[k++] = (unsigned char)s.data[i] < 0x20 || s.data[i] == 0x7f ? ' ' : s.data[i];
+    while (k && kd_utf8_partial(out, k))
+        k--;
+    if (!kd_utf8_valid(out, k))
+        for (size_t i = 0; i < k; i++)
+            out[i] = out[i] & (char)0x80 ? '?' : out[i];
+    out[k] = 0;
 }
 
 static void count(int64_t *out, const kd_json_node *o, const char *key) {
@@ -33,24 +43,41 @@ static void read_usage(kd_response *r, const kd_json_node *o) {
     count(&r->reasoning_tokens, kd_json_get(u, "completion_tokens_details"), "reasoning_tokens");
     count(&r->cached_tokens, kd_json_get(u, "prompt_tokens_details"), "cached_tokens");
     count(&r->cached_tokens, u, "prompt_cache_hit_tokens");
+    count(&r->reasoning_tokens, u, "reasoning_tokens");
 }
 
 static kd_code append(kd_buf *b, kd_str s, kd_err *e) {
     return s.len && kd_buf_append(b, s.data, s.len) ? kd_fail(e, KD_ENOMEM, "answer: out of memory") : KD_OK;
 }
 
-/* content: text, or parts ({"type":"text","text":...}, {"type":"thinking","thinking":...}). */
+/* out += a text, or the texts of an array of parts ({"type":"text","text":...}). */
+static kd_code read_texts(kd_buf *out, const kd_json_node *n, kd_err *e) {
+    kd_code c = KD_OK;
+    if (kd_json_typeof(n) != KD_JSON_ARRAY)
+        return append(out, kd_json_string(n), e);
+    for (const kd_json_node *p = kd_json_first(n); !c && p; p = kd_json_next(p))
+        c = append(out, kd_json_string(kd_json_typeof(p) == KD_JSON_OBJECT ? kd_json_get(p, "text") : p), e);
+    return c;
+}
+
+/* content: text, or parts, of which those with a member "thinking" (a text or an array of parts) are the thought and a "refusal" is what it says. */
 static kd_code read_content(kd_response *r, const kd_json_node *content, kd_err *e) {
     kd_code c = KD_OK;
-    if (kd_json_typeof(content) == KD_JSON_STRING)
+    if (kd_json_typeof(content) != KD_JSON_ARRAY)
         return append(&r->answer, kd_json_string(content), e);
     for (const kd_json_node *p = kd_json_first(content); !c && p; p = kd_json_next(p)) {
-        kd_str thinking = kd_json_string(kd_json_get(p, "thinking"));
-        if (thinking.data) {
-            r->thought_from = KD_THOUGHT_THINKING;
-            c = append(&r->thought, thinking, e);
+        const kd_json_node *thinking = kd_json_get(p, "thinking");
+        kd_str no = kd_json_string(kd_json_get(p, "refusal"));
+        if (thinking) {
+            if (r->thought_from == KD_THOUGHT_NONE)
+                r->thought_from = KD_THOUGHT_THINKING;
+            if (r->thought_from == KD_THOUGHT_THINKING)
+                c = read_texts(&r->thought, thinking, e);
+        } else if (no.len) {
+            r->refusal = true;
+            c = append(&r->answer, no, e);
         } else
-            c = append(&r->answer, kd_json_string(kd_json_get(p, "text")), e);
+            c = append(&r->answer, kd_json_string(kd_json_typeof(p) == KD_JSON_OBJECT ? kd_json_get(p, "text") : p), e);
     }
     return c;
 }
@@ -76,6 +103,7 @@ static kd_code read_message(kd_response *r, const kd_json_node *m, kd_err *e) {
         r->refusal = true;
         c = append(&r->answer, refusal, e);
     }
+    r->tool_calls = r->tool_calls || kd_json_first(kd_json_get(m, "tool_calls")) != NULL;
     return c;
 }
 
@@ -83,15 +111,21 @@ static kd_code error_inside(const kd_json_node *o, kd_err *e) {
     const kd_json_node *err = kd_json_get(o, "error");
     if (kd_json_typeof(err) == KD_JSON_ABSENT || kd_json_typeof(err) == KD_JSON_NULL)
         return KD_OK;
-    kd_str s = kd_json_string(kd_json_typeof(err) == KD_JSON_OBJECT ? kd_json_get(err, "message") : err);
-    return kd_fail(e, KD_EFORMAT, "an error inside a 200: %.*s", (int)(s.len < 200 ? s.len : 200), s.data ? s.data : "no message");
+    char said[200] = "no message";
+    copy(said, sizeof said, kd_json_string(kd_json_typeof(err) == KD_JSON_OBJECT ? kd_json_get(err, "message") : err));
+    return kd_fail(e, KD_EFORMAT, "an error inside a 200: %s", said);
+}
+
+static const kd_json_node *first_choice(const kd_json_node *o) {
+    const kd_json_node *choices = kd_json_get(o, "choices");
+    return kd_json_typeof(choices) == KD_JSON_ARRAY ? kd_json_first(choices) : NULL;
 }
 
 /* One object: a whole completion or a chunk of a stream. */
 static kd_code read_object(kd_response *r, const kd_json_node *o, const char *part, kd_err *e) {
     read_usage(r, o);
     kd_code c = error_inside(o, e);
-    const kd_json_node *choice = kd_json_first(kd_json_get(o, "choices"));
+    const kd_json_node *choice = first_choice(o);
     copy(r->model, sizeof r->model, kd_json_string(kd_json_get(o, "model")));
     if (c || !choice)
         return c;
@@ -122,8 +156,9 @@ static kd_code read_whole(kd_response *r, kd_str body, kd_err *e) {
         return why.code == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "%s", why.msg) : kd_fail(e, KD_EFORMAT, "not JSON: %.200s", why.msg);
     const kd_json_node *o = kd_json_root(doc);
     kd_code c = read_object(r, o, "message", e);
-    if (!c && !kd_json_first(kd_json_get(o, "choices")))
-        c = kd_fail(e, KD_EFORMAT, "no choices in the answer");
+    const kd_json_node *choice = first_choice(o);
+    if (!c && kd_json_typeof(kd_json_get(choice, "message")) != KD_JSON_OBJECT)
+        c = kd_fail(e, KD_EFORMAT, choice ? "a choice without a message" : "no choices in the answer");
     kd_json_free(doc);
     return c;
 }
@@ -188,8 +223,8 @@ static kd_code split(kd_response *r, kd_err *e) {
     while (open < all.len && strchr(" \t\r\n", all.data[open]))
         open++;
     kd_str rest = {all.data + open, all.len - open};
-    bool opened = !kd_str_starts(rest, "<think>") && memmem(all.data, all.len, "</think>", 8);
-    r->thought_from = kd_thought_split(all, opened, &thought, &answer);
+    bool open_tag = kd_str_starts(rest, "<think>");
+    r->thought_from = kd_thought_split(open_tag ? rest : all, false, &thought, &answer); /* a closing tag alone tells as well: its other half was the prompt's */
     if (r->thought_from == KD_THOUGHT_NONE)
         return KD_OK;
     kd_buf kept = {0};
@@ -206,8 +241,9 @@ kd_code kd_response_parse(kd_response *r, kd_str body, bool stream, kd_err *e) {
     kd_code c = !body.len ? kd_fail(e, KD_EFORMAT, "an empty body") : stream ? read_stream(r, body, e) : read_whole(r, body, e);
     if (!c)
         c = split(r, e);
-    if (!c && !r->answer.len && !r->thought.len)
-        c = kd_fail(e, KD_EFORMAT, "an empty answer%s%s", r->finish[0] ? ", finish reason " : "", r->finish);
+    r->empty = !c && !r->answer.len && !r->thought.len && !r->tool_calls;
+    if (r->empty && !r->finish[0])
+        c = kd_fail(e, KD_EFORMAT, "an empty answer without a finish reason");
     if (c) {
         kd_response kept = *r;
         kd_response_clear(r);
@@ -229,11 +265,7 @@ void kd_response_error(char *out, size_t n, kd_str body) {
     }
     if (!s.data)
         s = body;
-    size_t k = 0;
-    for (size_t i = 0; i < s.len && k + 1 < n && k < 300; i++)
-        out[k++] = (unsigned char)s.data[i] < 0x20 ? ' ' : s.data[i];
-    while (k && kd_utf8_partial(out, k))
-        k--;
-    out[k] = 0;
+    out[0] = 0;
+    copy(out, n < 300 ? n : 300, s);
     kd_json_free(doc);
 }

@@ -11,11 +11,13 @@ typedef struct {
     char model[96];               /* who says it answered */
     int64_t prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens; /* -1 unknown */
     bool refusal;                 /* the message was a refusal */
+    bool tool_calls;              /* it asks for tools (the body has what for) */
+    bool empty;                   /* it ended, with a finish reason, and said nothing */
     kd_buf logprobs;              /* {"token":...} array as it came, JSON text; empty if none */
 } kd_response;
 
 /* body: the text of the answer with status 200. stream: it is text/event-stream.
- * Errors: KD_EFORMAT, the reason in words fit for a table of attempts: not JSON, an error object inside, no choices, an empty answer, a stream that ended
+ * Errors: KD_EFORMAT, the reason in words fit for a table of attempts: not JSON, an error object inside, no choices, nothing said and no finish reason, a stream that ended
  * without a finish reason. usage is filled as far as it was found even then. Then r is cleared but for the token counts. */
 kd_code kd_response_parse(kd_response *r, kd_str body, bool stream, kd_err *e);
 void kd_response_clear(kd_response *r);

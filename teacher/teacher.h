@@ -73,6 +73,8 @@ typedef struct {
     int retries;            /* of a request after its first try; negative: 6 */
     double budget;          /* USD for these settings, what was spent before counted in; negative: none */
     double price_input, price_output; /* USD a million tokens; negative: unknown */
+    double price_cached;    /* of prompt tokens that usage calls cached; counts if cached_priced, else they cost what others do */
+    bool cached_priced;
     int logprobs;           /* top alternatives asked for; negative: none */
     bool stream, send_seed, insecure_http;
 } kd_remote_opts;

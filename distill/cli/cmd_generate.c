@@ -37,6 +37,7 @@ static const kd_opt options[] = {
     {"budget", 0, KD_OPT_FLOAT, "USD", NULL, "never spend more under these settings", "Remote", .min = 0, .max = 1e12},
     {"price-input", 0, KD_OPT_FLOAT, "USD", NULL, "a million prompt tokens", "Remote", .min = 0, .max = 1e9},
     {"price-output", 0, KD_OPT_FLOAT, "USD", NULL, "a million completion tokens", "Remote", .min = 0, .max = 1e9},
+    {"price-cached", 0, KD_OPT_FLOAT, "USD", NULL, "a million prompt tokens that usage calls cached (else --price-input)", "Remote", .min = 0, .max = 1e9},
     {"logprobs", 0, KD_OPT_INT, "K", NULL, "ask for the K most likely tokens of every place", "Remote", .min = 0, .max = 100},
     {"stream", 0, KD_OPT_FLAG, NULL, NULL, "take answers as server-sent events", "Remote"},
     {"insecure-http", 0, KD_OPT_FLAG, NULL, NULL, "allow plain http to another machine", "Remote"},
@@ -115,6 +116,7 @@ static kd_code remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, kd_teach
                          .extra_body = kd_opt_string(cli, "extra-body"), .concurrency = (size_t)kd_opt_int(cli, "concurrency"), .rps = kd_opt_float(cli, "rps"),
                          .rpm = kd_opt_float(cli, "rpm"), .tpm = kd_opt_float(cli, "tpm"), .timeout = kd_opt_float(cli, "timeout"), .retries = (int)kd_opt_int(cli, "retries"),
                          .budget = given(cli, "budget"), .price_input = given(cli, "price-input"), .price_output = given(cli, "price-output"),
+                         .price_cached = kd_opt_float(cli, "price-cached"), .cached_priced = kd_opt_given(cli, "price-cached"),
                          .logprobs = kd_opt_given(cli, "logprobs") ? (int)kd_opt_int(cli, "logprobs") : -1, .stream = kd_opt_flag(cli, "stream"),
                          .send_seed = kd_opt_given(cli, "seed"), .insecure_http = kd_opt_flag(cli, "insecure-http")};
     ro.n_headers = kd_opt_strings(cli, "header", &ro.headers);

@@ -91,6 +91,50 @@ static void test_share(void **state) {
     kd_study_close(s);
 }
 
+static double spent(kd_study *s, int64_t set, uint64_t *attempts) {
+    kd_spend t;
+    OK(kd_study_spend(s, set, &t, &e));
+    *attempts = t.attempts;
+    return t.cost_failed;
+}
+
+/* Tries in the air when a process dies are counted at their worst; those that came home, and those never sent, are not. */
+static void test_lost(void **state) {
+    (void)state;
+    kd_study *s = study_of("lost.study", 6);
+    int64_t set = settings_of(s);
+    uint64_t attempts;
+    pid_t pid = fork();
+    if (pid == 0) {
+        kd_study *own = NULL;
+        kd_work *w = NULL;
+        kd_work_item items[6];
+        size_t n;
+        if (kd_study_open(&own, in_tmp("lost.study"), KD_STUDY_WRITE, NULL) || kd_work_open(&w, own, set, NULL, NULL) || kd_work_next(w, items, 5, &n, NULL)) _exit(3);
+        kd_work_try t[] = {{1, 0, 0.5}, {2, 0, 0.25}, {3, 0, 0.125}, {4, 0, -1}};
+        kd_attempt failed = {.prompt = 2, .reason = "http 500", .prompt_tokens = -1, .completion_tokens = -1, .cost = 0};
+        kd_answer a = answer_of(1, 0, "x");
+        a.cost = 0;
+        if (kd_work_sent(w, t, 4, NULL) || kd_study_commit(own, set, 0, &a, 1, &failed, 1, NULL, NULL)) _exit(4);
+        kill(getpid(), SIGKILL); /* 1 is answered, 2 waits for its next try, 3 and 4 are in the air, 5 was never sent */
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    assert_true(WIFSIGNALED(status));
+    assert_true(spent(s, set, &attempts) == 0 && attempts == 1);
+    kd_work *w = NULL;
+    OK(kd_work_open(&w, s, set, NULL, &e));
+    assert_true(spent(s, set, &attempts) == 0.125 && attempts == 3);
+    kd_work_item items[6];
+    size_t n = 0;
+    OK(kd_work_next(w, items, 6, &n, &e));
+    assert_int_equal(n, 5);
+    OK(kd_work_sent(w, &(kd_work_try){6, 0, 1.0}, 1, &e));
+    kd_work_close(w); /* closed with one in the air */
+    assert_true(spent(s, set, &attempts) == 1.125 && attempts == 4);
+    kd_study_close(s);
+}
+
 /* One worker process: leases, answers in groups, says on the pipe what was reported saved. */
 static void worker(int out, int64_t set, int samples, unsigned seed) {
     kd_study *s = NULL;
@@ -302,7 +346,7 @@ static void test_disk_full(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),     cmocka_unit_test(test_share),
+        cmocka_unit_test(test_order),     cmocka_unit_test(test_share), cmocka_unit_test(test_lost),
         cmocka_unit_test(test_kills),     cmocka_unit_test(test_kill_import_label),
         cmocka_unit_test(test_disk_full),
     };
