@@ -102,7 +102,7 @@ static bool do_int(kd_trun *r, const kd_targs *a, kd_tval *out) {
     kd_tval v[3];
     int64_t base = 10, i;
     double f;
-    bool big;
+    bool big = false;
     if (!kd_te_bind(r, "int", a, "value default base", 1, v) || !want_int(r, "int", v[2], &base))
         return false;
     if (v[0].type == KD_TV_UNDEF)

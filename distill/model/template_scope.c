@@ -194,7 +194,7 @@ static kd_code set_load(ctx *x, symbols *s, uint32_t slot, kd_tl_action action, 
 }
 
 static kd_code define_ref(ctx *x, symbols *s, uint32_t name, kd_tl_action action, const symbols *owner, const ref *from) {
-    uint32_t slot;
+    uint32_t slot = 0;
     ref outer = {0};
     if (from)
         outer = *from;

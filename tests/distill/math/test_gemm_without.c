@@ -19,7 +19,7 @@ static void all_ways(void (*each)(bool ta, bool tb, float alpha, float beta)) {
     for (int t = 0; t < 36; t++) each(t & 1, t & 2, scale[t / 4 % 3], scale[t / 12]);
 }
 
-static void product(bool ta, bool tb, float alpha, float beta, float *c) {
+static void sgemm_into(bool ta, bool tb, float alpha, float beta, float *c) {
     for (int i = 0; i < M * N; i++) c[i] = beta == 0 ? NAN : (float)i;
     kd_sgemm(ta, tb, M, N, K, alpha, a, ta ? M : K, b, tb ? K : N, beta, c, N);
 }
@@ -27,14 +27,14 @@ static void product(bool ta, bool tb, float alpha, float beta, float *c) {
 static void compare(bool ta, bool tb, float alpha, float beta) {
     float with[M * N], without[M * N], locked[M * N];
     __typeof__(blas.sgemm) there = blas.sgemm;
-    product(ta, tb, alpha, beta, with);
+    sgemm_into(ta, tb, alpha, beta, with);
     blas.sgemm = NULL;
-    product(ta, tb, alpha, beta, without);
+    sgemm_into(ta, tb, alpha, beta, without);
     blas.sgemm = there;
     const bool had = blas.locked;
     blas.locked = true;
-    product(ta, tb, alpha, beta, locked);
-    product(ta, tb, alpha, beta, locked); /* the lock was given back */
+    sgemm_into(ta, tb, alpha, beta, locked);
+    sgemm_into(ta, tb, alpha, beta, locked); /* the lock was given back */
     blas.locked = had;
     for (int i = 0; i < M * N; i++) assert_true(fabsf(with[i] - without[i]) <= 1e-5f * (fabsf(with[i]) + 1));
     assert_memory_equal(with, locked, sizeof with);
