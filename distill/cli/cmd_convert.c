@@ -1,4 +1,5 @@
 /* distill/cli/cmd_convert.c - format to format, with an adapter merged in, and what that cost. Leans on convert/convert.h, measure.h. */
+#include "convert/adapter.h"
 #include "convert/convert.h"
 
 #include "distill/base/clock.h"
@@ -16,6 +17,8 @@ static const kd_opt options[] = {
     {"name", 0, KD_OPT_STRING, "NAME", NULL, "the model's name in the file (general.name)", "Output"},
     {"force", 'f', KD_OPT_FLAG, NULL, NULL, "replace a folder whatever is in it", "Output"},
     {"adapter", 0, KD_OPT_PATH, "DIR", NULL, "merge this adapter in (LoRA, rsLoRA, DoRA in PEFT's layout, or a run folder)", "Source"},
+    {"adapter-only", 0, KD_OPT_FLAG, NULL, NULL, "the adapter by itself: NAME.gguf for llama.cpp's --lora, any other a PEFT folder",
+     "Source"},
     {"allow-nonfinite", 0, KD_OPT_FLAG, NULL, NULL, "convert weights with NaN or infinities, and say which", "Source"},
     {"check", 0, KD_OPT_FLAG, NULL, "true", "with rows to measure on: end with KL, top-1 agreement and perplexity against the source",
      "Check"},
@@ -146,7 +149,11 @@ static kd_code run(kd_cli *cli, kd_err *e) {
                             .check = k.rows ? price : NULL,
                             .check_ctx = &k};
     if (!c) c = kd_cli_pool(cli, &pool, e);
-    if (!c) c = kd_convert(cli->args[0], cli->args[1], &o, cli->dry_run, pool, cli->watch, &r, e);
+    if (!c && kd_opt_flag(cli, "adapter-only"))
+        c = k.rows ? kd_fail(e, KD_EINVAL, "convert: an adapter by itself is not checked against its source")
+                   : kd_convert_adapter(cli->args[0], cli->args[1], &o, cli->dry_run, &r, e);
+    else if (!c)
+        c = kd_convert(cli->args[0], cli->args[1], &o, cli->dry_run, pool, cli->watch, &r, e);
     if (!c || (c == KD_ECHECK && k.done)) /* the figures are wanted most when the answer is no */
     {
         kd_code out = report(cli, &r, &k, !c && !cli->dry_run, c ? NULL : e);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "convert/adapter.h"
 #include "convert/convert.h"
 #include "convert/inspect.h"
 #include "distill/base/hash.h"
@@ -330,6 +331,66 @@ static void merged(void **state) {
     assert_true(same(temp("r.gguf"), temp("m.gguf"))); /* the last one merged above */
 }
 
+/* The factors of a GGUF adapter, multiplied out as llama.cpp does it, are what merging adds to the base's GGUF. */
+static void adapter_alone(void **state) {
+    (void)state;
+    static const char *const KINDS[] = {"lora-end", "rslora-end"};
+    for (int m = 0; m < N_MODELS; m++)
+        for (int k = 0; k < 2; k++) {
+            kd_gguf *g, *base, *merged_;
+            double alpha, worst = 0;
+            size_t pairs = 0;
+            char dir[256];
+            snprintf(dir, sizeof dir, "%s", oracle(MODELS[m], KINDS[k]));
+            const kd_convert_options o = {.adapter = dir};
+            must(kd_convert_adapter(oracle(MODELS[m], NULL), temp("lora.gguf"), &o, false, NULL, er));
+            must(convert(oracle(MODELS[m], NULL), temp("base.gguf"), "f32", NULL, er));
+            must(convert(oracle(MODELS[m], NULL), temp("sum.gguf"), "f32", o.adapter, er));
+            must(kd_gguf_open(&g, temp("lora.gguf"), er));
+            must(kd_gguf_open(&base, temp("base.gguf"), er));
+            must(kd_gguf_open(&merged_, temp("sum.gguf"), er));
+            assert_true(kd_gguf_f64(g, "adapter.lora.alpha", &alpha) && alpha > 0);
+            for (size_t i = 0; i < kd_tensors_count(kd_gguf_tensors(g)); i++) {
+                const kd_tensor *a = kd_tensors_at(kd_gguf_tensors(g), i);
+                char name[96];
+                if (!kd_str_ends(a->name, ".lora_a")) continue;
+                snprintf(name, sizeof name, "%.*s", (int)a->name.len - 7, a->name.data);
+                const kd_tensor *w = kd_tensors_find(kd_gguf_tensors(base), name), *s = kd_tensors_find(kd_gguf_tensors(merged_), name);
+                strcat(name, ".lora_b");
+                const kd_tensor *b = kd_tensors_find(kd_gguf_tensors(g), name);
+                assert_true(w && s && b && b->shape[0] == w->shape[0] && a->shape[1] == w->shape[1] && a->shape[0] == b->shape[1]);
+                const float *fa = a->data, *fb = b->data, *fw = w->data, *fs = s->data;
+                size_t r = a->shape[0], in = a->shape[1];
+                for (size_t y = 0; y < b->shape[0]; y++)
+                    for (size_t x = 0; x < in; x++) {
+                        double d = 0;
+                        for (size_t q = 0; q < r; q++)
+                            d += (double)fb[y * r + q] * (double)fa[q * in + x];
+                        double off = fabs((double)fs[y * in + x] - (double)fw[y * in + x] - alpha / (double)r * d);
+                        worst = off > worst ? off : worst;
+                    }
+                pairs++;
+            }
+            assert_int_equal(pairs, kd_tensors_count(kd_gguf_tensors(g)) / 2);
+            assert_true(pairs >= 14);
+            if (worst > 3e-7) fail_msg("%s %s: off by %g", MODELS[m], KINDS[k], worst);
+            kd_gguf_close(g);
+            kd_gguf_close(base);
+            kd_gguf_close(merged_);
+            /* and into PEFT's layout again: the same merge */
+            must(kd_convert_adapter(oracle(MODELS[m], NULL), temp("peft"), &o, false, NULL, er));
+            must(convert(oracle(MODELS[m], NULL), temp("again.gguf"), "f32", temp("peft"), er));
+            assert_true(same(temp("sum.gguf"), temp("again.gguf")));
+            must(kd_remove_tree(temp("peft"), er));
+        }
+    kd_err e = {0};
+    const kd_convert_options dora = {.adapter = oracle("qwen2-tied", "dora-end")}, none = {0};
+    assert_int_equal(kd_convert_adapter(oracle("qwen2-tied", NULL), temp("no.gguf"), &dora, false, NULL, &e), KD_EUNSUPPORTED);
+    assert_non_null(strstr(e.msg, "DoRA"));
+    assert_int_equal(kd_convert_adapter(oracle("qwen2-tied", NULL), temp("no.gguf"), &none, false, NULL, &e), KD_EINVAL);
+    assert_false(kd_file_exists(temp("no.gguf")));
+}
+
 static void every_type(void **state) {
     (void)state;
     for (size_t i = 0; kd_convert_type_at(i); i++) {
@@ -462,7 +523,7 @@ static void no_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_llama_cpp), cmocka_unit_test(there_and_back), cmocka_unit_test(from_others), cmocka_unit_test(mixes),
-        cmocka_unit_test(merged),       cmocka_unit_test(every_type),     cmocka_unit_test(split),       cmocka_unit_test(refuses),
+        cmocka_unit_test(merged),       cmocka_unit_test(adapter_alone), cmocka_unit_test(every_type),     cmocka_unit_test(split),       cmocka_unit_test(refuses),
         cmocka_unit_test(interrupted),  cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
