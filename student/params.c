@@ -111,6 +111,7 @@ static void fill_task(void *ctx, size_t i, int worker) {
     const kd_mat *w = kd_model_mat(f->m, q->role, q->layer);
     for (size_t r = 0; r < w->rows; r++)
         kd_dequantize(w->type, kd_mat_row(w, r), to + r * w->cols, w->cols);
+    kd_pages_release(w->data, w->rows * w->row_bytes); /* the copy is what is trained */
 }
 void kd_params_from_model(kd_params *p, const kd_model *m, kd_pool *pool) {
     fill f = {p, m};

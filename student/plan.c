@@ -25,7 +25,9 @@ static void fill(kd_train_plan *p, const kd_model *m, const kd_train_options *o,
 
 static void shape_rows(kd_train_plan *p, const kd_train_options *o, size_t rows) {
     if (rows < p->longest) rows = p->longest;
-    if (o->rows == 0 && p->rows < rows) rows = p->rows > p->longest ? p->rows : p->longest; /* short data: no more than there is */
+    size_t update; /* rows of one update at most: no more are ever there at once */
+    if (o->rows == 0 && kd_mul_size(p->longest, o->batch_size, &update) && update < rows) rows = update;
+    if (o->rows == 0 && o->batch_size <= p->lessons && p->rows < rows) rows = p->rows > p->longest ? p->rows : p->longest;
     p->shape = (kd_net_shape){.rows = rows, .spans = o->batch_size, .positions = p->longest, .bf16 = o->bf16};
 }
 
@@ -53,6 +55,7 @@ kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_less
     *plan = (kd_train_plan){0};
     if (o->batch_size == 0) return kd_fail(e, KD_EINVAL, "an update needs at least one sequence");
     size_t lesson_bytes = 0;
+    plan->lessons = n;
     for (size_t i = 0; i < n; i++) {
         const size_t rows = kd_lesson_rows(&lessons[i]);
         if (rows > plan->longest) plan->longest = rows;

@@ -35,6 +35,7 @@ typedef struct {
     size_t longest;         /* rows of the longest lesson */
     size_t tokens;          /* of all lessons */
     size_t rows;            /* of all lessons */
+    size_t lessons;
 } kd_train_plan;
 /* Chooses rows and recompute so that the total stays within the limit. Errors: KD_ELIMIT says what the least would be; KD_EINVAL options. */
 kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_lesson *lessons, size_t n, const kd_train_options *o, int threads,

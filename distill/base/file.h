@@ -15,6 +15,9 @@ const char *kd_map_path(const kd_map *m);
 typedef enum { KD_MAP_NORMAL, KD_MAP_WILLNEED, KD_MAP_DONTNEED, KD_MAP_SEQUENTIAL } kd_map_advice;
 void kd_map_advise(const kd_map *m, size_t offset, size_t n, kd_map_advice a); /* a hint; never fails */
 void kd_map_close(kd_map *m);
+/* Tells the kernel that the whole pages within p[0..n) are not needed for now: those of a file leave memory, contents are kept. A hint; for
+ * borrowed views into maps. */
+void kd_pages_release(const void *p, size_t n);
 
 /* The whole file, NUL-terminated behind its length; refused beyond limit bytes (KD_EFORMAT). "-" is standard input. */
 kd_code kd_file_read(kd_buf *out, const char *path, size_t limit, kd_err *e);
