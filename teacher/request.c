@@ -16,15 +16,17 @@ static kd_code check_extra(kd_asking *q, kd_err *e) {
     const char *text = q->ro->extra_body;
     kd_code c = kd_json_parse(&q->extra, text, strlen(text), "--extra-body", e);
     const kd_json_node *o = kd_json_root(q->extra);
+    double said = 0;
     int64_t v;
     if (!c && kd_json_typeof(o) != KD_JSON_OBJECT)
         c = kd_fail(e, KD_EINVAL, "--extra-body: expected a JSON object");
     for (size_t i = 0; !c && i < sizeof ours / sizeof *ours; i++)
         if (kd_json_get(o, ours[i]))
             c = kd_fail(e, KD_EINVAL, "--extra-body: \"%s\" cannot be set there", ours[i]);
-    for (int i = 0; !c && i < 2; i++)
+    for (int i = 0; !c && i < 2; i++) /* either takes the place of --max-tokens */
         if (kd_json_int(kd_json_get(o, most[i]), &v) && v > 0)
-            q->most = fmax(i ? q->most : 0, (double)v);
+            said = fmax(said, (double)v);
+    q->most = said > 0 ? said : q->most;
     return c;
 }
 
