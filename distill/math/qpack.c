@@ -3,6 +3,10 @@
 #include "distill/math/codec_blocks.h"
 #include "distill/math/qlinear_pack.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 enum { SUPER = 256 };
 static const uint16_t ONE = 0x3c00;
 
@@ -43,12 +47,27 @@ static void nibbles(uint8_t *code, const uint8_t *qs) {
         code[j] = qs[j] & 15, code[j + 16] = qs[j] >> 4;
 }
 
+/* Whole floats to the low bytes of (int)v + offset; n a multiple of 16. */
+static void low_bytes(uint8_t *dst, const float *v, size_t n, int offset) {
+#if defined(__SSE2__)
+    const __m128i off = _mm_set1_epi32(offset), low = _mm_set1_epi32(255);
+    for (size_t i = 0; i < n; i += 16) {
+        __m128i q[4];
+        for (int k = 0; k < 4; k++)
+            q[k] = _mm_and_si128(_mm_add_epi32(_mm_cvttps_epi32(_mm_loadu_ps(v + i + 4 * k)), off), low);
+        _mm_storeu_si128((void *)(dst + i), _mm_packus_epi16(_mm_packs_epi32(q[0], q[1]), _mm_packs_epi32(q[2], q[3])));
+    }
+#else
+    for (size_t i = 0; i < n; i++)
+        dst[i] = (uint8_t)((int)v[i] + offset);
+#endif
+}
+
 /* Reads a doctored block: values are the codes minus `offset`. */
 static void codes(parts *p, int type, const void *block, size_t n, int offset) {
     float v[SUPER];
     kd_dequantize((kd_dtype)type, block, v, n);
-    for (size_t i = 0; i < n; i++)
-        p->code[i] = (uint8_t)((int)v[i] + offset);
+    low_bytes(p->code, v, n, offset);
 }
 
 static uint16_t get16(const void *p) {
@@ -135,17 +154,25 @@ static void take_super(parts *p, int type, const char *src, const kd_qformat *f)
     }
 }
 
-/* The codes of 32 columns of row r into their places. */
+static void put32(uint8_t *p, uint32_t w) {
+    memcpy(p, &w, 4);
+}
+
+/* The codes of 32 columns of row r into their places, four at a time. */
 static void lay(uint8_t *dst, const uint8_t *code, size_t r, kd_qkind k) {
-    for (size_t c = 0; c < 32; c++) {
-        size_t s = c / 4, at = 4 * r + c % 4;
-        if (k > KD_QK_5M) {
-            dst[64 * s + at] = code[c];
-            continue;
-        }
-        dst[64 * (s % 4) + at] = (uint8_t)(dst[64 * (s % 4) + at] | (code[c] & 15) << (s < 4 ? 0 : 4));
-        if (k >= KD_QK_5)
-            dst[256 + 8 * s + at / 8] = (uint8_t)(dst[256 + 8 * s + at / 8] | (code[c] >> 4 & 1) << at % 8);
+    uint32_t w[8];
+    memcpy(w, code, sizeof w);
+    if (k > KD_QK_5M) {
+        for (size_t s = 0; s < 8; s++)
+            put32(dst + 64 * s + 4 * r, w[s]);
+        return;
+    }
+    for (size_t s = 0; s < 4; s++)
+        put32(dst + 64 * s + 4 * r, (w[s] & 0x0f0f0f0f) | (w[s + 4] & 0x0f0f0f0f) << 4);
+    for (size_t s = 0; k >= KD_QK_5 && s < 8; s++) { /* the fifth bits of four codes side by side: a product gathers them in its highest nibble */
+        unsigned four = ((w[s] >> 4 & 0x01010101u) * 0x10204080u) >> 28;
+        uint8_t *at = dst + 256 + 8 * s + r / 2;
+        *at = (uint8_t)(*at | four << 4 * (r % 2));
     }
 }
 
