@@ -6,6 +6,7 @@
 #include "distill/math/qlinear_pack.h"
 
 #include <string.h>
+#include <sys/mman.h>
 
 enum { GROUP = 4 }; /* panels a task */
 
@@ -47,6 +48,17 @@ static void shape(kd_qmat *q) {
     }
 }
 
+/* Large pages where the system gives them: one row of activations walks all panels once, and would miss a page table entry every 4 KiB. */
+static void *panel_memory(size_t n) {
+    const size_t large = (size_t)1 << 21;
+    void *p = kd_aligned_alloc(n >= large ? large : 64, n ? n : 64);
+#if defined(MADV_HUGEPAGE)
+    if (p && n >= large)
+        (void)madvise(p, n / large * large, MADV_HUGEPAGE); /* a wish */
+#endif
+    return p;
+}
+
 kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, kd_err *e) {
     kd_qmat *q = kd_calloc(1, sizeof *q);
     *out = NULL;
@@ -63,8 +75,8 @@ kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, 
     if (repack) {
         size_t cn, sn;
         bool ok = kd_mul_size(q->panels, q->code_bytes, &cn) && kd_mul_size(q->panels, q->scale_bytes, &sn);
-        q->codes = ok ? kd_aligned_alloc(64, cn ? cn : 64) : NULL;
-        q->scales = ok ? kd_aligned_alloc(64, sn ? sn : 64) : NULL;
+        q->codes = ok ? panel_memory(cn) : NULL;
+        q->scales = ok ? panel_memory(sn) : NULL;
         if (!q->codes || !q->scales) {
             kd_qmat_free(q);
             return kd_fail(e, KD_ENOMEM, "panels of a matrix of %zu x %zu: out of memory", w->rows, w->cols);
