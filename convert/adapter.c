@@ -135,7 +135,7 @@ kd_code kd_convert_adapter(const char *src, const char *dst, const kd_convert_op
     if (!c && gguf)
         c = to_gguf(&m, dst, o, t ? t->type : KD_F32, plan_only, &r, e);
     else if (!c && !plan_only)
-        c = kd_adapter_save(m.adapter, dst, &m.model->config, m.adapter->config.base, e);
+        c = kd_adapter_save(m.adapter, dst, &m.model->config, m.adapter->config.base ? m.adapter->config.base : m.source.path, e);
     r.seconds = kd_now() - start;
     if (result) *result = r;
     kd_unload(&m);

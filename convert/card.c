@@ -153,19 +153,54 @@ static kd_code nice_name(kd_card *c, const char *path, kd_str *out, kd_err *e) {
     return r;
 }
 
+/* What the model was made from. A GGUF file of ours says it of an earlier conversion. */
+static kd_code read_lineage(kd_card *c, const kd_plan *p, kd_err *e) {
+    const kd_gguf *g = kd_model_gguf(p->model);
+    kd_code r = nice_name(c, p->source.path, &c->source, e);
+    if (!r && p->source.run && !(r = nice_name(c, p->source.run, &c->run, e)))
+        r = read_text(c, p->source.run, "config.yaml", &c->run_config, e);
+    if (g && !p->source.run) {
+        (void)kd_gguf_str(g, "distill.source", &c->source);
+        (void)kd_gguf_str(g, "distill.run", &c->run);
+        (void)kd_gguf_str(g, "distill.run.config", &c->run_config);
+    }
+    return r;
+}
+
+static kd_code read_keys(kd_card *c, const kd_plan *p, kd_err *e) {
+    const kd_gguf *g = kd_model_gguf(p->model);
+    if (!p->source.run) (void)kd_gguf_str(g, "general.name", &c->name);
+    (void)kd_gguf_str(g, "general.license", &c->license);
+    if (p->adapter) {
+        if (!kd_gguf_str(g, "general.name", &c->base_name)) c->base_name = c->source;
+        c->base = c->base_name;
+        return KD_OK;
+    }
+    (void)kd_gguf_str(g, "general.base_model.0.name", &c->base_name);
+    (void)kd_gguf_str(g, "general.base_model.0.repo_url", &c->base_url);
+    c->base = kd_str_starts(c->base_url, "https://huggingface.co/") ? (kd_str){c->base_url.data + 23, c->base_url.len - 23} : c->base_name;
+    (void)e;
+    return KD_OK;
+}
+
 kd_code kd_card_read(kd_card *c, kd_plan *p, const kd_convert_options *o, kd_err *e) {
     const char *dir = p->source.path;
     char label[16];
-    kd_str readme = {0};
-    kd_code r;
+    kd_code r = read_lineage(c, p, e);
     kd_size_label(kd_config_parameters(&p->config), label);
-    if ((r = keep(c, kd_str_of(label), &c->size_label, e)) || (r = nice_name(c, p->source.run ? p->source.run : dir, &c->name, e)) ||
-        (r = read_text(c, dir, "config.json", &c->config, e)) || (r = read_text(c, dir, "generation_config.json", &c->generation, e)) ||
-        (r = read_text(c, dir, "tokenizer_config.json", &c->tokenizer_config, e)) || (r = strip_template(c, e)) ||
-        (r = read_text(c, dir, "README.md", &readme, e)) || (r = kd_card_templates_read(c, dir, e)))
+    if (r || (r = keep(c, kd_str_of(label), &c->size_label, e)) || (r = nice_name(c, p->source.run ? p->source.run : dir, &c->name, e)))
         return r;
-    c->license = yaml_value(readme, "license");
-    c->base = yaml_value(readme, "base_model");
+    if (kd_model_gguf(p->model)) {
+        r = read_keys(c, p, e);
+        if (o->name) c->name = kd_str_of(o->name);
+        return r;
+    }
+    if ((r = read_text(c, dir, "config.json", &c->config, e)) || (r = read_text(c, dir, "generation_config.json", &c->generation, e)) ||
+        (r = read_text(c, dir, "tokenizer_config.json", &c->tokenizer_config, e)) || (r = strip_template(c, e)) ||
+        (r = read_text(c, dir, "README.md", &c->readme, e)) || (r = kd_card_templates_read(c, dir, e)))
+        return r;
+    c->license = yaml_value(c->readme, "license");
+    c->base = yaml_value(c->readme, "base_model");
     if (o->name) c->name = kd_str_of(o->name);
     if (p->adapter && (r = nice_name(c, dir, &c->base_name, e))) return r;
     if (p->adapter)
@@ -184,19 +219,24 @@ kd_code kd_card_read(kd_card *c, kd_plan *p, const kd_convert_options *o, kd_err
 
 kd_code kd_card_lineage(kd_plan *p, kd_gguf_writer *w, kd_err *e) {
     kd_card c = {0};
-    kd_str run = {0}, yaml = {0}, source = {0};
-    kd_code r = nice_name(&c, p->source.path, &source, e);
-    if (!r && p->source.run && !(r = nice_name(&c, p->source.run, &run, e))) r = read_text(&c, p->source.run, "config.yaml", &yaml, e);
-    if (!r && p->adapter)
-        r = kd_gguf_writer_str(w, "distill.adapter",
-                               p->adapter->config.dora     ? KD_STR("dora")
-                               : p->adapter->config.rslora ? KD_STR("rslora")
-                                                           : KD_STR("lora"),
-                               e);
-    if (!r) r = kd_gguf_writer_str(w, "distill.version", KD_STR(KD_VERSION), e);
-    if (!r && !kd_model_gguf(p->model)) r = kd_gguf_writer_str(w, "distill.source", source, e);
-    if (!r && run.data) r = kd_gguf_writer_str(w, "distill.run", run, e);
-    if (!r && yaml.data) r = kd_gguf_writer_str(w, "distill.run.config", yaml, e);
+    kd_code r = read_lineage(&c, p, e);
+    const kd_adapter_config *a = p->adapter ? &p->adapter->config : NULL;
+    const struct {
+        const char *key;
+        kd_str v;
+    } keys[] = {{"distill.adapter", a ? a->dora     ? KD_STR("dora")
+                                        : a->rslora ? KD_STR("rslora")
+                                                    : KD_STR("lora")
+                                      : (kd_str){0}},
+                {"distill.version", KD_STR(KD_VERSION)},
+                {"distill.source", kd_model_gguf(p->model) && !p->source.run ? (kd_str){0} : c.source},
+                {"distill.run", c.run},
+                {"distill.run.config", c.run_config},
+                {"distill.study.sha256", kd_card_recorded(c.run_config, "lessons_sha256")},
+                {"distill.study.lessons", kd_card_recorded(c.run_config, "lessons")},
+                {"distill.study.select", kd_card_recorded(c.run_config, "select")}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && !r; i++)
+        if (keys[i].v.data) r = kd_gguf_writer_str(w, keys[i].key, keys[i].v, e);
     kd_card_clear(&c);
     return r;
 }

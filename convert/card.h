@@ -15,11 +15,12 @@ typedef struct {
 /* Views live until kd_card_clear; {NULL,0} where there is nothing. */
 typedef struct {
     kd_str name, size_label, license, base, base_name, base_url;
-    kd_str config, generation, tokenizer_config; /* texts of the files, as they are */
+    kd_str config, generation, tokenizer_config, readme; /* texts of the files, as they are */
+    kd_str source, run, run_config;                      /* names of what the model was made from, and RUN/config.yaml */
     kd_card_templates templates;
     kd_arena arena;
 } kd_card;
-/* From the folder that the plan's model came from. */
+/* From the folder that the plan's model came from, or the keys of its GGUF file (names, licence and lineage alone). */
 kd_code kd_card_read(kd_card *c, kd_plan *p, const kd_convert_options *o, kd_err *e);
 void kd_card_clear(kd_card *c);
 /* The chat templates of a folder: chat_template.jinja and additional_chat_templates/NAME.jinja, else chat_template.json, else
@@ -27,6 +28,10 @@ void kd_card_clear(kd_card *c);
 kd_code kd_card_templates_read(kd_card *c, const char *dir, kd_err *e);
 /* Where the output came from: keys under distill. */
 kd_code kd_card_lineage(kd_plan *p, kd_gguf_writer *w, kd_err *e);
+/* The value that a line "key: value" or "# key: value" of RUN/config.yaml records, without quotes; a view. */
+kd_str kd_card_recorded(kd_str yaml, const char *key);
+/* *b += README.md of a folder: the source's own where the model stays the same, else one that says where it came from. */
+kd_code kd_card_readme(kd_buf *b, kd_plan *p, const kd_convert_options *o, kd_err *e);
 /* "135M", "1.5B". */
 void kd_size_label(uint64_t parameters, char s[16]);
 

@@ -202,7 +202,7 @@ static kd_code to_folder(kd_plan *p, const char *dst, const kd_convert_options *
         c = c ? c : weights(p, file, o, true, pool, watch, e);
         goto done;
     }
-    if ((c = kd_remove_tree(part.data, e)) || (c = kd_mkdirs(part.data, e)) || (c = kd_write_folder(p, part.data, e)) ||
+    if ((c = kd_remove_tree(part.data, e)) || (c = kd_mkdirs(part.data, e)) || (c = kd_write_folder(p, part.data, o, e)) ||
         (c = weights(p, file, o, false, pool, watch, e)) || (o->check && (c = checked(p, part.data, o, e))))
         goto done;
     bool replace = kd_is_dir(dst);

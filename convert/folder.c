@@ -238,10 +238,12 @@ static kd_code named_templates(const char *from, const char *to, kd_err *e) {
     return c;
 }
 
-kd_code kd_write_folder(kd_plan *p, const char *dir, kd_err *e) {
+kd_code kd_write_folder(kd_plan *p, const char *dir, const kd_convert_options *o, kd_err *e) {
     kd_buf b = {0};
     kd_code c = config_json(&b, p, e);
     if (!c) c = write_text(dir, "config.json", kd_buf_view(&b), e);
+    b.len = 0;
+    if (!c && !(c = kd_card_readme(&b, p, o, e))) c = write_text(dir, "README.md", kd_buf_view(&b), e);
     kd_buf_clear(&b);
     if (c) return c;
     if (kd_model_gguf(p->model)) return from_gguf(p, dir, e);

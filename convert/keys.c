@@ -86,7 +86,7 @@ static bool stays(const kd_plan *p, kd_str key) {
     char tied[64];
     snprintf(tied, sizeof tied, "%s.", kd_arch_name(p->config.arch));
     if (kd_str_starts(key, "split.") || kd_str_is(key, "general.alignment") || kd_str_is(key, "general.file_type") ||
-        kd_str_is(key, "general.quantization_version"))
+        kd_str_is(key, "general.quantization_version") || (p->adapter && kd_str_starts(key, "general.base_model.")))
         return false;
     if (kd_str_starts(key, "quantize.imatrix.")) return p->type == NULL;
     return true;
@@ -154,6 +154,17 @@ done:
     kd_card_clear(&card);
 }
 
+/* A student merged into a GGUF file is another model than its base: it gets a name of its own, and the base's where bases are named. */
+static void merged_keys(keys *k, kd_plan *p, const kd_convert_options *o) {
+    kd_card card = {0};
+    if (!k->c && !(k->c = kd_card_read(&card, p, o, k->e))) {
+        text(k, "general.name", card.name);
+        number(k, "general.base_model.count", 1);
+        text(k, "general.base_model.0.name", card.base_name);
+    }
+    kd_card_clear(&card);
+}
+
 kd_code kd_write_keys(kd_plan *p, kd_gguf_writer *w, const kd_convert_options *o, kd_err *e) {
     keys k = {w, kd_arch_name(p->config.arch), KD_OK, e};
     text(&k, "general.architecture", kd_str_of(k.arch));
@@ -162,6 +173,7 @@ kd_code kd_write_keys(kd_plan *p, kd_gguf_writer *w, const kd_convert_options *o
         copy_keys(&k, p);
     else
         folder_keys(&k, p, o);
+    if (kd_model_gguf(p->model) && p->adapter) merged_keys(&k, p, o);
     if (o->name) text(&k, "general.name", kd_str_of(o->name));
     number(&k, "general.file_type", file_type(p));
     number(&k, "general.quantization_version", 2);

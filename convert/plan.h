@@ -56,7 +56,7 @@ kd_code kd_pump(kd_plan *p, const kd_sink *s, const kd_convert_options *o, kd_po
 
 /* Every key of a GGUF file but the tensors. */
 kd_code kd_write_keys(kd_plan *p, kd_gguf_writer *w, const kd_convert_options *o, kd_err *e);
-/* config.json, tokenizer files, chat template, generation_config.json into dir. */
-kd_code kd_write_folder(kd_plan *p, const char *dir, kd_err *e);
+/* config.json, tokenizer files, chat template, generation_config.json, README.md into dir. */
+kd_code kd_write_folder(kd_plan *p, const char *dir, const kd_convert_options *o, kd_err *e);
 
 #endif

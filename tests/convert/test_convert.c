@@ -28,12 +28,11 @@ enum { N_MODELS = 4 };
 static char temp_dir[64];
 static kd_pool *pool;
 
-#define must(call)                                                                                                                                  \
-    do {                                                                                                                                           \
-        kd_err must_e = {0};                                                                                                                       \
-        kd_err *er = &must_e;                                                                                                                      \
-        if (call)                                                                                                                                  \
-            fail_msg("%s: %s", #call, must_e.msg);                                                                                                 \
+#define must(call)                                                                                                                         \
+    do {                                                                                                                                   \
+        kd_err must_e = {0};                                                                                                               \
+        kd_err *er = &must_e;                                                                                                              \
+        if (call) fail_msg("%s: %s", #call, must_e.msg);                                                                                   \
     } while (0)
 
 static int setup(void **state) {
@@ -96,16 +95,14 @@ static void check_line(const kd_gguf *g, char *line) {
     } else if (t) {
         char hex[65], text[256], shape[64];
         kd_sha256_hex(t->data, t->bytes, hex);
-        snprintf(text, sizeof text, "%s %s %.16s", kd_dtype_get((int)t->type)->name, kd_shape_text(t->ndim, t->shape, shape, sizeof shape), hex);
-        if (strcmp(text, value))
-            fail_msg("%s: %s, llama.cpp has %s", line, text, value);
+        snprintf(text, sizeof text, "%s %s %.16s", kd_dtype_get((int)t->type)->name, kd_shape_text(t->ndim, t->shape, shape, sizeof shape),
+                 hex);
+        if (strcmp(text, value)) fail_msg("%s: %s, llama.cpp has %s", line, text, value);
     } else if (kd_gguf_str(g, line, &s)) {
         assert_true(kd_str_is(s, value));
     } else {
-        if (!kd_gguf_f64(g, line, &have))
-            fail_msg("%s is missing", line);
-        if (fabs(have - strtod(value, NULL)) > 1e-12 * fabs(have))
-            fail_msg("%s is %g, llama.cpp has %s", line, have, value);
+        if (!kd_gguf_f64(g, line, &have)) fail_msg("%s is missing", line);
+        if (fabs(have - strtod(value, NULL)) > 1e-12 * fabs(have)) fail_msg("%s is %g, llama.cpp has %s", line, have, value);
     }
 }
 
@@ -215,8 +212,7 @@ static void from_others(void **state) {
         must(kd_gguf_open(&g, temp("c.gguf"), er));
         must(kd_gguf_writer_new(&w, temp("d.gguf"), 0, er));
         for (size_t i = 0; i < kd_gguf_count(g); i++)
-            if (!kd_str_starts(kd_gguf_at(g, i)->key, "distill."))
-                must(kd_gguf_writer_copy(w, kd_gguf_at(g, i), er));
+            if (!kd_str_starts(kd_gguf_at(g, i)->key, "distill.")) must(kd_gguf_writer_copy(w, kd_gguf_at(g, i), er));
         const kd_tensors *set = kd_gguf_tensors(g);
         for (size_t i = 0; i < kd_tensors_count(set); i++) {
             const kd_tensor *t = kd_tensors_at(set, i);
@@ -236,8 +232,7 @@ static void from_others(void **state) {
         float fa[64], fb[64], sa, sb;
         kd_config_inv_freq(&a, fa, &sa);
         kd_config_inv_freq(&b, fb, &sb);
-        for (uint32_t i = 0; i < a.D / 2; i++)
-            assert_true(fabsf(fa[i] - fb[i]) <= 2e-6f * fabsf(fa[i]));
+        for (uint32_t i = 0; i < a.D / 2; i++) assert_true(fabsf(fa[i] - fb[i]) <= 2e-6f * fabsf(fa[i]));
     }
 }
 
@@ -279,8 +274,7 @@ static double deviation(const char *path, const kd_json_node *tokens, const kd_j
     double worst = 0;
     must(kd_model_open(&m, path, er));
     must(kd_scorer_new(&s, m, NULL, &(kd_score_options){0}, pool, er));
-    for (const kd_json_node *t = kd_json_first(tokens); t; t = kd_json_next(t))
-        id[n++] = (int32_t)kd_json_number(t, -1);
+    for (const kd_json_node *t = kd_json_first(tokens); t; t = kd_json_next(t)) id[n++] = (int32_t)kd_json_number(t, -1);
     kd_scorer_begin(s);
     const kd_json_node *lp = kd_json_first(want);
     for (size_t i = 0; i + 1 < n; i++, lp = kd_json_next(lp)) {
@@ -312,8 +306,7 @@ static void merged(void **state) {
             must(convert(oracle(MODELS[m], NULL), temp("m.gguf"), NULL, oracle(MODELS[m], end), er));
             must(convert(oracle(MODELS[m], NULL), temp("merged"), NULL, oracle(MODELS[m], end), er));
             double a = deviation(temp("m.gguf"), tokens, want), c = deviation(temp("merged"), tokens, want);
-            if (!(a < 3e-5 && c < 3e-5))
-                fail_msg("%s %s: log-probabilities deviate by %g (GGUF), %g (folder)", MODELS[m], KINDS[k], a, c);
+            if (!(a < 3e-5 && c < 3e-5)) fail_msg("%s %s: log-probabilities deviate by %g (GGUF), %g (folder)", MODELS[m], KINDS[k], a, c);
             assert_false(same(oracle(MODELS[m], NULL), temp("m.gguf")));
         }
         kd_json_free(seq);
@@ -364,8 +357,7 @@ static void adapter_alone(void **state) {
                 for (size_t y = 0; y < b->shape[0]; y++)
                     for (size_t x = 0; x < in; x++) {
                         double d = 0;
-                        for (size_t q = 0; q < r; q++)
-                            d += (double)fb[y * r + q] * (double)fa[q * in + x];
+                        for (size_t q = 0; q < r; q++) d += (double)fb[y * r + q] * (double)fa[q * in + x];
                         double off = fabs((double)fs[y * in + x] - (double)fw[y * in + x] - alpha / (double)r * d);
                         worst = off > worst ? off : worst;
                     }
@@ -389,6 +381,67 @@ static void adapter_alone(void **state) {
     assert_non_null(strstr(e.msg, "DoRA"));
     assert_int_equal(kd_convert_adapter(oracle("qwen2-tied", NULL), temp("no.gguf"), &none, false, NULL, &e), KD_EINVAL);
     assert_false(kd_file_exists(temp("no.gguf")));
+}
+
+static bool holds(const char *path, const char *text) {
+    kd_buf b = {0};
+    must(kd_file_read(&b, path, 1 << 20, er));
+    bool yes = strstr(b.data, text) != NULL;
+    kd_buf_clear(&b);
+    return yes;
+}
+static void put_file(const char *path, const char *text) { must(kd_file_write(path, text, strlen(text), er)); }
+
+/* Names, licence, base and lineage reach keys and cards, and what a file says cannot write into the card's structure. */
+static void cards(void **state) {
+    (void)state;
+    kd_gguf *g;
+    kd_str s;
+    char here[300];
+    must(convert(oracle("qwen2-tied", NULL), temp("carded"), NULL, NULL, er));
+    put_file(temp("carded/README.md"), "---\nlicense: mit\nbase_model:\n- some/Base-0.1B\n---\n# Mine\n");
+    must(convert(temp("carded"), temp("card.gguf"), NULL, NULL, er));
+    must(kd_gguf_open(&g, temp("card.gguf"), er));
+    assert_true(kd_gguf_str(g, "general.license", &s) && kd_str_is(s, "mit"));
+    assert_true(kd_gguf_str(g, "general.base_model.0.name", &s) && kd_str_is(s, "Base 0.1B"));
+    assert_true(kd_gguf_str(g, "general.base_model.0.repo_url", &s) && kd_str_is(s, "https://huggingface.co/some/Base-0.1B"));
+    kd_gguf_close(g);
+    must(convert(temp("carded"), temp("carded2"), "bf16", NULL, er));
+    same_files(temp("carded/README.md"), temp("carded2/README.md")); /* the same model: its own card */
+    must(convert(temp("card.gguf"), temp("carded3"), NULL, NULL, er));
+    assert_true(holds(temp("carded3/README.md"), "license: \"mit\"\nbase_model: \"some/Base-0.1B\"\n"));
+    /* a run */
+    must(kd_mkdirs(temp("taught"), er));
+    const kd_convert_options from = {.adapter = oracle("qwen2-tied", "rslora-end")};
+    assert_non_null(getcwd(here, sizeof here - 64));
+    strcat(here, "/" ORACLE "qwen2-tied");
+    must(kd_convert_adapter(here, temp("taught/adapter"), &from, false, NULL, er)); /* names its base */
+    char yaml[1024];
+    snprintf(yaml, sizeof yaml,
+             "model: \"%s\"\nselect: \"math = 'right' | `x`\"\nlora-rank: 4\n# base: %s\n# lessons: 7\n# lessons_sha256: 0123abcd\n", here,
+             here);
+    put_file(temp("taught/config.yaml"), yaml);
+    must(convert(temp("taught"), temp("taught.gguf"), "q8_0", NULL, er));
+    must(kd_gguf_open(&g, temp("taught.gguf"), er));
+    assert_true(kd_gguf_str(g, "distill.adapter", &s) && kd_str_is(s, "rslora"));
+    assert_true(kd_gguf_str(g, "distill.study.sha256", &s) && kd_str_is(s, "0123abcd"));
+    assert_true(kd_gguf_str(g, "distill.study.select", &s) && kd_str_is(s, "math = 'right' | `x`"));
+    assert_true(kd_gguf_str(g, "distill.run", &s) && kd_str_is(s, "taught"));
+    assert_true(kd_gguf_str(g, "general.name", &s) && kd_str_is(s, "taught"));
+    assert_true(kd_gguf_str(g, "general.base_model.0.name", &s) && kd_str_is(s, "qwen2 tied"));
+    kd_gguf_close(g);
+    must(convert(temp("taught"), temp("taught-folder"), NULL, NULL, er));
+    assert_true(holds(temp("taught-folder/README.md"), "base_model: \"qwen2 tied\"\n"));
+    assert_true(holds(temp("taught-folder/README.md"), "| selection | `math = 'right'    x ` |\n"));
+    assert_true(holds(temp("taught-folder/README.md"), "    lora-rank: 4\n"));
+    /* onto a GGUF base: the base is named, and no longer the name */
+    must(convert(oracle("qwen2-tied", NULL), temp("plain.gguf"), NULL, NULL, er));
+    const kd_convert_options o = {.adapter = temp("taught"), .name = "pupil"};
+    must(kd_convert(temp("plain.gguf"), temp("pupil.gguf"), &o, false, pool, NULL, NULL, er));
+    must(kd_gguf_open(&g, temp("pupil.gguf"), er));
+    assert_true(kd_gguf_str(g, "general.name", &s) && kd_str_is(s, "pupil"));
+    assert_true(kd_gguf_str(g, "general.base_model.0.name", &s) && kd_str_is(s, "qwen2 tied"));
+    kd_gguf_close(g);
 }
 
 static void every_type(void **state) {
@@ -444,14 +497,14 @@ static void refuses(void **state) {
     must(kd_safetensors_writer_new(&w, temp("nan/model.safetensors"), 0, er));
     const kd_tensors *set = kd_safetensors_tensors(s);
     for (size_t i = 0; i < kd_tensors_count(set); i++)
-        must(kd_safetensors_writer_declare(w, kd_tensors_at(set, i)->name.data, KD_F32, kd_tensors_at(set, i)->ndim, kd_tensors_at(set, i)->shape, NULL, er));
+        must(kd_safetensors_writer_declare(w, kd_tensors_at(set, i)->name.data, KD_F32, kd_tensors_at(set, i)->ndim,
+                                           kd_tensors_at(set, i)->shape, NULL, er));
     must(kd_safetensors_writer_begin(w, er));
     for (size_t i = 0; i < kd_tensors_count(set); i++) {
         const kd_tensor *t = kd_tensors_at(set, i);
         float *v = malloc(t->bytes);
         memcpy(v, t->data, t->bytes);
-        if (!strcmp(t->name.data, "model.layers.1.mlp.up_proj.weight"))
-            v[77] = NAN;
+        if (!strcmp(t->name.data, "model.layers.1.mlp.up_proj.weight")) v[77] = NAN;
         must(kd_safetensors_writer_put(w, i, v, t->bytes, er));
         free(v);
     }
@@ -477,8 +530,7 @@ static void refuses(void **state) {
     char **names;
     size_t n;
     must(kd_list_dir(temp_dir, &names, &n, er));
-    for (size_t i = 0; i < n; i++)
-        assert_null(strstr(names[i], ".tmp-"));
+    for (size_t i = 0; i < n; i++) assert_null(strstr(names[i], ".tmp-"));
     kd_names_free(names, n);
 }
 
@@ -493,7 +545,8 @@ static void interrupted(void **state) {
     kd_watch w = {.stop = stop_now, .ctx = &left};
     kd_err e = {0};
     must(kd_remove_tree(temp("i.gguf"), er));
-    assert_int_equal(kd_convert(oracle("qwen2-tied", NULL), temp("i.gguf"), &(kd_convert_options){0}, false, pool, &w, NULL, &e), KD_EINTERRUPT);
+    assert_int_equal(kd_convert(oracle("qwen2-tied", NULL), temp("i.gguf"), &(kd_convert_options){0}, false, pool, &w, NULL, &e),
+                     KD_EINTERRUPT);
     assert_false(kd_file_exists(temp("i.gguf")));
     assert_int_equal(kd_convert(oracle("qwen2-tied", NULL), temp("i"), &(kd_convert_options){0}, false, pool, &w, NULL, &e), KD_EINTERRUPT);
     assert_false(kd_is_dir(temp("i")));
@@ -508,23 +561,23 @@ static void no_memory(void **state) {
             kd_err e = {0};
             kd_alloc_fail_at(n);
             kd_code c = kd_convert(way == 2 ? temp("mem.gguf") : src, temp(way ? "mem-folder" : "mem.gguf"),
-                                   &(kd_convert_options){.adapter = way == 1 ? ORACLE "llama-untied-spm/dora-end" : NULL}, false, NULL, NULL, NULL, &e);
+                                   &(kd_convert_options){.adapter = way == 1 ? ORACLE "llama-untied-spm/dora-end" : NULL}, false, NULL,
+                                   NULL, NULL, &e);
             bool reached = kd_alloc_count() >= n;
             kd_alloc_fail_at(0);
             if (!reached) {
                 assert_int_equal(c, KD_OK);
                 break;
             }
-            if (c == KD_EBUG || (c != KD_OK && !e.msg[0]))
-                fail_msg("allocation %ld: code %d, %s", n, c, e.msg);
+            if (c == KD_EBUG || (c != KD_OK && !e.msg[0])) fail_msg("allocation %ld: code %d, %s", n, c, e.msg);
         }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_llama_cpp), cmocka_unit_test(there_and_back), cmocka_unit_test(from_others), cmocka_unit_test(mixes),
-        cmocka_unit_test(merged),       cmocka_unit_test(adapter_alone), cmocka_unit_test(every_type),     cmocka_unit_test(split),       cmocka_unit_test(refuses),
-        cmocka_unit_test(interrupted),  cmocka_unit_test(no_memory),
+        cmocka_unit_test(merged),       cmocka_unit_test(adapter_alone),  cmocka_unit_test(cards),       cmocka_unit_test(every_type),
+        cmocka_unit_test(split),        cmocka_unit_test(refuses),        cmocka_unit_test(interrupted), cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
