@@ -41,11 +41,7 @@ for b in "$build"/tests/*/bench_* "$build"/tests/*/*/bench_*; do
     case $b in *.d | *.o | *'*') continue ;; esac
     case $b in
     */bench_tokenizer)
-        cat README.md */README.md distill/*/README.md | python3 -c 'import json,sys
-for line in sys.stdin:
-    line = line.strip()
-    if line: print(json.dumps({"text": line}))' >"$work/text.jsonl"
-        "$b" "$model" "$work/text.jsonl" || echo "$b: usage or failure"
+        scripts/bench_tokenizer.sh "$build" "$model" || echo "bench_tokenizer.sh failed"
         ;;
     *) "$b" || echo "$b failed" ;;
     esac

@@ -86,7 +86,8 @@ typedef struct {
 
 static kd_code replace_segment(void *ctx, size_t start, size_t end, bool match) {
     replacer *r = ctx;
-    if (r->out->len > DECODED_MAX) return kd_fail(r->d->e, KD_ELIMIT, "tokenizer: a Replace makes more than %d bytes of a token", DECODED_MAX);
+    if (r->out->len > DECODED_MAX)
+        return kd_fail(r->d->e, KD_ELIMIT, "tokenizer: a Replace makes more than %d bytes of a token", DECODED_MAX);
     return add(r->d, r->out, match ? r->p->content.data : r->s + start, match ? r->p->content.len : end - start);
 }
 

@@ -264,7 +264,7 @@ static kd_code write_vocab(const kd_tokenizer *t, kd_gguf_writer *w, size_t rows
     for (size_t i = 0; i < rows && !c; i++) {
         const kd_token k = kd_tokenizer_token(t, (int32_t)i);
         text[i] = k.text;
-        type[i] = k.type;
+        type[i] = (int32_t)k.type;
         score[i] = k.score;
         if (k.text.data) continue;
         char name[32];

@@ -104,8 +104,7 @@ static kd_code one(const tok_norm *m, tok_work *w, kd_buf *out, const char *s, s
     case NM_FORM: return form(out, s, n, m->form, e);
     case NM_LOWER: c = lower(out, s, n); break;
     case NM_REPLACE: {
-        replacer r = {
-            .out = out, .s = s, .content = m->content, .w = w, .e = e};
+        replacer r = {.out = out, .s = s, .content = m->content, .w = w, .e = e};
         c = kd_tok_segments(w, &m->pattern, s, n, replace_segment, &r, e);
         if (r.gone) *first = false;
         return c;

@@ -1,5 +1,6 @@
 /* tests/distill/model/bench_tokenizer.c - how fast a text becomes ids, one thread.
- *   bench_tokenizer MODEL FILE.jsonl[.gz] [SECONDS]: encodes the "text" of each line (else "question" and "answer") over and over, and prints one JSON object.
+ *   bench_tokenizer MODEL FILE.jsonl[.gz] [SECONDS [OUT.json]]: encodes the "text" of each line (else "question" and "answer") over and over, and prints one JSON object;
+ * OUT.json receives the tokenizer.json of MODEL, for a peer to read.
  * Seconds are the processor's, so that a busy machine tells the same. Without arguments it says what it wants and leaves. */
 #include "distill/base/clock.h"
 #include "distill/base/gz.h"
@@ -71,6 +72,9 @@ int main(int argc, char **argv) {
         if (rounds++ == 0) first = took;
         if (took < best) best = took;
     }
+    kd_buf json = {0};
+    if (!c && argc > 4 && !(c = kd_tokenizer_write_json(t, &json, &e))) c = kd_file_write(argv[4], json.data, json.len, &e);
+    kd_buf_clear(&json);
     if (c)
         fprintf(stderr, "bench_tokenizer: %s\n", e.msg);
     else
