@@ -115,8 +115,8 @@ static int open_as(kd_db *db, kd_db_mode mode, bool immutable) {
     char *name = plain_name(db->path, immutable);
     if (!name) return SQLITE_NOMEM;
     /* A reader opens for writing too, where it may, and then swears off it: the last one to close folds the log in and leaves one file. */
-    int flags = immutable ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI
-                          : SQLITE_OPEN_READWRITE | (mode == KD_DB_CREATE ? SQLITE_OPEN_CREATE : 0);
+    int flags =
+        immutable ? SQLITE_OPEN_READONLY | SQLITE_OPEN_URI : SQLITE_OPEN_READWRITE | (mode == KD_DB_CREATE ? SQLITE_OPEN_CREATE : 0);
     int rc = sqlite3_open_v2(name, &db->c, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK) rc = configure(db, mode);
     kd_free(name);
@@ -212,12 +212,12 @@ int64_t kd_db_last_id(const kd_db *db) { return sqlite3_last_insert_rowid(db->c)
 int64_t kd_db_changes(const kd_db *db) { return sqlite3_changes(db->c); }
 
 static bool pure_function(const char *name) {
-    static const char *const names[] = {"->",           "->>",       "abs",        "avg",       "coalesce", "count",
-                                        "glob",         "hex",       "ifnull",     "iif",       "instr",    "json_array_length",
-                                        "json_extract", "json_type", "json_valid", "length",    "like",     "lower",
-                                        "ltrim",        "max",       "min",        "nullif",    "replace",  "round",
-                                        "rtrim",        "sign",      "substr",     "substring", "sum",      "total",
-                                        "trim",         "typeof",    "unicode",    "upper"};
+    static const char *const names[] = {"->",           "->>",       "abs",        "avg",     "coalesce",  "count",
+                                        "glob",         "hex",       "ifnull",     "iif",     "instr",     "json_array_length",
+                                        "json_extract", "json_type", "json_valid", "length",  "like",      "lower",
+                                        "ltrim",        "max",       "min",        "nullif",  "replace",   "round",
+                                        "row_number",   "rtrim",     "sign",       "substr",  "substring", "sum",
+                                        "total",        "trim",      "typeof",     "unicode", "upper"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (sqlite3_stricmp(name, names[i]) == 0) return true;
     return false;
@@ -225,7 +225,8 @@ static bool pure_function(const char *name) {
 
 static int authorize(void *ctx, int action, const char *a, const char *b, const char *schema, const char *inner) {
     (void)ctx, (void)schema, (void)inner;
-    static const char *const tables[] = {"prompts", "samples", "labels", "settings", "attempts", "runs", "totals"};
+    static const char *const tables[] = {"prompts", "samples", "labels",   "settings", "attempts", "runs",
+                                         "totals",  "kd_all",  "kd_short", "kd_some",  "kd_even",  "kd_rows" /* select.c's own */};
     switch (action) {
     case SQLITE_SELECT: return SQLITE_OK;
     case SQLITE_READ:

@@ -3,6 +3,7 @@
 #include "datasets/label.h"
 
 #include "datasets/math_int.h"
+#include "datasets/measures.h"
 #include "datasets/study_int.h"
 
 #include <stdio.h>
@@ -14,6 +15,7 @@ enum { BATCH = 512, BATCH_BYTES = 16 << 20, BATCHES_A_LOOK = 40 };
 typedef struct {
     int64_t id;
     kd_str answer, thought, gold, task, finish;
+    kd_str question; /* what the messages say, one after another; only where a check asks for it */
     kd_thought_from from;
 } subject;
 typedef enum { VALUE_NONE, VALUE_NUMBER, VALUE_INT, VALUE_WORD } value_kind;
@@ -74,11 +76,77 @@ static kd_code judge_empty(const subject *s, verdict *v, kd_err *e) {
     return KD_OK;
 }
 
+/* ---- R1's filters ---- */
+static void put_int(verdict *v, int64_t n) {
+    v->kind = VALUE_INT;
+    v->number = (double)n;
+}
+
+static kd_code judge_compress(const subject *s, verdict *v, kd_err *e) {
+    double a = 1, t = 1;
+    kd_code rc = kd_measure_compress(&a, s->answer, e);
+    if (!rc) rc = kd_measure_compress(&t, s->thought, e);
+    v->kind = VALUE_NUMBER;
+    v->number = a < t ? a : t;
+    return rc;
+}
+
+static kd_code judge_language(const subject *s, verdict *v, kd_err *e) {
+    (void)e;
+    const double a = kd_measure_language(s->answer, s->question), t = kd_measure_language(s->thought, s->question);
+    v->kind = VALUE_NUMBER;
+    v->number = a < t ? a : t;
+    return KD_OK;
+}
+
+static kd_code judge_format(const subject *s, verdict *v, kd_err *e) {
+    (void)e;
+    const char *wrong = kd_measure_format(s->from, s->thought, s->answer);
+    put_int(v, wrong == NULL);
+    if (wrong) (void)snprintf(v->detail, sizeof v->detail, "%s", wrong);
+    return KD_OK;
+}
+
+static kd_code judge_line(const subject *s, verdict *v, kd_err *e) {
+    int64_t a, t, unused;
+    (void)e;
+    kd_measure_lines(s->answer, &a, &unused);
+    kd_measure_lines(s->thought, &t, &unused);
+    put_int(v, a > t ? a : t);
+    return KD_OK;
+}
+
+static kd_code judge_paragraph(const subject *s, verdict *v, kd_err *e) {
+    int64_t a, t, unused;
+    (void)e;
+    kd_measure_lines(s->answer, &unused, &a);
+    kd_measure_lines(s->thought, &unused, &t);
+    put_int(v, a > t ? a : t);
+    return KD_OK;
+}
+
+static kd_code judge_turns(const subject *s, verdict *v, kd_err *e) {
+    (void)e;
+    put_int(v, kd_measure_turns(s->thought) + kd_measure_turns(s->answer));
+    return KD_OK;
+}
+
+static kd_code judge_refusal(const subject *s, verdict *v, kd_err *e) {
+    (void)e;
+    put_int(v, kd_measure_refusal(s->answer));
+    return KD_OK;
+}
+
+static kd_code judge_copied(const subject *s, verdict *v, kd_err *e) {
+    v->kind = VALUE_NUMBER;
+    return kd_measure_copied(&v->number, s->answer, s->question, e);
+}
+
 static const check checks[] = {
-    {"math", 2, judge_math},
-    {"finished", 1, judge_finished},
-    {"repeats", 1, judge_repeats},
-    {"empty", 1, judge_empty},
+    {"math", 2, judge_math},     {"finished", 1, judge_finished}, {"repeats", 1, judge_repeats},
+    {"empty", 1, judge_empty},   {"compress", 1, judge_compress}, {"language", 1, judge_language},
+    {"format", 1, judge_format}, {"longest_line", 1, judge_line}, {"longest_paragraph", 1, judge_paragraph},
+    {"turns", 1, judge_turns},   {"refusal", 1, judge_refusal},   {"copied", 1, judge_copied},
 };
 enum { CHECKS = sizeof checks / sizeof *checks };
 
@@ -87,8 +155,9 @@ typedef struct {
     const kd_label_opts *o;
     const check *chosen[CHECKS];
     size_t n_chosen;
-    kd_buf expr;       /* the samples that lack a label, as a selection */
-    size_t expr_fixed; /* its part that stays; a place to go on from follows */
+    bool asks_question; /* a chosen check compares with the prompt */
+    kd_buf expr;        /* the samples that lack a label, as a selection */
+    size_t expr_fixed;  /* its part that stays; a place to go on from follows */
     kd_arena arena;
     subject *batch;     /* [BATCH] */
     verdict *verdicts;  /* [BATCH * n_chosen] */
@@ -107,14 +176,16 @@ bool kd_check_known(const char *name) {
 }
 
 static kd_code choose(labelling *l, kd_err *e) {
+    static const char all[] = "math,finished,repeats,empty,compress,language,format,longest_line,longest_paragraph,turns,refusal,copied";
     const char *p = l->o->checks ? l->o->checks : "math,finished,repeats,empty";
+    if (strcmp(p, "all") == 0) p = all;
     while (*p) {
         size_t n = strcspn(p, ","), i = 0, k = 0;
         while (i < CHECKS && !(strlen(checks[i].name) == n && memcmp(checks[i].name, p, n) == 0)) i++;
-        if (i == CHECKS)
-            return kd_fail(e, KD_EINVAL, "label: no check named %.*s; there are math, finished, repeats, empty", (int)(n < 60 ? n : 60), p);
+        if (i == CHECKS) return kd_fail(e, KD_EINVAL, "label: no check named %.*s; there are all, %s", (int)(n < 60 ? n : 60), p, all);
         while (k < l->n_chosen && l->chosen[k] != &checks[i]) k++;
         if (k == l->n_chosen) l->chosen[l->n_chosen++] = &checks[i];
+        l->asks_question |= checks[i].judge == judge_language || checks[i].judge == judge_copied;
         p += n + (p[n] == ',');
     }
     return l->n_chosen ? KD_OK : kd_fail(e, KD_EINVAL, "label: expected the names of checks, found none");
@@ -143,6 +214,23 @@ static kd_code look(labelling *l, kd_select **q, kd_err *e) {
     return kd_select_open(q, l->s, &(kd_select_opts){.select = l->expr.data}, e);
 }
 
+/* The texts of a conversation, one a line. */
+static kd_code read_question(labelling *l, kd_str messages, kd_str *out, kd_err *e) {
+    kd_json *doc = NULL;
+    kd_buf b = {0};
+    kd_code rc = kd_json_parse(&doc, messages.data, messages.len, "prompts.messages", e);
+    if (rc) return rc;
+    for (const kd_json_node *m = kd_json_first(kd_json_root(doc)); m && !rc; m = kd_json_next(m)) {
+        const kd_str s = kd_json_string(kd_json_get(m, "content"));
+        rc = kd_buf_append(&b, s.data, s.len);
+        if (!rc) rc = kd_buf_putc(&b, '\n');
+    }
+    rc = rc ? kd_fail(e, rc, "label: no memory") : kd_str_keep(&l->arena, kd_buf_view(&b), out, e);
+    kd_buf_clear(&b);
+    kd_json_free(doc);
+    return rc;
+}
+
 static kd_code read_batch(labelling *l, kd_select *q, bool *more, kd_err *e) {
     kd_row r;
     size_t bytes = 0;
@@ -155,6 +243,7 @@ static kd_code read_batch(labelling *l, kd_select *q, bool *more, kd_err *e) {
         const kd_str from[] = {r.answer, r.thought, r.gold, r.task, r.finish};
         kd_str *const to[] = {&s->answer, &s->thought, &s->gold, &s->task, &s->finish};
         for (int i = 0; i < 5 && !rc; i++) rc = kd_str_keep(&l->arena, from[i], to[i], e);
+        if (!rc && l->asks_question) rc = read_question(l, r.messages, &s->question, e);
         bytes += r.answer.len + r.thought.len;
         l->prompt = r.prompt;
         l->settings = r.settings;

@@ -1,5 +1,6 @@
 /* datasets/repeats.c - how much of a text only says again what it said. Leans on label.h, base/mem, base/hash. */
 #include "datasets/label.h"
+#include "datasets/measures.h"
 
 #include "distill/base/hash.h"
 #include "distill/base/mem.h"
@@ -25,37 +26,8 @@ static size_t looping_tail(const char *s, size_t n, uint32_t *fail) {
     return best;
 }
 
-typedef struct {
-    uint32_t start;
-    uint32_t end;
-    uint64_t hash;
-} word;
-
-static bool word_byte(unsigned char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0x80; }
-
-/* Cuts s into words: runs of letters and digits; a character of three bytes or more (CJK, mostly) is a word of its own. FNV-1a of each. */
-static size_t cut_words(const char *s, size_t n, word *out) {
-    size_t count = 0, i = 0;
-    while (i < n) {
-        unsigned char c = (unsigned char)s[i];
-        if (!word_byte(c)) {
-            i++;
-            continue;
-        }
-        word w = {(uint32_t)i, 0, 14695981039346656037ULL};
-        size_t alone = c >= 0xe0 ? (c >= 0xf0 ? 4 : 3) : 0;
-        for (; i < n && word_byte((unsigned char)s[i]); i++) {
-            if (alone ? i >= w.start + alone : (unsigned char)s[i] >= 0xe0) break;
-            w.hash = (w.hash ^ (unsigned char)s[i]) * 1099511628211ULL;
-        }
-        w.end = (uint32_t)i;
-        out[count++] = w;
-    }
-    return count;
-}
-
 /* Bytes that lie in windows of WINDOW words seen before. slots: power of two > count. */
-static size_t said_again(const word *w, size_t count, uint64_t *seen, size_t slots) {
+static size_t said_again(const kd_word *w, size_t count, uint64_t *seen, size_t slots) {
     size_t bytes = 0, covered = 0; /* everything before covered is counted */
     uint64_t roll = 0, top = 1;
     const uint64_t base = 0x9e3779b97f4a7c15ULL;
@@ -86,12 +58,12 @@ kd_code kd_label_repeats(double *out, kd_str text, kd_err *e) {
     if (n < LEAST_TAIL) return KD_OK;
     kd_code rc = KD_OK;
     uint32_t *fail = kd_realloc_array(NULL, look, sizeof *fail);
-    word *words = kd_realloc_array(NULL, n / 2 + 2, sizeof *words);
+    kd_word *words = kd_realloc_array(NULL, n / 2 + 2, sizeof *words);
     uint64_t *seen = NULL;
     size_t count = 0, tail = 0, again = 0;
     if (fail && words) {
         tail = looping_tail(text.data + n - look, look, fail);
-        count = cut_words(text.data, n, words);
+        count = kd_words_cut(text.data, n, words);
         while (slots < 2 * count) slots *= 2;
         if ((seen = kd_calloc(slots, sizeof *seen))) again = said_again(words, count, seen, slots);
     }

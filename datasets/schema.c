@@ -39,6 +39,8 @@ static const char *const steps[KD_STUDY_VERSION] = {
     "CREATE INDEX leases_owner ON leases(owner);",
     /* tries in the air, and what each may cost at most: what a kill loses is counted */
     "ALTER TABLE leases ADD COLUMN flying INTEGER NOT NULL DEFAULT 0; ALTER TABLE leases ADD COLUMN worst REAL;",
+    /* selections kept under a name */
+    "CREATE TABLE selections(name TEXT PRIMARY KEY, hash TEXT NOT NULL, json TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 static kd_code look(kd_db *db, int64_t *app, int64_t *version, int64_t *tables, kd_err *e) {

@@ -10,6 +10,8 @@ struct kd_select {
     kd_db *db;
     kd_buf where;  /* the whole condition in force */
     kd_buf from;   /* "FROM (...)" with a column for every label */
+    kd_buf body;   /* "WITH ... " down to the table of rows taken, kd_rows */
+    kd_buf told;   /* where, and what is taken of it, for people */
     kd_buf labels; /* JSON of the present row */
     kd_stmt *ids, *row, *lab;
     bool refuse_test;
@@ -24,10 +26,12 @@ static const char columns[] =
     " p.meta AS prompt_meta, s.id AS sample_id, s.number AS number, s.settings AS settings, t.teacher AS teacher, t.model AS model,"
     " s.finish AS finish, s.thought AS thought, s.answer AS answer, s.thought_from AS thought_from, s.prompt_tokens AS prompt_tokens,"
     " s.completion_tokens AS completion_tokens, s.reasoning_tokens AS reasoning_tokens, s.cost AS cost, s.seconds AS seconds,"
-    " s.attempts AS attempts, s.created AS created, s.meta AS meta";
+    " s.attempts AS attempts, s.created AS created, s.meta AS meta,"
+    " (SELECT avg(l.value = 'right') FROM samples o CROSS JOIN labels l ON l.sample=o.id AND l.name='math' AND l.value IS NOT NULL"
+    " WHERE o.prompt=s.prompt) AS pass_rate";
 static const char column_names[] =
     "prompt split task source line gold messages prompt_meta sample_id number settings teacher model finish thought answer "
-    "thought_from prompt_tokens completion_tokens reasoning_tokens cost seconds attempts created meta";
+    "thought_from prompt_tokens completion_tokens reasoning_tokens cost seconds attempts created meta pass_rate";
 
 /* One expression and nothing behind it: quotes closed, parentheses balanced and never below the start, no ';', no comment. SQLite's own parser then
  * finds whatever else is wrong inside the parentheses that we put around it. */
@@ -127,10 +131,71 @@ static kd_code build_where(kd_select *q, const kd_select_opts *o, kd_err *e) {
     return rc ? kd_fail(e, rc, "select: no memory") : KD_OK;
 }
 
-/* The statement "what FROM ... WHERE ... tail". */
+/* A column or label that rows can be balanced by. */
+static kd_code check_balance(const kd_select_opts *o, const kd_buf *labels, kd_err *e) {
+    const kd_str name = kd_str_of(o->balance);
+    if (!o->balance || is_column(name)) return KD_OK;
+    for (const char *p = labels->data ? labels->data : ""; *p;) {
+        const size_t n = strcspn(p, " ");
+        if (n == name.len && memcmp(p, name.data, n) == 0) return KD_OK;
+        p += n + (p[n] == ' ');
+    }
+    return kd_fail(e, KD_EINVAL, "balance: no column or label %s; labels: %s; columns: %s", o->balance,
+                   labels->data ? labels->data : "none yet", column_names);
+}
+
+/* The rows taken, as tables one after another: the condition, so many a question, so many of each value. */
+static kd_code build_body(kd_select *q, const kd_select_opts *o, kd_err *e) {
+    static const char *const order[] = {"settings, number", "size, settings, number", "size DESC, settings, number", "lot"};
+    kd_buf *b = &q->body;
+    kd_code rc = kd_buf_printf(b,
+                               "WITH kd_all AS (SELECT sample_id, prompt, settings, number, coalesce(completion_tokens, (length(answer) + "
+                               "coalesce(length(thought), 0)) / 4) AS size,"
+                               " (sample_id * 2654435761 + %llu) %% 4294967291 AS lot, ",
+                               (unsigned long long)(o->seed % 1000003 * 40503));
+    if (!rc) rc = o->balance ? put_quoted(b, kd_str_of(o->balance), '"') : kd_buf_puts(b, "0");
+    if (!rc) rc = kd_buf_printf(b, " AS kind %s WHERE %s", q->from.data, q->where.data);
+    if (!rc && o->easiest > 0) rc = kd_buf_printf(b, " AND pass_rate BETWEEN %.9g AND %.9g", o->hardest, o->easiest);
+    if (!rc) rc = kd_buf_puts(b, ")");
+    if (!rc && o->max_tokens > 0)
+        rc = kd_buf_printf(b, ", kd_short AS (SELECT * FROM kd_all WHERE size <= %lld)", (long long)o->max_tokens);
+    const char *last = o->max_tokens > 0 ? "kd_short" : "kd_all";
+    if (!rc && o->per_question > 0) {
+        rc = kd_buf_printf(b,
+                           ", kd_some AS (SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY prompt ORDER BY %s) AS place FROM %s) "
+                           "WHERE place <= %d)",
+                           order[o->prefer], last, o->per_question);
+        last = "kd_some";
+    }
+    if (!rc && o->balance) {
+        rc = kd_buf_printf(b,
+                           ", kd_even AS (SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY kind ORDER BY lot) AS seat FROM %s)"
+                           " WHERE seat <= (SELECT min(n) FROM (SELECT count(*) AS n FROM %s GROUP BY kind)))",
+                           last, last);
+        last = "kd_even";
+    }
+    if (!rc) rc = kd_buf_printf(b, ", kd_rows AS (SELECT * FROM %s) ", last);
+    return rc ? kd_fail(e, rc, "select: no memory") : KD_OK;
+}
+
+static kd_code tell(kd_select *q, const kd_select_opts *o, kd_err *e) {
+    static const char *const prefer[] = {"first", "shortest", "longest", "random"};
+    kd_code rc = kd_buf_puts(&q->told, q->where.data);
+    if (!rc && o->easiest > 0) rc = kd_buf_printf(&q->told, " AND pass_rate BETWEEN %.9g AND %.9g", o->hardest, o->easiest);
+    if (!rc && o->max_tokens > 0) rc = kd_buf_printf(&q->told, "; at most %lld tokens", (long long)o->max_tokens);
+    if (!rc && o->per_question > 0) rc = kd_buf_printf(&q->told, "; at most %d a question, %s first", o->per_question, prefer[o->prefer]);
+    if (!rc && o->balance) rc = kd_buf_printf(&q->told, "; as many of each %s", o->balance);
+    if (!rc && (o->balance || o->prefer == KD_PREFER_RANDOM)) rc = kd_buf_printf(&q->told, "; seed %llu", (unsigned long long)o->seed);
+    return rc ? kd_fail(e, rc, "select: no memory") : KD_OK;
+}
+
+static bool plain(const kd_select_opts *o) { return !(o->easiest > 0) && o->max_tokens <= 0 && o->per_question <= 0 && !o->balance; }
+
+/* The statement "SELECT what FROM the rows taken tail". Without options it is a walk along an index, with nothing sorted or kept. */
 static kd_code ask(kd_select *q, const char *what, const char *tail, kd_stmt **out, kd_err *e) {
     kd_buf sql = {0};
-    kd_code rc = kd_buf_printf(&sql, "SELECT %s %s WHERE %s %s", what, q->from.data, q->where.data, tail);
+    kd_code rc = q->body.len ? kd_buf_printf(&sql, "%sSELECT %s FROM kd_rows %s", q->body.data, what, tail)
+                             : kd_buf_printf(&sql, "SELECT %s %s WHERE %s %s", what, q->from.data, q->where.data, tail);
     rc = rc ? kd_fail(e, rc, "select: no memory") : kd_stmt_new(out, q->db, sql.data, e);
     kd_buf_clear(&sql);
     return rc;
@@ -188,6 +253,9 @@ kd_code kd_select_open(kd_select **out, kd_study *s, const kd_select_opts *o, kd
     kd_code rc = kd_db_open(&q->db, kd_study_path(s), KD_DB_READ, err);
     if (!rc) rc = build_from(q, &labels, err);
     if (!rc) rc = build_where(q, o, err);
+    if (!rc) rc = check_balance(o, &labels, err);
+    if (!rc && !plain(o)) rc = build_body(q, o, err);
+    if (!rc) rc = tell(q, o, err);
     if (!rc) {
         kd_db_sandbox(q->db);
         if ((rc = prepare(q, err))) rc = explain(q, o, labels.data ? labels.data : "", rc, err);
@@ -268,7 +336,7 @@ kd_code kd_select_next(kd_select *q, kd_row *r, bool *more, kd_err *e) {
     return KD_OK;
 }
 
-const char *kd_select_text(const kd_select *q) { return q->where.data; }
+const char *kd_select_text(const kd_select *q) { return q->told.data; }
 
 void kd_select_close(kd_select *q) {
     if (!q) return;
@@ -278,6 +346,8 @@ void kd_select_close(kd_select *q) {
     kd_db_close(q->db);
     kd_buf_clear(&q->where);
     kd_buf_clear(&q->from);
+    kd_buf_clear(&q->body);
+    kd_buf_clear(&q->told);
     kd_buf_clear(&q->labels);
     kd_free(q);
 }

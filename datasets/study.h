@@ -154,6 +154,13 @@ typedef struct {
     int64_t settings;  /* only these; 0: all */
     bool any;          /* with select NULL: every sample */
     bool refuse_test;  /* a row of the split "test" is an error, KD_ECHECK (train sets this) */
+    /* What is taken of what the condition leaves, in this order; 0 and NULL: all. */
+    double easiest, hardest; /* pass_rate of the question within [hardest, easiest]; easiest 0: any (1.0 and 0.0 are the ends) */
+    int64_t max_tokens;      /* answers of at most so many tokens (a quarter of their characters, where the teacher did not say) */
+    int per_question;        /* at most so many samples a question ... */
+    enum { KD_PREFER_FIRST, KD_PREFER_SHORTEST, KD_PREFER_LONGEST, KD_PREFER_RANDOM } prefer; /* ... these first */
+    const char *balance; /* as many rows of each value of this column or label as of the rarest */
+    uint64_t seed;       /* of random and balance; the same seed takes the same rows */
 } kd_select_opts;
 typedef struct {
     int64_t prompt, sample_id, settings;
@@ -172,5 +179,9 @@ kd_code kd_select_count(kd_select *q, uint64_t *rows, uint64_t *prompts, kd_err 
 kd_code kd_select_next(kd_select *q, kd_row *row, bool *more, kd_err *e); /* strings live until the next call; memory flat in rows */
 const char *kd_select_text(const kd_select *q);                           /* the whole condition in force, for the record of a run */
 void kd_select_close(kd_select *q);
+/* Keeps options under a name, with the sha256 of what they say, so that a run can tell what it learned from. A name that stands for something else
+ * is KD_EINVAL. load: strings live in arena; KD_ENOENT lists the names there are. */
+kd_code kd_selection_save(kd_study *s, const char *name, const kd_select_opts *o, char hash[65], kd_err *e);
+kd_code kd_selection_load(kd_study *s, const char *name, kd_arena *arena, kd_select_opts *out, char hash[65], kd_err *e);
 
 #endif

@@ -38,7 +38,7 @@ struct kd_study {
 kd_code kd_study_stmt(kd_study *s, kd_study_query slot, const char *sql, kd_stmt **out, kd_err *e);
 
 #define KD_STUDY_APP 0x4b447374 /* PRAGMA application_id: "KDst" */
-#define KD_STUDY_VERSION 2      /* PRAGMA user_version */
+#define KD_STUDY_VERSION 3      /* PRAGMA user_version */
 
 /* Who holds leases: this process, told apart from a later one with the same id, and from those of other machines and containers. */
 typedef struct {

@@ -46,7 +46,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
 }
 
 static const kd_opt options[] = {{"checks", 0, KD_OPT_STRING, "LIST", NULL,
-                                  "names of checks, parted by commas (math,finished,repeats,empty)", "Labels"},
+                                  "names of checks, parted by commas, or all (math,finished,repeats,empty)", "Labels"},
                                  {"select", 0, KD_OPT_STRING, "SQL", NULL, "only samples for which this expression holds", "Labels"},
                                  {"again", 0, KD_OPT_FLAG, NULL, NULL, "judge anew what is labelled already", "Labels"},
                                  {0}};

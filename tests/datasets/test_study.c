@@ -369,6 +369,86 @@ static void test_select(void **state) {
     kd_study_close(s);
 }
 
+static void test_taking(void **state) {
+    (void)state;
+    kd_study *s = study_of("taking.study", 4);
+    int64_t set;
+    char got[400];
+    OK(kd_study_settings(s, &set, "{\"teacher\":\"t\"}", NULL, &e));
+    /* Question 1: 3 of 3 right; 2: 1 of 2; 3: 0 of 1. Lengths fall with the number. */
+    kd_answer a[] = {answer_of(1, 0, "well then, I think it must be 0"),
+                     answer_of(1, 1, "it must be 0"),
+                     answer_of(1, 2, "0"),
+                     answer_of(2, 0, "surely 2"),
+                     answer_of(2, 1, "9"),
+                     answer_of(3, 0, "77")};
+    for (int i = 0; i < 6; i++) a[i].completion_tokens = i == 5 ? -1 : 10 - 3 * a[i].sample;
+    OK(kd_study_commit(s, set, 0, a, 6, NULL, 0, NULL, &e));
+    OK(kd_label_run(s, NULL, NULL, NULL, &e));
+    const struct {
+        kd_select_opts o;
+        const char *rows;
+    } asks[] = {
+        {{.any = true, .per_question = 1}, "1.0 2.0 3.0 "},
+        {{.any = true, .per_question = 1, .prefer = KD_PREFER_SHORTEST}, "1.2 2.1 3.0 "},
+        {{.any = true, .per_question = 2, .prefer = KD_PREFER_LONGEST}, "1.0 1.1 2.0 2.1 3.0 "},
+        {{.any = true, .easiest = 0.9, .hardest = 0.1}, "2.0 2.1 "},
+        {{.any = true, .easiest = 1.0, .hardest = 0.0}, "1.0 1.1 1.2 2.0 2.1 3.0 "},
+        {{.any = true, .max_tokens = 7}, "1.1 1.2 2.1 3.0 "},
+        {{.any = true, .max_tokens = 7, .per_question = 1}, "1.1 2.1 3.0 "},
+        {{.select = "pass_rate > 0.4 and math = 'right'", .per_question = 2}, "1.0 1.1 2.0 "},
+    };
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+        select_all(s, &asks[i].o, got, sizeof got);
+        if (strcmp(got, asks[i].rows) != 0) fail_msg("ask %zu: %s", i, got);
+    }
+    char again[400];
+    const kd_select_opts chance = {.any = true, .per_question = 1, .prefer = KD_PREFER_RANDOM, .seed = 3},
+                         even = {.any = true, .balance = "math", .seed = 1};
+    assert_int_equal(select_all(s, &chance, got, sizeof got), 3);
+    select_all(s, &chance, again, sizeof again);
+    assert_string_equal(got, again);
+    assert_int_equal(select_all(s, &even, got, sizeof got), 4); /* two wrong ones, and two of the four right ones */
+    kd_select *q = NULL;
+    FAILS(KD_EINVAL, "no column or label colour", kd_select_open(&q, s, &(kd_select_opts){.any = true, .balance = "colour"}, &e));
+    FAILS(KD_EINVAL, "no column or label", kd_select_open(&q, s, &(kd_select_opts){.any = true, .balance = "math\" FROM x --"}, &e));
+    OK(kd_select_open(&q, s, &even, &e));
+    assert_string_equal(kd_select_text(q), "1; as many of each math; seed 1");
+    kd_select_close(q);
+    /* Kept under a name. */
+    char h1[65], h2[65];
+    kd_arena arena = {0};
+    kd_select_opts o;
+    OK(kd_selection_save(s, "short", &asks[1].o, h1, &e));
+    OK(kd_selection_save(s, "short", &asks[1].o, h2, &e)); /* the same again is fine */
+    assert_string_equal(h1, h2);
+    FAILS(KD_EINVAL, "stands for", kd_selection_save(s, "short", &asks[2].o, NULL, &e));
+    OK(kd_selection_load(s, "short", &arena, &o, h2, &e));
+    assert_string_equal(h1, h2);
+    select_all(s, &o, got, sizeof got);
+    assert_string_equal(got, asks[1].rows);
+    FAILS(KD_ENOENT, "there are: short", kd_selection_load(s, "long", &arena, &o, NULL, &e));
+    kd_arena_clear(&arena);
+    kd_study_close(s);
+}
+
+/* A study of schema 1 is brought forward when it is opened, by a reader too; its rows are there as before. */
+static void test_migration(void **state) {
+    (void)state;
+    for (int reader = 0; reader < 2; reader++) {
+        kd_study *s = study_of(reader ? "old-r.study" : "old-w.study", 3);
+        const char *path = in_tmp(reader ? "old-r.study" : "old-w.study");
+        kd_study_close(s);
+        sql(path, "DROP TABLE selections; ALTER TABLE leases DROP COLUMN flying; ALTER TABLE leases DROP COLUMN worst; PRAGMA user_version=1");
+        OK(kd_study_open(&s, path, reader ? KD_STUDY_READ : KD_STUDY_WRITE, &e));
+        OK(kd_study_check(s, &e));
+        kd_study_close(s);
+        assert_int_equal(sql_int(path, "PRAGMA user_version"), 3);
+        assert_int_equal(sql_int(path, "SELECT count(*) FROM prompts"), 3);
+        assert_int_equal(sql_int(path, "SELECT count(*) FROM selections"), 0);
+    }
+}
+
 /* Every allocation of ours failing in turn: an error or success, nothing half-written, nothing lost from memory (ASan looks). */
 static void test_allocations(void **state) {
     (void)state;
@@ -414,7 +494,7 @@ int main(void) {
         cmocka_unit_test(test_open),        cmocka_unit_test(test_odd_names), cmocka_unit_test(test_damage),
         cmocka_unit_test(test_locked),      cmocka_unit_test(test_read_only), cmocka_unit_test(test_settings),
         cmocka_unit_test(test_thoughts),    cmocka_unit_test(test_commit),    cmocka_unit_test(test_select),
-        cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_allocations), cmocka_unit_test(test_taking),    cmocka_unit_test(test_migration),
     };
     return cmocka_run_group_tests_name("study", tests, make_tmp, drop_tmp);
 }
