@@ -92,7 +92,7 @@ typedef struct {
 } affine;
 
 /* Per lane: the best candidate, alternated p.rounds times; scale 0 where a constant is as good. */
-KD_INLINE void search_affine(const group *g, const asym_plan p, affine *out) {
+static void search_affine(const group *g, const asym_plan p, affine *out) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         extent t = extent_pass(g, p.n, l, p.unsigned_min);
         vf best, at = v_set(0), q = v_set(0), qq = v_set(0), off = v_mul(t.x, v_inverse(t.w)), low = v_sub(v_set(0), t.base);
@@ -123,6 +123,7 @@ KD_INLINE void search_affine(const group *g, const asym_plan p, affine *out) {
     }
 }
 
+enum { KD_TOPS = 256 }; /* pairs that spread_tops takes at most */
 typedef struct {
     float d[KD_LANES], dmin[KD_LANES], s[KD_LANES], m[KD_LANES], e[KD_LANES], total[KD_LANES];
 } asym_choice;
@@ -132,7 +133,7 @@ KD_INLINE vf min_for(vf min, vf ds, vf q, vf w, vf inv, float slots) {
     return v_round_mul(v_fma(ds, v_mul(q, v_inverse(w)), min), inv, 0, slots);
 }
 /* For the f16 scales of c: integers s and m of each block, near its wish, of the least error found. */
-KD_INLINE void choose_pairs(const group *g, const asym_plan p, const affine *a, int radius, asym_choice *c) {
+static void choose_pairs(const group *g, const asym_plan p, const affine *a, int radius, asym_choice *c) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf d = v_load(c->d + l), dmin = v_load(c->dmin + l), inv = v_inverse(dmin), w = v_load(a->w + l), scale = v_load(a->scale + l);
         vf mid = v_round(v_mul(scale, v_inverse(d))), best = v_set(INFINITY), s = v_set(0), m = v_set(0);
@@ -175,7 +176,7 @@ static void keep_better_pairs(asym_choice *best, const asym_choice *c, int per) 
     }
 }
 /* Both f16 scales of each super-block by least squares for the codes at best, integers kept; into c. a takes the moments. */
-KD_INLINE void refit_pairs(const group *g, const asym_plan p, const asym_choice *best, affine *a, asym_choice *c) {
+static void refit_pairs(const group *g, const asym_plan p, const asym_choice *best, affine *a, asym_choice *c) {
     _Alignas(64) float xq[KD_LANES];
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf s = v_mul(v_load(best->d + l), v_load(best->s + l)), m = v_mul(v_load(best->dmin + l), v_load(best->m + l));
@@ -212,16 +213,16 @@ static float greatest(const float *v, int n) {
         m = v[i] > m ? v[i] : m;
     return m;
 }
-/* d and dmin of each super-block: of the pairs that put its greatest scale and min at p.tops, the one that costs least when every block's
+/* d and dmin of each super-block: of the pairs that put its greatest scale and min at tops, the one that costs least when every block's
  * are rounded to multiples (the codes kept: the quadratic form of their moments). A lane is a pair. */
-KD_INLINE void spread_tops(const group *g, const asym_plan p, const affine *a, asym_choice *c) {
+static void spread_tops(const group *g, const asym_plan p, const affine *a, const float *tops, int pairs, asym_choice *c) {
     for (int b = 0; b < KD_LANES; b += p.per) {
-        _Alignas(64) float cost[48], step[48], stepm[48];
+        _Alignas(64) float cost[KD_TOPS], step[KD_TOPS], stepm[KD_TOPS];
         float s = greatest(a->scale + b, p.per), m = greatest(a->min + b, p.per);
         int at = 0;
-        for (int k = 0; k < p.pairs; k += KD_W) {
-            vf h = half_uniform(g, b, v_div(v_set(s), v_load(p.tops + k)));
-            vf hm = half_uniform(g, b, v_div(v_set(m), v_load(p.tops + p.pairs + k)));
+        for (int k = 0; k < pairs; k += KD_W) {
+            vf h = half_uniform(g, b, v_div(v_set(s), v_load(tops + k)));
+            vf hm = half_uniform(g, b, v_div(v_set(m), v_load(tops + pairs + k)));
             vf inv = v_inverse(h), invm = v_inverse(hm), e = v_set(0);
             for (int l = b; l < b + p.per; l++) {
                 vf q = v_set(a->q[l]), w = v_set(a->w[l]), min = v_set(a->min[l]);
@@ -233,7 +234,7 @@ KD_INLINE void spread_tops(const group *g, const asym_plan p, const affine *a, a
             v_store(stepm + k, hm);
             v_store(cost + k, e);
         }
-        for (int k = 1; k < p.pairs; k++)
+        for (int k = 1; k < pairs; k++)
             at = cost[k] < cost[at] ? k : at;
         for (int l = b; l < b + p.per; l++) {
             c->d[l] = step[at] == 0 && s > 0 ? 0x1p-24f * g->inv[b] : step[at];
@@ -243,40 +244,42 @@ KD_INLINE void spread_tops(const group *g, const asym_plan p, const affine *a, a
 }
 
 /* Measures the guesses that put the greatest scale of every super-block at one place and the greatest min at another. */
-KD_INLINE void try_pair(const group *g, const asym_plan p, const affine *wish, float top, float topm, asym_choice *best) {
-    asym_choice c = *best;
-    for (int l = 0; l < KD_LANES; l++) { /* place 0: as it is */
-        c.d[l] = top > 0 ? half_of(g, l, greatest(wish->scale + l / p.per * p.per, p.per) / top) : best->d[l];
-        c.dmin[l] = topm > 0 ? half_of(g, l, greatest(wish->min + l / p.per * p.per, p.per) / topm) : best->dmin[l];
+static void try_pair(const group *g, const asym_plan p, const affine *wish, float top, float topm, asym_choice *best) {
+    asym_choice c;
+    for (int l = 0; l < KD_LANES; l++) {
+        c.d[l] = half_of(g, l, greatest(wish->scale + l / p.per * p.per, p.per) / top);
+        c.dmin[l] = half_of(g, l, greatest(wish->min + l / p.per * p.per, p.per) / topm);
     }
     choose_pairs(g, p, wish, 1, &c);
     keep_better_pairs(best, &c, p.per);
 }
 /* For what is nearly exact it is luck which f16 rounds best, and blocks must agree on the codes to share it: of the ways to spread a block's
- * range over 0..k the best k for all; then the greatest scale is put at every integer, and the greatest min. */
-KD_INLINE void try_all_pairs(const group *g, const asym_plan p, asym_choice *best) {
+ * range over 0..k the first few that suit all; for each the best of many pairs of integers for the greatest scale and min. */
+static void try_all_pairs(const group *g, const asym_plan p, asym_choice *best) {
     const int slots = (int)p.slots;
-    for (int top = (int)p.top; top > 0; top -= 1 + top / 16) {
+    _Alignas(64) float tops[2 * KD_TOPS];
+    for (int k = 0; k < KD_TOPS; k++) {
+        tops[k] = (float)(1 + k % slots);
+        tops[KD_TOPS + k] = (float)(1 + (29 * k + k / slots) % slots);
+    }
+    for (int top = (int)p.top, found = 0; top > 0 && found < 3; top -= 1 + top / 8) {
         float ends[2] = {0, (float)top};
         asym_plan one = p;
-        asym_choice mine;
+        asym_choice c;
         affine a;
         one.ends = ends;
         one.count = 1;
         one.rounds = 0;
         search_affine(g, one, &a);
-        spread_tops(g, p, &a, &mine);
-        choose_pairs(g, p, &a, 1, &mine);
-        if (!nearly_exact(g, p.n, p.per, mine.e))
-            continue;
-        for (int k = 0; k < 2 * slots; k++)
-            try_pair(g, p, &a, k < slots ? (float)(k + 1) : 0, k < slots ? 0 : (float)(k + 1 - slots), &mine);
-        keep_better_pairs(best, &mine, p.per);
+        spread_tops(g, p, &a, tops, KD_TOPS, &c);
+        choose_pairs(g, p, &a, 0, &c);
+        keep_better_pairs(best, &c, p.per);
+        found += nearly_exact(g, p.n, p.per, c.e);
     }
 }
 /* The same where there are no mins: d is a little too large each time, and mins take back what that adds. */
-KD_INLINE void try_lifted(const group *g, const asym_plan p, const affine *a, asym_choice *best) {
-    for (int k = 1; k <= (int)p.slots; k++) {
+static void try_lifted(const group *g, const asym_plan p, const affine *a, asym_choice *best) {
+    for (int k = 1; k <= (int)p.slots; k += 1 + k / 4) {
         asym_choice c = *best;
         affine t = *a;
         for (int b = 0; b < KD_LANES; b += p.per) {
@@ -293,17 +296,17 @@ KD_INLINE void try_lifted(const group *g, const asym_plan p, const affine *a, as
                 c.dmin[l] = greatest(best->m + b, p.per) > 0 ? best->dmin[b] : step > 0 ? step : 0x1p-24f * g->inv[b];
             }
         }
-        choose_pairs(g, p, &t, 1, &c);
+        choose_pairs(g, p, &t, 0, &c);
         keep_better_pairs(best, &c, p.per);
     }
 }
 
 /* f16 scales of each super-block and integers of each block, of the least error found; in units. */
-KD_INLINE void super_asym(const group *g, const asym_plan p, asym_choice *best) {
+static void super_asym(const group *g, const asym_plan p, asym_choice *best) {
     affine wish, a;
     asym_choice c;
     search_affine(g, p, &wish);
-    spread_tops(g, p, &wish, best);
+    spread_tops(g, p, &wish, p.tops, p.pairs, best);
     choose_pairs(g, p, &wish, p.radius, best);
     for (int k = 0; k < 16 && (uneven(wish.scale, p.per) || uneven(wish.min, p.per)); k++) /* then guesses are measured */
         try_pair(g, p, &wish, p.tops[k * (p.pairs / 16)], p.tops[p.pairs + k * (p.pairs / 16)], best);

@@ -162,14 +162,14 @@ static const float tops_63[32] = {63, 63, 63, 63, 61, 61, 61, 61, 59, 59, 59, 59
                                   63, 61, 59, 57, 63, 61, 59, 57, 63, 61, 59, 57, 63, 61, 59, 57};
 
 /* Codes of a block in its own order. */
-KD_INLINE void encode_affine(const float *src, float inv, float scale, float min, float top, int n, uint8_t *q) {
+static void encode_affine(const float *src, float inv, float scale, float min, float top, int n, uint8_t *q) {
     float id = fabsf(scale) < 1e-30f ? 0 : 1.0f / scale;
     for (int i = 0; i < n; i += KD_W)
         v_bytes(q + i, v_round_mul(v_add(v_mul(v_load(src + i), v_set(inv)), v_set(min)), v_set(id), 0, top));
 }
 
 /* What is nearly exact: its range over every number of codes, begun at each of the first eight, for the f16 pair that rounds best. */
-KD_INLINE void try_all_affine(const group *g, float top, codes_scale ds, codes_scale dm, codes_scale e) {
+static void try_all_affine(const group *g, float top, codes_scale ds, codes_scale dm, codes_scale e) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         extent t = extent_pass(g, 32, l, 0);
         vf best = v_load(e + l), s = v_load(ds + l), m = v_load(dm + l);
@@ -189,7 +189,7 @@ KD_INLINE void try_all_affine(const group *g, float top, codes_scale ds, codes_s
     }
 }
 /* Blocks of 32 with an f16 scale and an f16 offset each, in units. The offset is rounded first, and the scale fitted to what is left. */
-KD_INLINE void affine_scales(const group *g, const asym_plan p, codes_scale ds, codes_scale dm) {
+static void affine_scales(const group *g, const asym_plan p, codes_scale ds, codes_scale dm) {
     affine a;
     codes_scale left;
     search_affine(g, p, &a);
@@ -269,7 +269,7 @@ static void q2_k(const float *x, void *dst, size_t n, const float *im) {
     }
 }
 /* Q4_K and Q5_K, two super-blocks at a time: d, dmin, scales and codes of each to put. */
-KD_INLINE void k45(const float *x, size_t n, const float *im, const asym_plan plan, void *dst, size_t size,
+static void k45(const float *x, size_t n, const float *im, const asym_plan plan, void *dst, size_t size,
                    void (*put)(void *block, const uint16_t d[2], const int s[8], const int m[8], const uint8_t q[256])) {
     for (size_t at = 0; at < n; at += 512) {
         int count = n - at < 512 ? 8 : 16;
@@ -321,7 +321,7 @@ KD_INLINE vf fp4_magnitude(vf a) { /* the nearest of 0 .5 1 1.5 2 3 4 6: steps o
     return v_min(v_sub(v_add(a, m), m), v_set(6));
 }
 /* Magnitudes in units are below 2, so a scale of 1/2 clips nothing up to 3 and 1/4 up to 1.5; 1/8 is for blocks of low weight at the top. */
-KD_INLINE void fp4_scales(const group *g, float scale[KD_LANES]) {
+static void fp4_scales(const group *g, float scale[KD_LANES]) {
     static const float steps[] = {0.25f, 0.5f, 0.125f};
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf best = v_set(INFINITY), keep = v_set(1);

@@ -12,7 +12,7 @@ typedef struct {
 } group;
 
 /* out[i][lane] = src[lane * n + i] for lanes below count, 0 beyond. */
-KD_INLINE void spread(float (*out)[KD_LANES], const float *src, int n, int count) {
+static void spread(float (*out)[KD_LANES], const float *src, int n, int count) {
     int l = 0;
 #if KD_W > 1
     for (; l + 8 <= count; l += 8)
@@ -24,7 +24,7 @@ KD_INLINE void spread(float (*out)[KD_LANES], const float *src, int n, int count
             out[i][l] = l < count ? src[(size_t)l * (size_t)n + (size_t)i] : 0;
 }
 /* Per lane the largest magnitude of its super-block of per lanes. */
-KD_INLINE void largest(float (*x)[KD_LANES], int n, int per, float m[KD_LANES]) {
+static void largest(float (*x)[KD_LANES], int n, int per, float m[KD_LANES]) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf a = v_set(0);
         for (int i = 0; i < n; i++)
@@ -47,7 +47,7 @@ static float power_of_two(unsigned biased) {
 }
 
 /* Blocks of n values into lanes 0..count-1, zeros into the rest; per lanes (a super-block) share a unit of at least 2^low. */
-KD_INLINE void load_group(group *g, const float *src, const float *im, int n, int count, int per, int low) {
+static void load_group(group *g, const float *src, const float *im, int n, int count, int per, int low) {
     _Alignas(64) float m[KD_LANES];
     spread(g->x, src, n, count);
     largest(g->x, n, per, m);
