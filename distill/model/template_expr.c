@@ -109,18 +109,21 @@ static kd_code parse_constant(kd_tparse *p, kd_tval v, kd_tnode **out) {
 static kd_code parse_string(kd_tparse *p, kd_tnode **out) {
     KD_T(kd_tpl_node(p, KD_TN_CONST, p->tok.at, out));
     kd_str s = p->tok.text;
+    kd_buf b = {0};
     KD_T(kd_tpl_next(p));
-    while (p->tok.kind == KD_TK_STRING) {
-        char *both = kd_arena_alloc(&p->t->arena, s.len + p->tok.text.len + 1);
-        if (!both)
-            return kd_fail(p->e, KD_ENOMEM, "%s: no memory for a string", p->t->name);
-        memcpy(both, s.data, s.len);
-        memcpy(both + s.len, p->tok.text.data, p->tok.text.len);
-        s = (kd_str){both, s.len + p->tok.text.len};
-        KD_T(kd_tpl_next(p));
+    kd_code c = p->tok.kind == KD_TK_STRING ? kd_buf_append(&b, s.data, s.len) : KD_OK;
+    while (c == KD_OK && p->tok.kind == KD_TK_STRING)
+        if ((c = kd_buf_append(&b, p->tok.text.data, p->tok.text.len)) == KD_OK && (c = kd_tpl_next(p)) != KD_OK) {
+            kd_buf_clear(&b);
+            return c;
+        }
+    if (c == KD_OK && b.data) {
+        s = (kd_str){kd_arena_strndup(&p->t->arena, b.data, b.len), b.len};
+        c = s.data ? KD_OK : KD_ENOMEM;
     }
+    kd_buf_clear(&b);
     (*out)->value = (kd_tval){.type = KD_TV_STR, .u.s = s.data, .len = s.len};
-    return KD_OK;
+    return c == KD_OK ? c : kd_fail(p->e, c, "%s: no memory for a string", p->t->name);
 }
 
 static kd_code parse_name(kd_tparse *p, bool nsref, kd_tnode **out) {

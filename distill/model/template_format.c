@@ -483,7 +483,7 @@ static bool percent_field(kd_trun *r, kd_buf *b, percent *p, kd_str s, size_t *i
 bool kd_te_format(kd_trun *r, kd_tval fmt, kd_tval args, kd_tval *out) {
     kd_str s = kd_tv_text(fmt);
     kd_buf b = {0};
-    percent p = {.args = args, .mapping = args.type == KD_TV_DICT || args.type == KD_TV_LIST};
+    percent p = {.args = args, .mapping = args.type == KD_TV_DICT || args.type == KD_TV_LIST || args.type == KD_TV_RANGE || args.type == KD_TV_UNDEF};
     bool ok = true;
     for (size_t i = 0; ok && i < s.len;) {
         size_t from = i;

@@ -182,7 +182,7 @@ bool kd_te_binary(kd_trun *r, kd_to_binary op, kd_tval a, kd_tval b, kd_tval *ou
     if (ia && ib)
         return int_op(r, op, x, y, out);
     if (op == KD_TO_MOD && a.type == KD_TV_STR)
-        return b.type == KD_TV_UNDEF ? kd_tr_undefined(r, b) : kd_te_format(r, a, b, out);
+        return kd_te_format(r, a, b, out);
     if (kd_tv_is_number(a) && kd_tv_is_number(b)) {
         if ((a.type == KD_TV_BIG || b.type == KD_TV_BIG) && a.type != KD_TV_FLOAT && b.type != KD_TV_FLOAT)
             return too_big(r);

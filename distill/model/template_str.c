@@ -101,10 +101,11 @@ bool kd_ts_replace(kd_trun *r, kd_tval *out, kd_tval s, kd_tval old, kd_tval new
     return ok;
 }
 
-static bool in_set(int32_t c, kd_tval chars) {
+static bool in_set(kd_trun *r, int32_t c, kd_tval chars) {
     for (size_t i = 0, n; i < chars.len; i += n)
         if (kd_tpl_cp(chars.u.s + i, &n) == c)
-            return true;
+            return kd_tr_charge(r, i / 8);
+    (void)kd_tr_charge(r, chars.len / 8);
     return false;
 }
 
@@ -115,7 +116,7 @@ bool kd_ts_strip(kd_trun *r, kd_tval *out, kd_tval s, kd_tval chars, int sides) 
         return false;
     while (sides & 1 && a < b) {
         int32_t c = kd_tpl_cp(s.u.s + a, &n);
-        if (space ? !kd_tpl_space(c) : !in_set(c, chars))
+        if (space ? !kd_tpl_space(c) : !in_set(r, c, chars))
             break;
         a += n;
     }
@@ -124,12 +125,12 @@ bool kd_ts_strip(kd_trun *r, kd_tval *out, kd_tval s, kd_tval chars, int sides) 
         while (p > a && ((unsigned char)s.u.s[p] & 0xc0) == 0x80)
             p--;
         int32_t c = kd_tpl_cp(s.u.s + p, &n);
-        if (space ? !kd_tpl_space(c) : !in_set(c, chars))
+        if (space ? !kd_tpl_space(c) : !in_set(r, c, chars))
             break;
         b = p;
     }
     *out = sub(s, a, b);
-    return kd_tr_charge(r, (a + s.len - b) * (space ? 1 : chars.len) / 8);
+    return r->code == KD_OK && kd_tr_charge(r, (a + s.len - b) / 8);
 }
 
 bool kd_ts_pad(kd_trun *r, kd_tval *out, kd_tval s, int64_t width, kd_str fill, char how) {
@@ -315,7 +316,7 @@ static bool do_partition(kd_trun *r, kd_tval s, const kd_targs *a, bool right, k
     kd_tval v[1];
     if (!kd_te_bind(r, "partition", a, "sep /", 1, v) || !want_str(r, "partition", v[0]) || !kd_tv_seq(r, out, KD_TV_TUPLE, 3))
         return false;
-    if (!v[0].len)
+    if (!v[0].len || !kd_tr_charge(r, s.len / 8))
         return kd_tr_fail(r, KD_EFORMAT, "partition: empty separator");
     size_t hit = right ? find_last(kd_tv_text(s), kd_tv_text(v[0]), 0, s.len) : kd_ts_find(kd_tv_text(s), kd_tv_text(v[0]), 0);
     kd_tval *p = out->u.seq->at;
@@ -378,7 +379,7 @@ static bool do_count(kd_trun *r, kd_tval s, const kd_targs *a, kd_tval *out) {
     for (size_t hit; valid && v[0].len && (hit = kd_ts_find(in, kd_tv_text(v[0]), from)) != SIZE_MAX; from = hit + v[0].len)
         n++;
     *out = kd_tv_int(n);
-    return true;
+    return kd_tr_charge(r, s.len / 16);
 }
 
 /* Whether s[from..to) starts (or ends) with one of what, a string or a tuple of them. */

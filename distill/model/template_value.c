@@ -375,6 +375,7 @@ bool kd_tv_eq(kd_trun *r, kd_tval a, kd_tval b, bool *eq) {
         *eq = false;
     } else if (a.type == KD_TV_STR) {
         *eq = a.len == b.len && memcmp(a.u.s, b.u.s, a.len) == 0;
+        ok = a.len != b.len || kd_tr_charge(r, a.len / 64);
     } else if (a.type == KD_TV_NONE || a.type == KD_TV_UNDEF) {
         *eq = true;
     } else if (a.type == KD_TV_RANGE) {
@@ -413,7 +414,7 @@ bool kd_tv_less(kd_trun *r, kd_to_compare op, kd_tval a, kd_tval b, bool *yes) {
         size_t n = a.len < b.len ? a.len : b.len;
         int c = n ? memcmp(a.u.s, b.u.s, n) : 0;
         *yes = decide(op, c ? sign(c) : a.len < b.len ? -1 : a.len > b.len);
-        return true;
+        return kd_tr_charge(r, n / 64);
     }
     if (a.type != b.type || (a.type != KD_TV_LIST && a.type != KD_TV_TUPLE))
         return kd_tr_fail(r, KD_EFORMAT, "'%s' not supported between instances of '%s' and '%s'", signs[op], kd_tv_type_name(a),
