@@ -26,30 +26,44 @@ static bool want_int(kd_trun *r, const char *who, kd_tval v, int64_t *out) {
 
 /* ---- numbers ---- */
 
-/* Text of a Python number literal without its white space and underscores, in z; false if the underscores are misplaced or it is too long. */
-static bool plain_number(kd_tval s, char *z, size_t cap) {
-    size_t a = 0, b = s.len, n = 0;
-    while (a < b && (unsigned char)s.u.s[a] < 0x80 && kd_tpl_space(s.u.s[a]))
-        a++;
-    while (b > a && (unsigned char)s.u.s[b - 1] < 0x80 && kd_tpl_space(s.u.s[b - 1]))
-        b--;
-    for (size_t i = a; i < b; i++) {
-        char c = s.u.s[i];
-        if (c == '_' && (i == a || i + 1 == b || !strchr("0123456789abcdefABCDEF", s.u.s[i - 1]) || !strchr("0123456789abcdefABCDEF", s.u.s[i + 1])))
+/* The value of a decimal digit of any script: they come in tens, zero first. */
+static char digit_of(int32_t c) {
+    int32_t run = 0;
+    while (kd_tc_is(c - 1 - run, KD_TM_isdecimal))
+        run++;
+    return (char)('0' + run % 10);
+}
+
+/* Text of a Python number literal in ASCII without its white space and underscores, in z; false if the underscores are misplaced, a character
+ * does not belong there, or it is too long. */
+static bool plain_number(kd_trun *r, kd_tval s, char *z, size_t cap) {
+    static const char digits[] = "0123456789abcdefABCDEF";
+    char raw[512];
+    size_t n = 0, m = 0;
+    if (!kd_ts_strip(r, &s, s, kd_tv(KD_TV_NONE), 3) || s.len > 4 * sizeof raw)
+        return false;
+    for (size_t i = 0, len; i < s.len; i += len) {
+        int32_t c = kd_tpl_cp(s.u.s + i, &len);
+        if (c == 0 || n + 1 == sizeof raw || (c >= 0x80 && !kd_tc_is(c, KD_TM_isdecimal)))
             return false;
-        if (c == 0 || n + 1 == cap)
-            return false;
-        if (c != '_')
-            z[n++] = c;
+        raw[n++] = c >= 0x80 ? digit_of(c) : (char)c;
     }
-    z[n] = 0;
-    return n > 0;
+    for (size_t i = 0; i < n; i++) {
+        if (raw[i] == '_' && (i == 0 || i + 1 == n || !strchr(digits, raw[i - 1]) || !strchr(digits, raw[i + 1])))
+            return false;
+        if (m + 1 == cap)
+            return false;
+        if (raw[i] != '_')
+            z[m++] = raw[i];
+    }
+    z[m] = 0;
+    return m > 0;
 }
 
 /* float(s): 1 read, 0 no number. */
-static bool parse_float(kd_tval s, double *out) {
+static bool parse_float(kd_trun *r, kd_tval s, double *out) {
     char z[512];
-    if (!plain_number(s, z, sizeof z))
+    if (!plain_number(r, s, z, sizeof z))
         return false;
     const char *p = z + (z[0] == '-' || z[0] == '+');
     bool word = strcasecmp(p, "inf") == 0 || strcasecmp(p, "infinity") == 0 || strcasecmp(p, "nan") == 0;
@@ -61,10 +75,10 @@ static bool parse_float(kd_tval s, double *out) {
 }
 
 /* int(s, base): false no number; *big beyond 64 bits. */
-static bool parse_int(kd_tval s, int64_t base, int64_t *out, bool *big) {
+static bool parse_int(kd_trun *r, kd_tval s, int64_t base, int64_t *out, bool *big) {
     char z[512];
     *big = false;
-    if (!plain_number(s, z, sizeof z) || base < 0 || base == 1 || base > 36)
+    if (!plain_number(r, s, z, sizeof z) || base < 0 || base == 1 || base > 36)
         return false;
     char *p = z + (z[0] == '-' || z[0] == '+');
     char x = p[0] == '0' ? (char)(p[1] | 0x20) : 0;
@@ -111,7 +125,7 @@ static bool do_int(kd_trun *r, const kd_targs *a, kd_tval *out) {
         *out = v[0];
         return true;
     }
-    if (kd_tv_index(v[0], &i) || (v[0].type == KD_TV_STR && parse_int(v[0], base, &i, &big))) {
+    if (kd_tv_index(v[0], &i) || (v[0].type == KD_TV_STR && parse_int(r, v[0], base, &i, &big))) {
         if (v[0].type == KD_TV_STR && big)
             return kd_tr_fail(r, KD_EUNSUPPORTED, "an integer beyond 64 bits");
         *out = kd_tv_int(i);
@@ -119,7 +133,7 @@ static bool do_int(kd_trun *r, const kd_targs *a, kd_tval *out) {
     }
     if (v[0].type == KD_TV_FLOAT && isinf(v[0].u.f))
         return kd_tr_fail(r, KD_EFORMAT, "cannot convert float infinity to integer");
-    if ((v[0].type == KD_TV_FLOAT && ((f = v[0].u.f), true)) || (v[0].type == KD_TV_STR && parse_float(v[0], &f)))
+    if ((v[0].type == KD_TV_FLOAT && ((f = v[0].u.f), true)) || (v[0].type == KD_TV_STR && parse_float(r, v[0], &f)))
         if (!isnan(f) && !isinf(f))
             return float_to_int(r, f, out);
     *out = v[1].type == KD_TV_MISSING ? kd_tv_int(0) : v[1];
@@ -135,7 +149,7 @@ static bool do_float(kd_trun *r, const kd_targs *a, kd_tval *out) {
         return kd_tr_undefined(r, v[0]);
     if (kd_tv_is_number(v[0]))
         *out = kd_tv_float(kd_tv_number(v[0]));
-    else if (v[0].type == KD_TV_STR && parse_float(v[0], &f))
+    else if (v[0].type == KD_TV_STR && parse_float(r, v[0], &f))
         *out = kd_tv_float(f);
     else
         *out = v[1].type == KD_TV_MISSING ? kd_tv_float(0) : v[1];
@@ -217,7 +231,7 @@ static bool do_filesize(kd_trun *r, const kd_targs *a, kd_tval *out) {
         return false;
     if (kd_tv_is_number(v[0]))
         n = kd_tv_number(v[0]);
-    else if (v[0].type != KD_TV_STR || !parse_float(v[0], &n))
+    else if (v[0].type != KD_TV_STR || !parse_float(r, v[0], &n))
         return kd_tr_fail(r, KD_EFORMAT, "filesizeformat: no number");
     bool binary = kd_tv_truth(v[1]);
     double base = binary ? 1024 : 1000, unit = base;
