@@ -234,11 +234,12 @@ static kd_code make_tries(kd_tokenizer *t, kd_err *e) {
             if ((c = kd_tok_norm_run(t, w, &s, &n, &first, e))) break;
             x->shown = kd_tok_keep(t, (kd_str){s, n});
             if (!x->shown.data) c = kd_tok_enomem(e);
+            if (!c && n == 0) /* `tokenizers` would then cut texts between any two bytes */
+                c = kd_fail(e, KD_EUNSUPPORTED, "%s: the added token '%.60s' normalizes to nothing", t->what, x->added.data);
         }
         const int32_t same = kd_tok_map_get(&t->by_added, s, n); /* `tokenizers` asks by text what is special */
         if (same >= 0 && (t->entry[same].flags & TF_SPECIAL)) x->flags |= TF_SKIP;
-        /* What normalizes to nothing is never found. */
-        if (!c && n) c = kd_tok_trie_put(x->flags & TF_NORMALIZED ? &t->norm_trie : &t->raw_trie, x->shown, t->added[i], e);
+        if (!c) c = kd_tok_trie_put(x->flags & TF_NORMALIZED ? &t->norm_trie : &t->raw_trie, x->shown, t->added[i], e);
     }
     if (w) kd_tok_work_put(t, w);
     return c;

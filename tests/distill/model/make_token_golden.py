@@ -203,6 +203,8 @@ def attempt(call):
 def line(r, name, d, texts):
     h = attempt(lambda: Tokenizer.from_str(json.dumps(d)))
     if h is None: return None
+    # A token that normalizes to nothing makes `tokenizers` cut between bytes, and panic within characters: refused here.
+    if any(h.id_to_token(h.token_to_id(a["content"])) == "" for a in d["added_tokens"]): return None
     avoid = any(a["special"] and a["content"] in d["model"]["vocab"] and a["content"] != d["model"]["unk_token"] for a in d["added_tokens"])
     out = {"tokenizer": json.dumps(d, ensure_ascii=False), "pre": name, "texts": [], "decodes": []}
     for _ in range(texts):
