@@ -4,6 +4,7 @@
 #define KD_TEACHER_TEACHER_H
 
 #include "datasets/study.h"
+#include "distill/base/json.h"
 #include "distill/engine/sample.h"
 
 /* What is asked, of any teacher. Numbers that are negative are not given: the local teacher takes its default, a remote one is not sent them. */

@@ -1,0 +1,239 @@
+/* tests/teacher/test_local.c - the local teacher on small random models: the same answers alone, in a batch of 32, after a stop, after kills (KILLS=N,
+ * default 10) and with more samples asked for later. */
+#include "tests/datasets/study_help.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "datasets/db.h"
+#include "distill/base/hash.h"
+#include "distill/base/rng.h"
+#include "teacher/teacher.h"
+
+enum { QUESTIONS = 12, SAMPLES = 3 };
+static const char *const models[] = {"llama-tied-rope3", "llama-untied-spm", "qwen2-tied", "qwen3-untied"};
+
+/* Everything that was answered, whoever and whenever, as one hash; *n answers, *most tokens of the longest. */
+static void answers(const char *study, char hash[65], int *n, int64_t *most) {
+    kd_db *db = NULL;
+    kd_stmt *q = NULL;
+    kd_buf all = {0};
+    bool row;
+    *n = 0, *most = 0;
+    OK(kd_db_open(&db, study, KD_DB_READ, &e));
+    OK(kd_stmt_new(&q, db, "SELECT prompt, number, coalesce(thought,'') || '|' || answer || '|' || finish, completion_tokens, prompt_tokens FROM samples ORDER BY prompt, number", &e));
+    for (;; (*n)++) {
+        OK(kd_stmt_step(q, &row, &e));
+        if (!row) break;
+        kd_str text = kd_col_text(q, 2);
+        kd_buf_printf(&all, "%lld %lld %lld %lld ", (long long)kd_col_int(q, 0), (long long)kd_col_int(q, 1), (long long)kd_col_int(q, 3), (long long)kd_col_int(q, 4));
+        kd_buf_append(&all, text.data, text.len);
+        *most = kd_col_int(q, 3) > *most ? kd_col_int(q, 3) : *most;
+    }
+    kd_stmt_free(q);
+    kd_db_close(db);
+    kd_sha256_hex(all.data, all.len, hash);
+    kd_buf_clear(&all);
+}
+
+static int64_t count(const char *study, const char *q) {
+    kd_db *db = NULL;
+    int64_t v = -1;
+    OK(kd_db_open(&db, study, KD_DB_READ, &e));
+    OK(kd_db_int(db, q, &v, &e));
+    kd_db_close(db);
+    return v;
+}
+
+static kd_teach_opts opts(int samples) {
+    return (kd_teach_opts){.work = {.samples = samples}, .temperature = 1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 24, .seed = 11};
+}
+
+static kd_local_opts local(const char *name, size_t parallel, int threads) {
+    static char path[4][120];
+    static int at;
+    char *p = path[at++ % 4];
+    snprintf(p, sizeof path[0], "tests/oracle/models/%s", name);
+    return (kd_local_opts){.model = p, .threads = threads, .parallel = parallel, .now = 1700000000};
+}
+
+/* The answers of one unbroken run, one question at a time. */
+static void reference(const char *model, char hash[65]) {
+    kd_study *s = study_of("reference.study", QUESTIONS);
+    kd_teach_opts o = opts(SAMPLES);
+    kd_local_opts l = local(model, 1, 1);
+    kd_teach_report r;
+    int n;
+    int64_t most;
+    OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+    assert_int_equal(r.answered, QUESTIONS * SAMPLES);
+    assert_int_equal(r.failed, 0);
+    kd_study_close(s);
+    answers(in_tmp("reference.study"), hash, &n, &most);
+    assert_int_equal(n, QUESTIONS * SAMPLES);
+    assert_true(most > 0 && most <= 24);
+    assert_true(count(in_tmp("reference.study"), "SELECT count(DISTINCT answer || thought_from || coalesce(thought,'')) FROM samples") > QUESTIONS); /* samples differ */
+    for (int i = 0; i < 3; i++) {
+        const char *ends[] = {"", "-wal", "-shm"};
+        char name[40];
+        snprintf(name, sizeof name, "reference.study%s", ends[i]);
+        unlink(in_tmp(name));
+    }
+}
+
+static void same(const char *study, const char *hash) {
+    char found[65];
+    int n;
+    int64_t most;
+    answers(in_tmp(study), found, &n, &most);
+    assert_int_equal(n, QUESTIONS * SAMPLES);
+    assert_string_equal(found, hash);
+}
+
+static void test_batch(void **state) {
+    (void)state;
+    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+        char hash[65], name[40];
+        reference(models[m], hash);
+        snprintf(name, sizeof name, "batch%zu.study", m);
+        kd_study *s = study_of(name, QUESTIONS);
+        kd_teach_opts o = opts(1);
+        kd_local_opts l = local(models[m], 32, 2);
+        kd_teach_report r;
+        OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+        assert_int_equal(r.answered, QUESTIONS);
+        o.work.samples = SAMPLES; /* asks only what is missing */
+        OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+        assert_int_equal(r.done_before, QUESTIONS);
+        assert_int_equal(r.answered, QUESTIONS * (SAMPLES - 1));
+        OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+        assert_int_equal(r.answered, 0);
+        kd_study_close(s);
+        same(name, hash);
+    }
+}
+
+static int steps, stop_at;
+static void step(void *ctx, const kd_event *ev) {
+    (void)ctx;
+    steps += ev->kind == KD_EV_STEP;
+}
+static int stopping(void *ctx) {
+    (void)ctx;
+    return steps >= stop_at ? KD_ETERMINATE : 0;
+}
+
+static void test_stop(void **state) {
+    (void)state;
+    char hash[65];
+    reference(models[3], hash);
+    kd_study *s = study_of("stop.study", QUESTIONS);
+    kd_teach_opts o = opts(SAMPLES);
+    kd_local_opts l = local(models[3], 8, 1);
+    kd_watch w = {.emit = step, .stop = stopping};
+    kd_teach_report r;
+    uint64_t before = 0;
+    kd_code c = KD_ETERMINATE;
+    int stops = 0;
+    for (; c == KD_ETERMINATE && stops < 100; stops++) {
+        kd_err err;
+        steps = 0, stop_at = 31;
+        c = kd_teach_local(s, &o, &l, &w, &r, &err);
+        assert_int_equal(r.done_before, before); /* what was committed stayed */
+        before += r.answered;
+    }
+    assert_int_equal(c, KD_OK);
+    assert_true(stops > 2);
+    kd_study_close(s);
+    same("stop.study", hash);
+    assert_int_equal(count(in_tmp("stop.study"), "SELECT count(*) FROM leases"), 0);
+}
+
+static int child(const char *path, const char *model, size_t parallel) {
+    kd_study *s = NULL;
+    kd_err err = {0};
+    kd_teach_opts o = opts(SAMPLES);
+    kd_local_opts l = local(model, parallel, 1);
+    kd_teach_report r;
+    kd_code c = kd_study_open(&s, path, KD_STUDY_WRITE, &err);
+    if (!c) c = kd_teach_local(s, &o, &l, NULL, &r, &err);
+    if (c) fprintf(stderr, "%s\n", err.msg);
+    kd_study_close(s);
+    return c != KD_OK;
+}
+
+/* One study, killed and begun again until it is whole. Returns the kills. */
+static int killed_study(const char *name, const char *hash, kd_rng *rng, int most) {
+    char path[160];
+    int status = 0, killed = 0;
+    int64_t had = 0;
+    kd_study_close(study_of(name, QUESTIONS));
+    snprintf(path, sizeof path, "%s", in_tmp(name));
+    do {
+        pid_t pid = fork();
+        if (!pid) _exit(child(path, models[2], 1 + kd_rng_below(rng, 6)));
+        if (killed < most) {
+            struct timespec t = {0, 1000000 * (long)(1 + kd_rng_below(rng, 40))};
+            nanosleep(&t, NULL);
+            kill(pid, SIGKILL);
+        }
+        waitpid(pid, &status, 0);
+        killed += WIFSIGNALED(status);
+        int64_t have = count(path, "SELECT count(*) FROM samples");
+        assert_true(have >= had && have <= QUESTIONS * SAMPLES); /* nothing that was committed is lost */
+        had = have;
+    } while (!WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    same(name, hash);
+    return killed;
+}
+
+static void test_kills(void **state) {
+    (void)state;
+    const char *n = getenv("KILLS"), *seed = getenv("SEED");
+    int kills = n ? atoi(n) : 10, killed = 0, studies = 0;
+    kd_rng rng = {.key = seed ? (uint64_t)atoll(seed) : (uint64_t)time(NULL)};
+    char hash[65], name[40];
+    reference(models[2], hash);
+    printf("# seed %llu\n", (unsigned long long)rng.key);
+    while (killed < kills && studies < 20 * kills) {
+        snprintf(name, sizeof name, "killed%d.study", studies++);
+        killed += killed_study(name, hash, &rng, kills - killed);
+    }
+    assert_true(killed == kills);
+    printf("# %d kills over %d studies\n", killed, studies);
+}
+
+/* A question that cannot be asked is said and passed over. */
+static void test_too_long(void **state) {
+    (void)state;
+    kd_study *s = NULL;
+    kd_buf b = {0};
+    kd_import_report ir;
+    kd_teach_opts o = opts(1);
+    kd_local_opts l = local(models[3], 4, 1);
+    kd_teach_report r;
+    kd_buf_puts(&b, "{\"question\":\"short\"}\n{\"question\":\"");
+    for (int i = 0; i < 400; i++) kd_buf_printf(&b, "w%d ", i);
+    kd_buf_puts(&b, "\"}\n");
+    write_text(in_tmp("long.jsonl"), b.data);
+    kd_buf_clear(&b);
+    OK(kd_study_open(&s, in_tmp("long.study"), KD_STUDY_CREATE, &e));
+    OK(kd_import_file(s, in_tmp("long.jsonl"), NULL, NULL, &ir, &e));
+    OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+    assert_int_equal(r.answered, 1);
+    assert_int_equal(r.failed, 1);
+    kd_local_plan p;
+    OK(kd_teach_local_plan(s, &o, &l, &p, &e));
+    assert_int_equal(p.missing, 1);
+    FAILS(KD_ENOENT, "nowhere", kd_teach_local(s, &o, &(kd_local_opts){.model = in_tmp("nowhere")}, NULL, &r, &e));
+    kd_study_close(s);
+    assert_int_equal(count(in_tmp("long.study"), "SELECT count(*) FROM attempts WHERE final AND reason LIKE '%leaves no room%'"), 1);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batch), cmocka_unit_test(test_stop), cmocka_unit_test(test_kills), cmocka_unit_test(test_too_long)};
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
+    return cmocka_run_group_tests_name("local", tests, make_tmp, drop_tmp);
+}
