@@ -1,11 +1,13 @@
 /* distill/cli/cmd_convert.c - format to format, with an adapter merged in, and what that cost. Leans on convert/convert.h, measure.h. */
 #include "convert/adapter.h"
 #include "convert/convert.h"
+#include "convert/modelfile.h"
 
 #include "distill/base/clock.h"
 #include "distill/cli/measure.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const kd_opt options[] = {
     {"type", 't', KD_OPT_STRING, "TYPE", NULL,
@@ -15,6 +17,7 @@ static const kd_opt options[] = {
      "Output"},
     {"split-size", 0, KD_OPT_SIZE, "SIZE", NULL, "cut the output into files of at most this", "Output"},
     {"name", 0, KD_OPT_STRING, "NAME", NULL, "the model's name in the file (general.name)", "Output"},
+    {"modelfile", 0, KD_OPT_FLAG, NULL, NULL, "a Modelfile for Ollama beside the GGUF file", "Output"},
     {"force", 'f', KD_OPT_FLAG, NULL, NULL, "replace a folder whatever is in it", "Output"},
     {"adapter", 0, KD_OPT_PATH, "DIR", NULL, "merge this adapter in (LoRA, rsLoRA, DoRA in PEFT's layout, or a run folder)", "Source"},
     {"adapter-only", 0, KD_OPT_FLAG, NULL, NULL, "the adapter by itself: NAME.gguf for llama.cpp's --lora, any other a PEFT folder",
@@ -135,11 +138,30 @@ static kd_code report(kd_cli *cli, const kd_convert_result *r, const check *k, b
     return kd_measure_print(cli, &k->result);
 }
 
+/* Modelfile into the folder of the GGUF file; what it cannot say is warned of. */
+static kd_code modelfile(kd_cli *cli, const char *dst, kd_err *e) {
+    kd_buf text = {0}, warn = {0}, path = {0};
+    const char *base = kd_path_base(dst);
+    kd_code c = kd_buf_printf(&path, "%.*sModelfile", (int)(base - dst), dst);
+    c = c ? kd_fail(e, c, "no memory for a path") : kd_modelfile(&text, &warn, dst, base, e);
+    if (!c) c = kd_file_write(path.data, text.data, text.len, e);
+    for (char *save = NULL, *line = !c && warn.data ? strtok_r(warn.data, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+        kd_warn(cli, "Modelfile: %s", line);
+    kd_buf_clear(&text);
+    kd_buf_clear(&warn);
+    kd_buf_clear(&path);
+    return c;
+}
+
 static kd_code run(kd_cli *cli, kd_err *e) {
     kd_pool *pool;
     kd_convert_result r = {0};
     check k;
+    const bool ollama = kd_opt_flag(cli, "modelfile");
     kd_code c = want_check(&k, cli, e);
+    if (!c && ollama &&
+        (!kd_str_ends(kd_str_of(cli->args[1]), ".gguf") || kd_opt_flag(cli, "adapter-only") || kd_opt_given(cli, "split-size")))
+        c = kd_fail(e, KD_EINVAL, "convert: --modelfile goes with one whole GGUF file");
     kd_convert_options o = {.type = kd_opt_string(cli, "type"),
                             .adapter = kd_opt_string(cli, "adapter"),
                             .name = kd_opt_string(cli, "name"),
@@ -154,6 +176,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
                    : kd_convert_adapter(cli->args[0], cli->args[1], &o, cli->dry_run, &r, e);
     else if (!c)
         c = kd_convert(cli->args[0], cli->args[1], &o, cli->dry_run, pool, cli->watch, &r, e);
+    if (!c && ollama && !cli->dry_run) c = modelfile(cli, cli->args[1], e);
     if (!c || (c == KD_ECHECK && k.done)) /* the figures are wanted most when the answer is no */
     {
         kd_code out = report(cli, &r, &k, !c && !cli->dry_run, c ? NULL : e);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tests/convert/test_price.sh - the check at the end of a conversion: what it says, and that a result beyond --max-kl leaves what was there. Prints TAP.
+# tests/convert/test_price.sh - convert as a shell sees it: the check at its end, what it says, and that a result beyond --max-kl leaves what was there. Prints TAP.
 set -u
 d=$PWD/${KD_BUILD:-build/release}/distill
 case ${KD_BUILD:-} in /*) d=$KD_BUILD/distill ;; esac
@@ -58,4 +58,13 @@ check "weights alone cannot be checked" $?
 run convert "$m" "$tmp/x.gguf" --data "$tmp/none.jsonl"
 [ "$rc" -eq 66 ]
 check "rows that are not there: 66 before any work" $?
+run convert "$m" "$tmp/o.gguf" --modelfile -q
+[ "$rc" -eq 0 ] && grep -qx 'FROM ./o.gguf' "$tmp/Modelfile" && grep -q '^TEMPLATE' "$tmp/Modelfile" && [ ! -s "$tmp/err" ]
+check "--modelfile lies beside the file" $?
+run convert "$m" "$tmp/l.gguf" --adapter "$m/rslora-end" --adapter-only --json
+[ "$rc" -eq 0 ] && grep -aq adapter.lora.alpha "$tmp/l.gguf"
+check "--adapter-only" $?
+run convert "$m" "$tmp/l2.gguf" --adapter "$m/dora-end" --adapter-only
+[ "$rc" -eq 65 ] && grep -q 'merge it instead' "$tmp/err" && [ ! -e "$tmp/l2.gguf" ]
+check "DoRA by itself is refused, the merge offered" $?
 echo "1..$n"
