@@ -1,7 +1,9 @@
 /* tests/distill/format/test_gguf.c - the reader against files of Python's gguf package, the writer against the reader, and hostile files. */
 #include "tests/distill/format/dump.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static void golden(void **state) {
     (void)state;
@@ -414,6 +416,61 @@ static void hostile_alignment(void **state) {
     }
 }
 
+/* The worst headers that fit the limits, each opened by a child of its own: refused within a second of processor time and 200 MB (what
+ * they take is printed; bounds are generous, the sanitizers' share is in them). */
+static void extreme(const char *what, kd_buf *b, const char *word) {
+    struct rusage u;
+    int status;
+    put_file(temp("h.gguf"), b->data, b->len);
+    kd_buf_clear(b);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        kd_gguf *g;
+        kd_err e = {0};
+        struct rusage before, after;
+        getrusage(RUSAGE_SELF, &before);
+        kd_code c = kd_gguf_open(&g, temp("h.gguf"), &e);
+        getrusage(RUSAGE_SELF, &after);
+        double ms = 1e3 * (double)(after.ru_utime.tv_sec + after.ru_stime.tv_sec - before.ru_utime.tv_sec - before.ru_stime.tv_sec) +
+                    1e-3 * (double)(after.ru_utime.tv_usec + after.ru_stime.tv_usec - before.ru_utime.tv_usec - before.ru_stime.tv_usec);
+        printf("# %s: %.0f ms, %ld MB more: %s\n", what, ms, (after.ru_maxrss - before.ru_maxrss) >> 10, e.msg);
+        fflush(NULL);
+        _exit(!c || !strstr(e.msg, word) ? 1 : ms > 1000 ? 2 : after.ru_maxrss - before.ru_maxrss > 200 << 10 ? 3 : 0);
+    }
+    assert_true(pid > 0 && wait4(pid, &status, 0, &u) == pid);
+    if (!WIFEXITED(status) || WEXITSTATUS(status)) fail_msg("%s: the child ended with %d (1 opened or other words, 2 too slow, 3 too large)", what, status);
+}
+
+static void extremes(void **state) {
+    (void)state;
+    char name[32];
+    kd_buf b = head(3, 0, KD_GGUF_KEYS_MAX);
+    for (uint32_t i = 0; i < KD_GGUF_KEYS_MAX; i++) {
+        snprintf(name, sizeof name, "k%u", i == KD_GGUF_KEYS_MAX - 1 ? 0 : i);
+        key_u32(&b, name, i);
+    }
+    extreme("65536 keys, the last there twice", &b, "twice");
+    b = head(3, KD_GGUF_TENSORS_MAX, 0);
+    for (uint32_t i = 0; i < KD_GGUF_TENSORS_MAX; i++) {
+        snprintf(name, sizeof name, "t%u", i);
+        tensor(&b, name, 1, (const uint64_t[]){8}, 0, 32 * (uint64_t)i);
+    }
+    for (uint32_t i = 0; i < 64; i++)
+        kd_buf_putc(&b, 0);
+    extreme("262144 tensors without their data", &b, "the tensors take");
+    b = head(3, 0, 2);
+    str(&b, "s");
+    le(&b, KD_GGUF_ARRAY, 4);
+    le(&b, KD_GGUF_STRING, 4);
+    le(&b, 10u << 20, 8);
+    assert_int_equal(kd_buf_reserve(&b, 80u << 20), KD_OK);
+    memset(b.data + b.len, 0, 80u << 20);
+    b.len += 80u << 20;
+    key_u32(&b, "s", 1);
+    extreme("80 MB of empty strings, and its key again", &b, "twice");
+}
+
 static void version_2(void **state) {
     (void)state;
     kd_buf b = head(2, 1, 1);
@@ -470,7 +527,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden),          cmocka_unit_test(getters),           cmocka_unit_test(round_trip),     cmocka_unit_test(every_value),
         cmocka_unit_test(truncated),       cmocka_unit_test(hostile_header),    cmocka_unit_test(hostile_arrays), cmocka_unit_test(hostile_tensors),
-        cmocka_unit_test(hostile_alignment), cmocka_unit_test(version_2),       cmocka_unit_test(no_memory),
+        cmocka_unit_test(hostile_alignment), cmocka_unit_test(extremes), cmocka_unit_test(version_2),       cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }
