@@ -21,8 +21,7 @@ typedef struct {
 } question;
 
 static void forget(question *q) {
-    for (size_t i = 0; i < q->n; i++)
-        kd_free(q->at[i].final);
+    for (size_t i = 0; i < q->n; i++) kd_free(q->at[i].final);
     q->n = 0;
 }
 
@@ -53,18 +52,14 @@ static kd_code consensus(double *out, const question *q, int k, kd_err *e) {
                 v = KD_WRONG;
             else if (i != j) {
                 kd_code c = kd_math_equal(&v, kd_str_of(q->at[i].final), kd_str_of(q->at[j].final), e);
-                if (c)
-                    return c;
+                if (c) return c;
             }
             votes += v == KD_RIGHT;
             first = first && !(v == KD_RIGHT && j < i);
         }
-        if (!votes || !first)
-            continue;
-        if (votes > best)
-            best = votes, tied = 0, right = 0;
-        if (votes == best)
-            tied++, right += q->at[i].verdict == KD_RIGHT;
+        if (!votes || !first) continue;
+        if (votes > best) best = votes, tied = 0, right = 0;
+        if (votes == best) tied++, right += q->at[i].verdict == KD_RIGHT;
     }
     *out = tied ? (double)right / (double)tied : 0;
     return KD_OK;
@@ -78,8 +73,7 @@ typedef struct {
 } tally;
 
 static kd_code close_question(tally *t, question *q, int k, kd_err *e) {
-    if (!q->n)
-        return KD_OK;
+    if (!q->n) return KD_OK;
     if (!q->gold || q->n < (size_t)k) {
         *(q->gold ? &t->v->incomplete : &t->v->without_gold) += 1;
         forget(q);
@@ -87,11 +81,11 @@ static kd_code close_question(tally *t, question *q, int k, kd_err *e) {
     }
     size_t right = 0;
     double cons;
-    for (int i = 0; i < k; i++)
-        right += q->at[i].verdict == KD_RIGHT;
+    for (int i = 0; i < k; i++) right += q->at[i].verdict == KD_RIGHT;
     kd_code c = consensus(&cons, q, k, e);
     size_t n = (size_t)t->v->questions;
-    if (!c && (kd_grow((void **)&t->v->prompt, &t->cap_p, n + 1, sizeof *t->v->prompt) || kd_grow((void **)&t->v->mean, &t->cap_m, n + 1, sizeof *t->v->mean)))
+    if (!c && (kd_grow((void **)&t->v->prompt, &t->cap_p, n + 1, sizeof *t->v->prompt) ||
+               kd_grow((void **)&t->v->mean, &t->cap_m, n + 1, sizeof *t->v->mean)))
         c = kd_fail(e, KD_ENOMEM, "eval: out of memory");
     if (!c) {
         double m = (double)right / k;
@@ -108,10 +102,8 @@ static kd_code add_answer(tally *t, question *q, const kd_row *row, int k, kd_er
     kd_code c = KD_OK;
     if (q->n >= (size_t)k) /* more samples than asked for: the first k count */
         return KD_OK;
-    if (kd_grow((void **)&q->at, &q->cap, q->n + 1, sizeof *q->at))
-        return kd_fail(e, KD_ENOMEM, "eval: out of memory");
-    if (row->gold.data)
-        c = kd_label_math(&j, row->answer, row->gold, e);
+    if (kd_grow((void **)&q->at, &q->cap, q->n + 1, sizeof *q->at)) return kd_fail(e, KD_ENOMEM, "eval: out of memory");
+    if (row->gold.data) c = kd_label_math(&j, row->answer, row->gold, e);
     kd_str final = kd_math_final(row->answer, NULL);
     q->at[q->n] = (vote){.final = final.data ? kd_strndup(final.data, final.len) : NULL, .verdict = j.verdict};
     q->n++;
@@ -123,8 +115,7 @@ static kd_code add_answer(tally *t, question *q, const kd_row *row, int k, kd_er
 
 static void finish(kd_eval *v, const tally *t) {
     double n = (double)v->questions;
-    if (!v->questions)
-        return;
+    if (!v->questions) return;
     v->pass1 = t->sum / n, v->passk = t->passk / n, v->consk = t->consk / n;
     v->mean_tokens = t->answers ? t->tokens / (double)t->answers : 0;
     double var = n > 1 ? fmax(0, (t->square - n * v->pass1 * v->pass1) / (n - 1)) : 0, eff = n;
@@ -143,19 +134,15 @@ kd_code kd_evaluate(kd_eval *out, kd_study *s, int64_t settings, const char *spl
     kd_code c = kd_select_open(&sel, s, &(kd_select_opts){.select = where, .split = split, .settings = settings, .any = !where}, e);
     for (bool more = true; !c && more;) {
         kd_row row;
-        if ((c = kd_select_next(sel, &row, &more, e)) || !more)
-            break;
+        if ((c = kd_select_next(sel, &row, &more, e)) || !more) break;
         if (!q.n || row.prompt != q.prompt) {
             c = close_question(&t, &q, k, e);
-            if (limit && seen == limit)
-                break;
+            if (limit && seen == limit) break;
             q.prompt = row.prompt, q.gold = row.gold.data != NULL, seen++;
         }
-        if (!c)
-            c = add_answer(&t, &q, &row, k, e);
+        if (!c) c = add_answer(&t, &q, &row, k, e);
     }
-    if (!c)
-        c = close_question(&t, &q, k, e);
+    if (!c) c = close_question(&t, &q, k, e);
     forget(&q);
     kd_free(q.at);
     kd_select_close(sel);
@@ -170,8 +157,7 @@ kd_code kd_evaluate(kd_eval *out, kd_study *s, int64_t settings, const char *spl
 static double binomial_p(uint64_t n, uint64_t b) {
     uint64_t low = b < n - b ? b : n - b;
     double p = 0;
-    if (!n)
-        return 1;
+    if (!n) return 1;
     for (uint64_t i = 0; i <= low; i++)
         p += exp(lgamma((double)n + 1) - lgamma((double)i + 1) - lgamma((double)(n - i) + 1) - (double)n * M_LN2);
     return fmin(1, 2 * p);
@@ -186,8 +172,7 @@ static double flip_p(const double *d, size_t n, double sum) {
         double x = 0;
         uint32_t bits = 0;
         for (size_t i = 0; i < n; i++) {
-            if (i % 32 == 0)
-                bits = kd_rng_u32(&r);
+            if (i % 32 == 0) bits = kd_rng_u32(&r);
             x += (bits >> (i % 32) & 1) ? d[i] : -d[i];
         }
         hits += fabs(x) >= fabs(sum) - 1e-9;
@@ -201,10 +186,8 @@ void kd_eval_compare(kd_paired *out, const kd_eval *a, const kd_eval *b) {
     size_t n = 0, j = 0;
     out->p = 1;
     for (size_t i = 0; d && i < a->questions; i++) {
-        while (j < b->questions && b->prompt[j] < a->prompt[i])
-            j++;
-        if (j == b->questions || b->prompt[j] != a->prompt[i])
-            continue;
+        while (j < b->questions && b->prompt[j] < a->prompt[i]) j++;
+        if (j == b->questions || b->prompt[j] != a->prompt[i]) continue;
         double x = (double)b->mean[j] - (double)a->mean[i];
         out->better += x > 1e-9, out->worse += x < -1e-9;
         sum += x, square += x * x;

@@ -12,14 +12,14 @@
  * ci: 95 % of pass1: Wilson's interval on the effective number of questions, p(1-p) / (s^2/n), s^2 the variance of the questions' own means
  * (the number of questions itself where k = 1). Sources: Wilson 1927; Chen et al. 2021, arXiv:2107.03374 (pass@k); Wang et al. 2022, arXiv:2203.11171. */
 typedef struct {
-    uint64_t questions;     /* with a gold answer and k samples under these settings */
+    uint64_t questions;                /* with a gold answer and k samples under these settings */
     uint64_t without_gold, incomplete; /* left out */
     int k;
     double pass1, ci[2], passk, consk;
     uint64_t right, wrong, unknown, truncated; /* samples */
-    double mean_tokens;     /* of an answer */
-    int64_t *prompt;        /* [questions] ids, ascending */
-    float *mean;            /* [questions] share of right samples */
+    double mean_tokens;                        /* of an answer */
+    int64_t *prompt;                           /* [questions] ids, ascending */
+    float *mean;                               /* [questions] share of right samples */
 } kd_eval;
 
 /* limit: the first questions of the split in the order of import (0: all); where: SQL condition on the columns of a selection, or NULL. */

@@ -369,7 +369,8 @@ static kd_verdict judge(kd_str a, kd_str g, const char **why) {
 kd_code kd_math_equal(kd_verdict *out, kd_str a, kd_str b, kd_err *e) {
     const char *why;
     (void)e;
-    kd_verdict v = judge(a, b, &why), w = judge(b, a, &why); /* judge reads its two sides differently: a sentence is looked for in one alone */
+    kd_verdict v = judge(a, b, &why),
+               w = judge(b, a, &why); /* judge reads its two sides differently: a sentence is looked for in one alone */
     *out = v == w ? v : v == KD_RIGHT || w == KD_RIGHT ? KD_RIGHT : KD_UNKNOWN;
     return KD_OK;
 }

@@ -7,14 +7,14 @@
 
 typedef enum { KD_PACK_DROP, KD_PACK_CUT, KD_PACK_REFUSE } kd_pack_long; /* lessons longer than a row: left out, cut at the end, an error */
 typedef struct {
-    size_t length;      /* tokens of a row */
+    size_t length; /* tokens of a row */
     kd_pack_long longer;
-    bool single;        /* one lesson a row: no packing */
+    bool single; /* one lesson a row: no packing */
 } kd_pack_opts;
 
 typedef struct {
-    uint32_t lesson;    /* index into the lessons given */
-    uint32_t n;         /* its tokens that are in: all, or length where it was cut */
+    uint32_t lesson; /* index into the lessons given */
+    uint32_t n;      /* its tokens that are in: all, or length where it was cut */
 } kd_pack_part;
 typedef struct {
     kd_pack_part *parts; /* [n] */

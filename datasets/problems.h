@@ -6,7 +6,7 @@
 #include "distill/base/mem.h"
 
 enum { KD_PROBLEM_FORMS = 15, KD_PROBLEM_KEPT_OUT = 3 }; /* the last KEPT_OUT forms are for testing what training never saw */
-const char *kd_problem_form(int form); /* "gain", "share", ... */
+const char *kd_problem_form(int form);                   /* "gain", "share", ... */
 
 /* Problem number n of form: question (text += it) and *answer. */
 kd_code kd_problem(kd_buf *text, int64_t *answer, int form, uint64_t seed, uint64_t n);

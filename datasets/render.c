@@ -18,18 +18,15 @@ kd_code kd_render_text(kd_buf *out, const kd_render *r, const kd_json_node *conv
                             .add_generation_prompt = generate,
                             .now = r->now};
     size_t n = kd_json_count(in.messages);
-    if (kd_json_typeof(in.messages) != KD_JSON_ARRAY)
-        return kd_fail(e, KD_EFORMAT, "messages: expected an array of messages");
-    if (n <= leave_out)
-        return kd_fail(e, KD_EFORMAT, "messages: expected at least one%s", n ? " before the answer" : "");
+    if (kd_json_typeof(in.messages) != KD_JSON_ARRAY) return kd_fail(e, KD_EFORMAT, "messages: expected an array of messages");
+    if (n <= leave_out) return kd_fail(e, KD_EFORMAT, "messages: expected at least one%s", n ? " before the answer" : "");
     return kd_chat_render(out, NULL, r->chat, &in, e);
 }
 
 /* text's ids behind *tokens, control tokens recognised. tokens may be NULL. */
 static kd_code encode(int32_t **tokens, size_t *n, const kd_render *r, kd_str text, kd_err *e) {
     kd_ids ids = {0};
-    if (!tokens)
-        return KD_OK;
+    if (!tokens) return KD_OK;
     kd_code c = kd_tokenizer_encode(r->tokenizer, &ids, text.data ? text.data : "", text.len, KD_TOK_PARSE_SPECIAL, e);
     if (c != KD_OK) {
         kd_ids_clear(&ids);
@@ -47,14 +44,11 @@ kd_code kd_render_chat(kd_buf *text, int32_t **tokens, size_t *n, const kd_rende
     return c == KD_OK ? encode(tokens, n, r, (kd_str){text->data + had, text->len - had}, e) : c;
 }
 
-static bool is_assistant(const kd_json_node *message) {
-    return kd_str_is(kd_json_string(kd_json_get(message, "role")), "assistant");
-}
+static bool is_assistant(const kd_json_node *message) { return kd_str_is(kd_json_string(kd_json_get(message, "role")), "assistant"); }
 
 static const kd_json_node *last_of(const kd_json_node *list) {
     const kd_json_node *last = NULL;
-    for (const kd_json_node *n = kd_json_first(list); n; n = kd_json_next(n))
-        last = n;
+    for (const kd_json_node *n = kd_json_first(list); n; n = kd_json_next(n)) last = n;
     return last;
 }
 
@@ -63,8 +57,7 @@ kd_code kd_render_prompt(kd_buf *text, int32_t **tokens, size_t *n, bool *opened
     size_t had = text->len;
     const kd_json_node *messages = kd_json_get(conversation, "messages");
     kd_code c = kd_render_text(text, r, conversation, is_assistant(last_of(messages)), true, e);
-    if (c != KD_OK)
-        return c;
+    if (c != KD_OK) return c;
     kd_str s = {text->data + had, text->len - had};
     *opened = kd_render_opened(s);
     return encode(tokens, n, r, s, e);
@@ -72,37 +65,28 @@ kd_code kd_render_prompt(kd_buf *text, int32_t **tokens, size_t *n, bool *opened
 
 /* ---- thoughts ---- */
 
-static bool blank(char c) {
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r';
-}
+static bool blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
 static size_t last_text(kd_str s) {
     size_t n = s.len;
-    while (n && blank(s.data[n - 1]))
-        n--;
+    while (n && blank(s.data[n - 1])) n--;
     return n;
 }
 
-bool kd_render_opened(kd_str prompt) {
-    return kd_str_ends((kd_str){prompt.data, last_text(prompt)}, "<think>");
-}
+bool kd_render_opened(kd_str prompt) { return kd_str_ends((kd_str){prompt.data, last_text(prompt)}, "<think>"); }
 
-static const char *find(kd_str s, const char *z) {
-    return s.len ? memmem(s.data, s.len, z, strlen(z)) : NULL;
-}
+static const char *find(kd_str s, const char *z) { return s.len ? memmem(s.data, s.len, z, strlen(z)) : NULL; }
 
 kd_code kd_render_fit(kd_buf *out, kd_str s, kd_str prompt, const kd_turn *t, bool ended, kd_err *e) {
     const char *open = find(s, "<think>"), *close = find(s, "</think>");
     size_t lead = 0, before = strlen(t->before), behind = strlen(t->behind);
-    while (lead < s.len && blank(s.data[lead]))
-        lead++;
+    while (lead < s.len && blank(s.data[lead])) lead++;
     bool begins = open == s.data + lead && open != NULL, unopened = close && (!open || open > close);
     kd_code c = KD_OK;
     if (kd_render_opened(prompt)) {
         if (begins) { /* the prompt's tag stands for its own, with the white space behind it */
             size_t k = lead + 7, had = prompt.len - last_text(prompt);
-            for (; had && k < s.len && blank(s.data[k]); had--)
-                k++;
+            for (; had && k < s.len && blank(s.data[k]); had--) k++;
             s = (kd_str){s.data + k, s.len - k};
         } else if (!close && ended) {
             c = kd_buf_puts(out, "\n</think>\n\n");
@@ -112,10 +96,8 @@ kd_code kd_render_fit(kd_buf *out, kd_str s, kd_str prompt, const kd_turn *t, bo
     } else if (before && !kd_str_starts(s, t->before)) {
         c = kd_buf_puts(out, t->before);
     }
-    if (c == KD_OK)
-        c = kd_buf_append(out, s.data ? s.data : "", s.len);
-    if (c == KD_OK && ended && behind && !kd_str_ends(s, t->behind))
-        c = kd_buf_puts(out, t->behind);
+    if (c == KD_OK) c = kd_buf_append(out, s.data ? s.data : "", s.len);
+    if (c == KD_OK && ended && behind && !kd_str_ends(s, t->behind)) c = kd_buf_puts(out, t->behind);
     return c == KD_OK ? c : kd_fail(e, c, "no memory for a lesson");
 }
 
@@ -153,8 +135,7 @@ static kd_code marked(kd_json **out, const kd_json_node *conversation, size_t at
 
 static bool all_blank(const char *s, size_t n) {
     for (size_t i = 0; i < n; i++)
-        if (!blank(s[i]))
-            return false;
+        if (!blank(s[i])) return false;
     return true;
 }
 
@@ -164,8 +145,7 @@ static kd_code find_end(kd_turn *t, const kd_render *r, kd_str tail, kd_err *e) 
     kd_code c = kd_tokenizer_encode(r->tokenizer, &ids, tail.data, tail.len, KD_TOK_PARSE_SPECIAL, e);
     for (size_t i = 0; i < ids.n && c == KD_OK; i++) {
         kd_token k = kd_tokenizer_token(r->tokenizer, ids.id[i]);
-        if (k.type != KD_TOKEN_CONTROL && !kd_tokenizer_is_eog(r->tokenizer, ids.id[i]))
-            continue;
+        if (k.type != KD_TOKEN_CONTROL && !kd_tokenizer_is_eog(r->tokenizer, ids.id[i])) continue;
         const char *at = memmem(tail.data, tail.len, k.text.data, k.text.len);
         t->end = ids.id[i];
         if (at && all_blank(tail.data, (size_t)(at - tail.data))) {
@@ -187,8 +167,7 @@ kd_code kd_turn_find(kd_turn *t, const kd_render *r, const kd_json_node *convers
     kd_err unable = {0};
     if (c == KD_OK) { /* a template that will not have the marker: what is known of the tokenizer must do */
         c = kd_render_text(&full, r, kd_json_root(doc), 0, false, &unable);
-        if (c == KD_ENOMEM)
-            goto done;
+        if (c == KD_ENOMEM) goto done;
         c = KD_OK;
     }
     const char *here = full.len ? memmem(full.data, full.len, marker, sizeof marker - 1) : NULL;
@@ -200,15 +179,11 @@ kd_code kd_turn_find(kd_turn *t, const kd_render *r, const kd_json_node *convers
         }
         c = find_end(t, r, (kd_str){full.data + to, full.len - to}, e);
     }
-    if (t->end < 0)
-        t->end = sp->eot >= 0 ? sp->eot : sp->eos;
+    if (t->end < 0) t->end = sp->eot >= 0 ? sp->eot : sp->eos;
 done:
-    if (c == KD_OK && (!t->before || !t->behind))
-        c = KD_ENOMEM;
-    if (c == KD_ENOMEM)
-        kd_fail(e, c, "no memory for a lesson");
-    if (c != KD_OK)
-        kd_turn_clear(t);
+    if (c == KD_OK && (!t->before || !t->behind)) c = KD_ENOMEM;
+    if (c == KD_ENOMEM) kd_fail(e, c, "no memory for a lesson");
+    if (c != KD_OK) kd_turn_clear(t);
     kd_buf_clear(&full);
     kd_json_free(doc);
     return c;
@@ -227,10 +202,8 @@ kd_code kd_render_turn_end(int32_t *token, const kd_render *r, kd_err *e) {
     kd_turn t = {NULL, NULL, -1};
     *token = -1;
     kd_code c = kd_json_parse(&doc, one, sizeof one - 1, "turn", e);
-    if (c == KD_OK)
-        c = kd_render_text(&prompt, r, kd_json_root(doc), 0, true, e);
-    if (c == KD_OK)
-        c = kd_turn_find(&t, r, kd_json_root(doc), 1, kd_buf_view(&prompt), e);
+    if (c == KD_OK) c = kd_render_text(&prompt, r, kd_json_root(doc), 0, true, e);
+    if (c == KD_OK) c = kd_turn_find(&t, r, kd_json_root(doc), 1, kd_buf_view(&prompt), e);
     *token = t.end;
     kd_turn_clear(&t);
     kd_buf_clear(&prompt);
@@ -243,25 +216,19 @@ kd_code kd_render_turn_end(int32_t *token, const kd_render *r, kd_err *e) {
 /* ids of text as it stands behind other text: SentencePiece would put a space before its first word, so a newline goes first and is taken
  * away again. */
 static kd_code encode_middle(kd_ids *out, const kd_tokenizer *t, kd_str text, unsigned flags, kd_err *e) {
-    if (!kd_tokenizer_space_prefix(t) || !text.len)
-        return kd_tokenizer_encode(t, out, text.data ? text.data : "", text.len, flags, e);
+    if (!kd_tokenizer_space_prefix(t) || !text.len) return kd_tokenizer_encode(t, out, text.data ? text.data : "", text.len, flags, e);
     kd_buf b = {0};
     kd_ids line = {0}, both = {0};
     kd_code c = kd_buf_putc(&b, '\n');
-    if (c == KD_OK)
-        c = kd_buf_append(&b, text.data, text.len);
-    if (c != KD_OK)
-        kd_fail(e, c, "no memory for a lesson");
-    if (c == KD_OK)
-        c = kd_tokenizer_encode(t, &line, "\n", 1, 0, e);
-    if (c == KD_OK)
-        c = kd_tokenizer_encode(t, &both, b.data, b.len, flags, e);
+    if (c == KD_OK) c = kd_buf_append(&b, text.data, text.len);
+    if (c != KD_OK) kd_fail(e, c, "no memory for a lesson");
+    if (c == KD_OK) c = kd_tokenizer_encode(t, &line, "\n", 1, 0, e);
+    if (c == KD_OK) c = kd_tokenizer_encode(t, &both, b.data, b.len, flags, e);
     if (c == KD_OK && (both.n < line.n || memcmp(both.id, line.id, line.n * sizeof *line.id) != 0))
         c = kd_tokenizer_encode(t, out, text.data, text.len, flags, e);
     else
         for (size_t i = line.n; i < both.n && c == KD_OK; i++)
-            if ((c = kd_ids_push(out, both.id[i])) != KD_OK)
-                kd_fail(e, c, "no memory for a lesson");
+            if ((c = kd_ids_push(out, both.id[i])) != KD_OK) kd_fail(e, c, "no memory for a lesson");
     kd_ids_clear(&line);
     kd_ids_clear(&both);
     kd_buf_clear(&b);
@@ -280,14 +247,11 @@ kd_code kd_render_encode(kd_ids *out, const kd_render *r, kd_str text, bool pars
     for (size_t i = 0; i < 2 && !parse_special; i++) {
         int32_t id;
         const char *at = find(text, tags[i]);
-        if (!at || !tag_token(r->tokenizer, tags[i], &id))
-            continue;
+        if (!at || !tag_token(r->tokenizer, tags[i], &id)) continue;
         size_t n = (size_t)(at - text.data), skip = n + strlen(tags[i]);
         c = encode_middle(out, r->tokenizer, (kd_str){text.data, n}, 0, e);
-        if (c == KD_OK && (c = kd_ids_push(out, id)) != KD_OK)
-            kd_fail(e, c, "no memory for a lesson");
-        if (c != KD_OK)
-            return c;
+        if (c == KD_OK && (c = kd_ids_push(out, id)) != KD_OK) kd_fail(e, c, "no memory for a lesson");
+        if (c != KD_OK) return c;
         text = (kd_str){text.data + skip, text.len - skip};
     }
     return encode_middle(out, r->tokenizer, text, parse_special ? KD_TOK_PARSE_SPECIAL : 0, e);

@@ -18,20 +18,20 @@ typedef struct {
 
 /* One thing to learn from. Arrays are the lesson's own. */
 typedef struct {
-    int32_t *tokens;  /* [n] */
-    uint8_t *loss;    /* [n] 1 = predicting this token counts */
+    int32_t *tokens; /* [n] */
+    uint8_t *loss;   /* [n] 1 = predicting this token counts */
     size_t n, n_loss;
-    size_t row;       /* where it came from: line of its file from 1, or sample id of its study */
-    float weight;     /* of its loss; 1 */
+    size_t row;   /* where it came from: line of its file from 1, or sample id of its study */
+    float weight; /* of its loss; 1 */
 } kd_lesson;
 void kd_lesson_clear(kd_lesson *l);
 
 /* What a lesson could not take along. Counts add up over calls. */
 typedef struct {
-    size_t lessons;          /* made */
-    size_t turns;            /* assistant turns that carry loss */
-    size_t turns_without;    /* assistant turns whose rendering is no stable prefix: present, but not learned */
-    size_t empty;            /* nothing to learn in it: no lesson */
+    size_t lessons;       /* made */
+    size_t turns;         /* assistant turns that carry loss */
+    size_t turns_without; /* assistant turns whose rendering is no stable prefix: present, but not learned */
+    size_t empty;         /* nothing to learn in it: no lesson */
     size_t tokens, loss_tokens;
 } kd_render_counts;
 
@@ -42,7 +42,8 @@ kd_code kd_render_chat(kd_buf *text, int32_t **tokens, size_t *n, const kd_rende
 
 /* The prompt of a conversation, ready for generation: as above with add_generation_prompt, its last assistant turn cut off if it ends with one.
  * *opened: it ends inside a thought ("<think>" is the prompt's own). */
-kd_code kd_render_prompt(kd_buf *text, int32_t **tokens, size_t *n, bool *opened, const kd_render *r, const kd_json_node *conversation, kd_err *e);
+kd_code kd_render_prompt(kd_buf *text, int32_t **tokens, size_t *n, bool *opened, const kd_render *r, const kd_json_node *conversation,
+                         kd_err *e);
 
 /* One lesson of a line: {"messages":[...]} | {"prompt":...,"completion":...} (text, or messages both) | {"tokens":[...],"loss":[0|1 ...]}.
  * text (or NULL) += what the tokens spell as rendered. out->n = 0 and counts->empty where there is nothing to learn.

@@ -6,8 +6,7 @@
 #include <string.h>
 
 void kd_lessons_clear(kd_lessons *l) {
-    for (size_t i = 0; i < l->n; i++)
-        kd_lesson_clear(&l->at[i]);
+    for (size_t i = 0; i < l->n; i++) kd_lesson_clear(&l->at[i]);
     kd_free(l->at);
     *l = (kd_lessons){0};
 }
@@ -30,17 +29,15 @@ static kd_code check_ids(const kd_lesson *l, uint32_t vocab, kd_err *e) {
 }
 
 /* One line; the lesson that comes of it is added, if any does. */
-static kd_code add_line(kd_lessons *l, kd_render_counts *counts, kd_str line, size_t number, const kd_render *r, uint32_t vocab, kd_err *e) {
+static kd_code add_line(kd_lessons *l, kd_render_counts *counts, kd_str line, size_t number, const kd_render *r, uint32_t vocab,
+                        kd_err *e) {
     kd_json *doc = NULL;
     kd_lesson one = {0};
     kd_code c = kd_json_parse(&doc, line.data, line.len, "line", e);
-    if (c == KD_OK)
-        c = kd_render_lesson(&one, NULL, counts, r, kd_json_root(doc), e);
-    if (c == KD_OK)
-        c = check_ids(&one, vocab, e);
+    if (c == KD_OK) c = kd_render_lesson(&one, NULL, counts, r, kd_json_root(doc), e);
+    if (c == KD_OK) c = check_ids(&one, vocab, e);
     one.row = number;
-    if (c == KD_OK && one.n)
-        c = kd_lessons_add(l, &one, e);
+    if (c == KD_OK && one.n) c = kd_lessons_add(l, &one, e);
     kd_lesson_clear(&one);
     kd_json_free(doc);
     return c;
@@ -53,16 +50,12 @@ kd_code kd_lessons_read(kd_lessons *l, kd_render_counts *counts, const char *pat
         kd_str line;
         kd_err why = {0};
         c = kd_lines_next(in, &line, &more, e);
-        if (c != KD_OK || !more)
-            break;
+        if (c != KD_OK || !more) break;
         size_t blank = 0;
-        while (blank < line.len && strchr(" \t\r", line.data[blank]) && line.data[blank])
-            blank++;
-        if (blank == line.len)
-            continue;
+        while (blank < line.len && strchr(" \t\r", line.data[blank]) && line.data[blank]) blank++;
+        if (blank == line.len) continue;
         c = add_line(l, counts, line, kd_lines_number(in), r, vocab, &why);
-        if (c != KD_OK)
-            kd_fail(e, c, "%s:%zu: %s", path, kd_lines_number(in), why.msg);
+        if (c != KD_OK) kd_fail(e, c, "%s:%zu: %s", path, kd_lines_number(in), why.msg);
     }
     kd_lines_close(in);
     return c;
@@ -89,11 +82,9 @@ kd_code kd_lessons_select(kd_lessons *l, kd_render_counts *counts, kd_select *q,
         kd_row row;
         kd_lesson one = {0};
         c = kd_select_next(q, &row, &more, e);
-        if (c != KD_OK || !more)
-            break;
+        if (c != KD_OK || !more) break;
         c = kd_render_row(&one, NULL, counts, r, &row, e);
-        if (c == KD_OK && one.n)
-            c = kd_lessons_add(l, &one, e);
+        if (c == KD_OK && one.n) c = kd_lessons_add(l, &one, e);
         kd_lesson_clear(&one);
     }
     return c;

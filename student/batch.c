@@ -18,8 +18,7 @@ size_t kd_order_at(kd_order *o, uint64_t place) {
     const size_t i = (size_t)(place % o->n);
     if (!o->shuffle) return i;
     if (!o->have || o->epoch != epoch) {
-        for (size_t k = 0; k < o->n; k++)
-            o->perm[k] = k;
+        for (size_t k = 0; k < o->n; k++) o->perm[k] = k;
         kd_rng r = {.key = o->seed, .stream = 0x6f726465u + (epoch << 32)}; /* "orde" */
         kd_rng_shuffle(&r, o->perm, o->n);
         o->epoch = epoch;
@@ -63,8 +62,7 @@ kd_code kd_rows_init(kd_rows *b, size_t rows, size_t batch_size, kd_err *e) {
 
 void kd_rows_clear(kd_rows *b) {
     void *all[] = {b->tokens, b->pos, b->target, b->loss_pos, b->loss_row, b->weight, b->loss, b->spans, b->loss_spans, b->lessons};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        kd_free(all[i]);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(all[i]);
     *b = (kd_rows){0};
 }
 
@@ -110,8 +108,17 @@ static void append(kd_rows *b, const kd_lesson *l, size_t rows) {
 
 const kd_micro *kd_rows_next(kd_rows *b) {
     kd_micro *m = &b->micro;
-    *m = (kd_micro){.tokens = b->tokens, .pos = b->pos, .spans = b->spans, .loss_row = b->loss_row, .target = b->target, .weight = b->weight,
-                    .loss_pos = b->loss_pos, .loss_spans = b->loss_spans, .loss = b->loss, .row0 = b->row0, .loss_row0 = b->loss_row0};
+    *m = (kd_micro){.tokens = b->tokens,
+                    .pos = b->pos,
+                    .spans = b->spans,
+                    .loss_row = b->loss_row,
+                    .target = b->target,
+                    .weight = b->weight,
+                    .loss_pos = b->loss_pos,
+                    .loss_spans = b->loss_spans,
+                    .loss = b->loss,
+                    .row0 = b->row0,
+                    .loss_row0 = b->loss_row0};
     while (b->next < b->batch_size) {
         const size_t rows = kd_lesson_rows(b->lessons[b->next]);
         if (m->N && (m->N + rows > b->rows_max || m->N >= b->target_rows)) break;

@@ -9,7 +9,7 @@
 /* The endless row of epochs: each epoch all lessons once, shuffled by (seed, epoch) unless told not to. */
 typedef struct {
     size_t n;
-    uint64_t seed, epoch;  /* of the permutation held */
+    uint64_t seed, epoch; /* of the permutation held */
     bool shuffle, have;
     uint64_t *perm;
 } kd_order;
@@ -23,18 +23,18 @@ size_t kd_lesson_rows(const kd_lesson *l);
 /* Buffers for the micro-batches of one update; nothing is allocated after init. */
 typedef struct {
     size_t rows_max, batch_size;
-    kd_micro micro;             /* views into the arrays below */
+    kd_micro micro; /* views into the arrays below */
     int32_t *tokens, *pos, *target, *loss_pos;
     uint32_t *loss_row;
     float *weight;
     double *loss;
     kd_span *spans, *loss_spans;
     /* of the update */
-    const kd_lesson **lessons;  /* [batch_size] */
-    size_t next;                /* first lesson not yet in a micro-batch */
-    size_t target_rows;         /* about so many rows a micro-batch */
+    const kd_lesson **lessons; /* [batch_size] */
+    size_t next;               /* first lesson not yet in a micro-batch */
+    size_t target_rows;        /* about so many rows a micro-batch */
     uint64_t row0, loss_row0;
-    double total_weight;        /* sum of sample weight over loss tokens */
+    double total_weight; /* sum of sample weight over loss tokens */
     size_t tokens_in, loss_tokens;
 } kd_rows;
 /* rows: most rows at once; a longer lesson than that is the caller's mistake. */

@@ -16,7 +16,8 @@ static kd_code no_memory(kd_err *e) { return kd_fail(e, KD_ENOMEM, "no memory fo
 
 /* ---- writing ---- */
 /* One slab (or two) as a safetensors file; names get suffix a, b. */
-static kd_code write_slabs(const char *path, const kd_params *p, const float *a, const char *sa, const float *b, const char *sb, kd_err *e) {
+static kd_code write_slabs(const char *path, const kd_params *p, const float *a, const char *sa, const float *b, const char *sb,
+                           kd_err *e) {
     kd_safetensors_writer *w = NULL;
     kd_code code = kd_safetensors_writer_new(&w, path, 0, e);
     for (int pass = 0; pass < 2 && code == KD_OK; pass++) {
@@ -27,8 +28,10 @@ static kd_code write_slabs(const char *path, const kd_params *p, const float *a,
                 char name[168];
                 const uint64_t shape[2] = {q->rows, q->cols};
                 snprintf(name, sizeof name, "%s%s", q->name, k ? sb : sa);
-                if (pass == 0) code = slab ? kd_safetensors_writer_declare(w, name, KD_F32, q->cols ? 2 : 1, shape, NULL, e) : KD_OK;
-                else if (slab) code = kd_safetensors_writer_put(w, i * (b ? 2 : 1) + (size_t)k, slab + q->at, q->n * sizeof(float), e);
+                if (pass == 0)
+                    code = slab ? kd_safetensors_writer_declare(w, name, KD_F32, q->cols ? 2 : 1, shape, NULL, e) : KD_OK;
+                else if (slab)
+                    code = kd_safetensors_writer_put(w, i * (b ? 2 : 1) + (size_t)k, slab + q->at, q->n * sizeof(float), e);
             }
         if (pass == 0 && code == KD_OK) code = kd_safetensors_writer_begin(w, e);
     }
@@ -84,8 +87,7 @@ static kd_code write_all(kd_trainer *t, const char *dir, const kd_progress_state
     if (code == KD_OK) code = write_state(path[2], s, e);
     if (code == KD_OK) code = write_manifest(dir, e);
     if (code == KD_OK) code = kd_fsync_dir(dir, e);
-    for (int i = 0; i < FILES; i++)
-        kd_free(path[i]);
+    for (int i = 0; i < FILES; i++) kd_free(path[i]);
     return code;
 }
 
@@ -105,8 +107,7 @@ static kd_code list_steps(const char *dir, uint64_t **steps, size_t *n, kd_err *
         snprintf(again, sizeof again, "step-%llu", step);
         if (strcmp(again, names[i]) != 0) continue;
         size_t k = (*n)++;
-        for (; k && (*steps)[k - 1] > step; k--)
-            (*steps)[k] = (*steps)[k - 1];
+        for (; k && (*steps)[k - 1] > step; k--) (*steps)[k] = (*steps)[k - 1];
         (*steps)[k] = step;
     }
     kd_names_free(names, count);
@@ -159,8 +160,8 @@ static bool sound(const char *dir) {
     for (int i = 0; i < FILES && ok; i++) {
         const size_t len = strlen(files[i]);
         char hex[65], *file = kd_path_join(dir, files[i]);
-        ok = file && strnlen(at, 66 + len + 1) == 66 + len + 1 && memcmp(at + 64, "  ", 2) == 0 && memcmp(at + 66, files[i], len) == 0 && at[66 + len] == '\n' &&
-             kd_sha256_file(file, hex, NULL) == KD_OK && memcmp(hex, at, 64) == 0;
+        ok = file && strnlen(at, 66 + len + 1) == 66 + len + 1 && memcmp(at + 64, "  ", 2) == 0 && memcmp(at + 66, files[i], len) == 0 &&
+             at[66 + len] == '\n' && kd_sha256_file(file, hex, NULL) == KD_OK && memcmp(hex, at, 64) == 0;
         if (ok) at += 66 + len + 1;
         kd_free(file);
     }
@@ -177,7 +178,8 @@ static kd_code read_slab(const char *path, const kd_tensors *set, const kd_param
         snprintf(name, sizeof name, "%s%s", q->name, suffix);
         const kd_tensor *t = kd_tensors_find(set, name);
         if (!t || t->type != KD_F32 || t->ndim != (q->cols ? 2 : 1) || t->shape[0] != q->rows || (q->cols && t->shape[1] != q->cols))
-            return kd_fail(e, KD_EFORMAT, "%s: expected tensor %s as f32 [%zu, %zu]: the checkpoint is of another training", path, name, q->rows, q->cols);
+            return kd_fail(e, KD_EFORMAT, "%s: expected tensor %s as f32 [%zu, %zu]: the checkpoint is of another training", path, name,
+                           q->rows, q->cols);
         memcpy(slab + q->at, t->data, q->n * sizeof(float));
         kd_tensors_advise(set, t, KD_MAP_DONTNEED); /* a checkpoint is not to stay in memory twice */
     }
@@ -211,9 +213,9 @@ static kd_code read_state(const char *dir, kd_progress_state *s, kd_err *e) {
     if (code == KD_OK) code = kd_json_parse(&doc, b.data, b.len, path, e);
     int64_t format = 0, step = -1, tokens = -1, loss_tokens = -1;
     const kd_json_node *root = kd_json_root(doc);
-    if (code == KD_OK && (!kd_json_int(kd_json_get(root, "format"), &format) || format != 1 || !kd_json_int(kd_json_get(root, "step"), &step) ||
-                          !kd_json_int(kd_json_get(root, "tokens"), &tokens) || !kd_json_int(kd_json_get(root, "loss_tokens"), &loss_tokens) || step < 1 ||
-                          tokens < 0 || loss_tokens < 0))
+    if (code == KD_OK && (!kd_json_int(kd_json_get(root, "format"), &format) || format != 1 ||
+                          !kd_json_int(kd_json_get(root, "step"), &step) || !kd_json_int(kd_json_get(root, "tokens"), &tokens) ||
+                          !kd_json_int(kd_json_get(root, "loss_tokens"), &loss_tokens) || step < 1 || tokens < 0 || loss_tokens < 0))
         code = kd_fail(e, KD_EFORMAT, "%s: expected format 1 with step, tokens and loss_tokens", path);
     if (code == KD_OK) *s = (kd_progress_state){(uint64_t)step, (uint64_t)tokens, (uint64_t)loss_tokens};
     kd_json_free(doc);
@@ -229,7 +231,8 @@ kd_code kd_checkpoint_load(kd_trainer *t, const char *dir, kd_progress_state *s,
     kd_code code = list_steps(dir, &steps, &n, e);
     for (size_t i = n; i-- > 0 && code == KD_OK && s->step == 0;) {
         char *path = step_dir(dir, steps[i], "");
-        if (!path) code = no_memory(e);
+        if (!path)
+            code = no_memory(e);
         else if (!sound(path)) {
             if (skipped) ++*skipped;
         } else {

@@ -49,8 +49,7 @@ static void pick_rows(const kd_layer_run *r, float *y, const float *x) {
 static void scatter_task(void *ctx, size_t task, int worker) {
     (void)worker;
     const job *j = ctx;
-    for (size_t n = task * ROWS; n < task * ROWS + len(j, task); n++)
-        kd_add(j->y + (size_t)j->pick[n] * j->C, j->x + n * j->C, j->C);
+    for (size_t n = task * ROWS; n < task * ROWS + len(j, task); n++) kd_add(j->y + (size_t)j->pick[n] * j->C, j->x + n * j->C, j->C);
 }
 /* y[pick[n]] += x[n]; picked rows differ, so tasks never meet. */
 static void scatter_rows(const kd_layer_run *r, float *y, const float *x) {
@@ -169,8 +168,8 @@ static void mlp_backward(const kd_layer_run *r, const kd_net_layer *w, kd_layer_
 }
 
 /* Turns the gradients of q or k back: rope, then the head norm. Returns where they are now. */
-static float *heads_backward(const kd_layer_run *r, float *dy, float *spare, const float *raw, const float *w, float *dw, float *rstd, size_t N,
-                             size_t heads, const int32_t *pos) {
+static float *heads_backward(const kd_layer_run *r, float *dy, float *spare, const float *raw, const float *w, float *dw, float *rstd,
+                             size_t N, size_t heads, const int32_t *pos) {
     job j = {.N = N, .heads = heads, .y = dy, .y2 = spare, .rstd = rstd, .x = raw, .w = w, .pos = pos};
     run(r, heads_back_task, &j);
     if (w && dw) kd_rmsnorm_dw(dw, dy, raw, rstd, N * heads, r->c->D, r->c->D);
@@ -178,7 +177,8 @@ static float *heads_backward(const kd_layer_run *r, float *dy, float *spare, con
 }
 
 /* dx_out [NQ,C]: the gradient behind attention's sum; the layer's dx goes to t->dx. */
-static void attention_backward(const kd_layer_run *r, const kd_net_layer *w, kd_layer_tape *t, float *dx_out, const float *x, bool need_dx) {
+static void attention_backward(const kd_layer_run *r, const kd_net_layer *w, kd_layer_tape *t, float *dx_out, const float *x,
+                               bool need_dx) {
     const kd_config *c = r->c;
     kd_tape *s = r->t;
     const size_t HD = (size_t)c->H * c->D, GD = (size_t)c->G * c->D;

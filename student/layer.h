@@ -15,11 +15,11 @@ typedef struct {
     const kd_config *c;
     const kd_micro *b;
     kd_tape *t;
-    kd_attention attn;      /* spans of this layer's queries */
+    kd_attention attn; /* spans of this layer's queries */
     size_t N, NQ;
-    const uint32_t *pick;   /* [NQ] rows that go on after keys and values; NULL: all */
-    const int32_t *qpos;    /* [NQ] */
-    uint64_t row0, qrow0;   /* for dropout */
+    const uint32_t *pick; /* [NQ] rows that go on after keys and values; NULL: all */
+    const int32_t *qpos;  /* [NQ] */
+    uint64_t row0, qrow0; /* for dropout */
 } kd_layer_run;
 
 /* x_out (NULL: only what backward needs) = the layer of x [N,C]. */

@@ -12,7 +12,7 @@ enum { ROWS = 32, COLS = 64 };
 static size_t blocks(size_t n, size_t of) { return (n + of - 1) / of; }
 
 struct kd_net {
-    kd_config c;             /* borrowed pointers inside: the model's */
+    kd_config c; /* borrowed pointers inside: the model's */
     kd_params *params;
     kd_net_shape shape;
     kd_mat embed, head;
@@ -26,7 +26,8 @@ struct kd_net {
 };
 
 const char *kd_mem_name(kd_mem_kind k) {
-    static const char *const names[KD_MEM_KINDS] = {"weights", "trained", "gradients", "optimizer", "activations", "work", "logits", "data"};
+    static const char *const names[KD_MEM_KINDS] = {"weights",     "trained", "gradients", "optimizer",
+                                                    "activations", "work",    "logits",    "data"};
     return names[k];
 }
 
@@ -77,8 +78,7 @@ static void wire(kd_net *n, const kd_model *m, const kd_train_method *tm) {
     for (uint32_t l = 0; l < n->c.L; l++) {
         kd_net_layer *w = &n->layers[l];
         const kd_layer *from = &m->layers[l];
-        for (kd_role r = 0; r < KD_MATS; r++)
-            wire_proj(n, &w->proj[r], m, tm, r, l, &dora);
+        for (kd_role r = 0; r < KD_MATS; r++) wire_proj(n, &w->proj[r], m, tm, r, l, &dora);
         const kd_param *an = kd_params_find(p, KD_ATTN_NORM, l, 0), *mn = kd_params_find(p, KD_MLP_NORM, l, 0);
         const kd_param *qn = kd_params_find(p, KD_Q_NORM, l, 0), *kn = kd_params_find(p, KD_K_NORM, l, 0);
         w->attn_norm = vec_or(p, an, from->attn_norm);
@@ -108,7 +108,8 @@ static kd_code lay_out(kd_net *n, const kd_train_method *tm, kd_pool *pool, kd_e
     return KD_OK;
 }
 
-kd_code kd_net_new(kd_net **out, const kd_model *m, kd_params *p, const kd_train_method *method, const kd_net_shape *s, kd_pool *pool, kd_err *e) {
+kd_code kd_net_new(kd_net **out, const kd_model *m, kd_params *p, const kd_train_method *method, const kd_net_shape *s, kd_pool *pool,
+                   kd_err *e) {
     *out = NULL;
     kd_net *n = kd_calloc(1, sizeof *n);
     if (!n) return kd_fail(e, KD_ENOMEM, "no memory for the training network");
@@ -155,7 +156,8 @@ void kd_net_bind(kd_net *n, bool new_magnitudes) {
     for (uint32_t l = 0; l < n->c.L; l++)
         for (kd_role r = 0; r < KD_MATS; r++) {
             kd_proj *p = &n->layers[l].proj[r];
-            if (p->mag) kd_proj_norm(&n->tape.work, p, new_magnitudes ? kd_param_value(n->params, kd_params_find(n->params, r, l, 'M')) : NULL);
+            if (p->mag)
+                kd_proj_norm(&n->tape.work, p, new_magnitudes ? kd_param_value(n->params, kd_params_find(n->params, r, l, 'M')) : NULL);
         }
 }
 
@@ -181,8 +183,7 @@ static void embed_back_task(void *ctx, size_t task, int worker) {
     (void)worker;
     const job *j = ctx;
     const size_t C = j->n->c.C, c = task * COLS, n = C - c < COLS ? C - c : COLS;
-    for (size_t i = 0; i < j->b->N; i++)
-        kd_add(j->n->d_embed + (size_t)j->b->tokens[i] * C + c, j->n->tape.dx + i * C + c, n);
+    for (size_t i = 0; i < j->b->N; i++) kd_add(j->n->d_embed + (size_t)j->b->tokens[i] * C + c, j->n->tape.dx + i * C + c, n);
 }
 static void final_norm_task(void *ctx, size_t task, int worker) {
     (void)worker;
@@ -240,8 +241,13 @@ static kd_layer_run layer_run(kd_net *n, const kd_micro *b, bool last) {
     r.pick = last ? b->loss_row : NULL;
     r.qpos = last ? b->loss_pos : b->pos;
     r.qrow0 = last ? b->loss_row0 : b->row0;
-    r.attn = (kd_attention){.spans = last ? b->loss_spans : b->spans, .n = b->n_spans, .qpos = r.qpos,
-                            .tasks = last ? n->tape.loss_tasks : n->tape.tasks, .H = n->c.H, .G = n->c.G, .D = n->c.D,
+    r.attn = (kd_attention){.spans = last ? b->loss_spans : b->spans,
+                            .n = b->n_spans,
+                            .qpos = r.qpos,
+                            .tasks = last ? n->tape.loss_tasks : n->tape.tasks,
+                            .H = n->c.H,
+                            .G = n->c.G,
+                            .D = n->c.D,
                             .scale = 1.0f / sqrtf((float)n->c.D)};
     return r;
 }
@@ -258,8 +264,7 @@ void kd_net_run(kd_net *n, const kd_micro *b, const kd_ce *ce, uint64_t seed, ui
     const kd_layer_run all = layer_run(n, b, false), last = layer_run(n, b, true);
     job j = {.n = n, .b = b};
     kd_pool_run(t->work.gemm.pool, embed_task, &j, blocks(b->N, ROWS));
-    for (uint32_t l = 0; l < L; l++)
-        kd_layer_forward(l + 1 == L ? &last : &all, &n->layers[l], &t->layer[l], t->x[l + 1], t->x[l]);
+    for (uint32_t l = 0; l < L; l++) kd_layer_forward(l + 1 == L ? &last : &all, &n->layers[l], &t->layer[l], t->x[l + 1], t->x[l]);
     head(n, b, ce, train);
     if (!train) return;
     for (uint32_t l = L; l-- > 0;) {
@@ -285,8 +290,7 @@ double kd_net_flops(const kd_net *n, const kd_micro *b) {
         const kd_span *spans = l + 1 == c->L ? b->loss_spans : b->spans;
         const int32_t *pos = l + 1 == c->L ? b->loss_pos : b->pos;
         for (size_t s = 0; s < b->n_spans; s++)
-            for (size_t i = 0; i < spans[s].nq; i++)
-                attention += (double)(pos[spans[s].q0 + i] + 1);
+            for (size_t i = 0; i < spans[s].nq; i++) attention += (double)(pos[spans[s].q0 + i] + 1);
     }
     total += attention * (double)c->H * (double)c->D * 2 * (2 + 5);
     total += 2 * (double)b->NL * (double)c->V * (double)c->C * (2 + (n->d_head != NULL));

@@ -39,8 +39,7 @@ kd_code kd_optimizer_init(kd_optimizer *o, const kd_optimizer_options *opts, kd_
     *o = (kd_optimizer){.o = *opts, .params = p, .pool = pool};
     o->first = kd_calloc(p->n + 1, sizeof *o->first);
     bool ok = o->first != NULL;
-    for (size_t i = 0; ok && i < p->n; i++)
-        o->first[i + 1] = o->first[i] + (p->at[i].n + CHUNK - 1) / CHUNK;
+    for (size_t i = 0; ok && i < p->n; i++) o->first[i + 1] = o->first[i] + (p->at[i].n + CHUNK - 1) / CHUNK;
     if (ok) ok = (o->partial = kd_calloc(o->first[p->n] + 1, sizeof *o->partial)) != NULL;
     if (ok && opts->kind == KD_ADAMW) {
         o->m = kd_aligned_alloc(64, p->floats * sizeof *o->m);
@@ -75,8 +74,10 @@ static const kd_param *chunk(const kd_optimizer *o, size_t task, size_t *at, siz
     size_t lo = 0, hi = o->params->n;
     while (hi - lo > 1) {
         size_t mid = lo + (hi - lo) / 2;
-        if (o->first[mid] <= task) lo = mid;
-        else hi = mid;
+        if (o->first[mid] <= task)
+            lo = mid;
+        else
+            hi = mid;
     }
     const kd_param *q = &o->params->at[lo];
     size_t from = (task - o->first[lo]) * CHUNK;
@@ -97,8 +98,7 @@ double kd_optimizer_norm(kd_optimizer *o) {
     const size_t chunks = o->first[o->params->n];
     kd_pool_run(o->pool, norm_task, &j, chunks);
     double sum = 0;
-    for (size_t i = 0; i < chunks; i++)
-        sum += o->partial[i];
+    for (size_t i = 0; i < chunks; i++) sum += o->partial[i];
     return sqrt(sum);
 }
 
@@ -122,14 +122,21 @@ static void step_task(void *ctx, size_t task, int worker) {
     kd_params *p = j->o->params;
     kd_adamw a = j->adam;
     if (!q->decay) a.decay = 0;
-    if (j->o->o.kind == KD_ADAMW) kd_adamw_step(p->value + at, p->grad + at, j->o->m + at, j->o->v + at, n, j->scale, &a);
-    else kd_sgd_step(p->value + at, p->grad + at, n, j->scale, a.lr, a.decay);
+    if (j->o->o.kind == KD_ADAMW)
+        kd_adamw_step(p->value + at, p->grad + at, j->o->m + at, j->o->v + at, n, j->scale, &a);
+    else
+        kd_sgd_step(p->value + at, p->grad + at, n, j->scale, a.lr, a.decay);
 }
 void kd_optimizer_step(kd_optimizer *o, float lr, float scale) {
     o->steps++;
     job j = {.o = o, .scale = scale};
-    j.adam = (kd_adamw){.lr = lr, .beta1 = o->o.beta1, .beta2 = o->o.beta2, .eps = o->o.eps, .decay = o->o.decay,
-                        .correct1 = 1 - pow((double)o->o.beta1, (double)o->steps), .correct2 = 1 - pow((double)o->o.beta2, (double)o->steps)};
+    j.adam = (kd_adamw){.lr = lr,
+                        .beta1 = o->o.beta1,
+                        .beta2 = o->o.beta2,
+                        .eps = o->o.eps,
+                        .decay = o->o.decay,
+                        .correct1 = 1 - pow((double)o->o.beta1, (double)o->steps),
+                        .correct2 = 1 - pow((double)o->o.beta2, (double)o->steps)};
     kd_pool_run(o->pool, step_task, &j, o->first[o->params->n]);
 }
 

@@ -18,10 +18,10 @@ typedef struct {
     kd_optimizer_options o;
     kd_params *params;
     kd_pool *pool;
-    float *m, *v;       /* slabs like the parameters', or NULL */
-    uint64_t steps;     /* taken */
-    size_t *first;      /* [n+1] chunks before each parameter */
-    double *partial;    /* [chunks] */
+    float *m, *v;    /* slabs like the parameters', or NULL */
+    uint64_t steps;  /* taken */
+    size_t *first;   /* [n+1] chunks before each parameter */
+    double *partial; /* [chunks] */
 } kd_optimizer;
 
 kd_code kd_optimizer_init(kd_optimizer *o, const kd_optimizer_options *opts, kd_params *p, kd_pool *pool, kd_err *e);

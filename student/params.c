@@ -61,7 +61,8 @@ kd_code kd_params_list(kd_params *p, const kd_config *c, const kd_train_method *
         return code;
     }
     const uint32_t known = (1u << KD_MATS) - 1;
-    if (m->lora.r == 0 || m->lora.targets == 0) return kd_fail(e, KD_EINVAL, "an adapter needs a rank of at least 1 and at least one target");
+    if (m->lora.r == 0 || m->lora.targets == 0)
+        return kd_fail(e, KD_EINVAL, "an adapter needs a rank of at least 1 and at least one target");
     if (m->lora.targets & ~known)
         return kd_fail(e, KD_EUNSUPPORTED, "LoRA on embed_tokens or lm_head is not trained here; targets are q_proj ... down_proj");
     for (uint32_t l = 0; l < c->L; l++)
@@ -109,8 +110,7 @@ static void fill_task(void *ctx, size_t i, int worker) {
         return;
     }
     const kd_mat *w = kd_model_mat(f->m, q->role, q->layer);
-    for (size_t r = 0; r < w->rows; r++)
-        kd_dequantize(w->type, kd_mat_row(w, r), to + r * w->cols, w->cols);
+    for (size_t r = 0; r < w->rows; r++) kd_dequantize(w->type, kd_mat_row(w, r), to + r * w->cols, w->cols);
     kd_pages_release(w->data, w->rows * w->row_bytes); /* the copy is what is trained */
 }
 void kd_params_from_model(kd_params *p, const kd_model *m, kd_pool *pool) {
@@ -128,8 +128,7 @@ void kd_params_init_lora(kd_params *p, uint64_t seed) {
         }
         const double bound = 1.0 / sqrt((double)q->cols);
         kd_rng r = {.key = seed, .stream = 0x4c6f5241u + ((uint64_t)i << 32)}; /* "LoRA" */
-        for (size_t k = 0; k < q->n; k++)
-            v[k] = (float)((2.0 * kd_rng_uniform(&r) - 1.0) * bound);
+        for (size_t k = 0; k < q->n; k++) v[k] = (float)((2.0 * kd_rng_uniform(&r) - 1.0) * bound);
     }
 }
 

@@ -7,20 +7,20 @@
 #include "distill/model/adapter.h"
 
 typedef struct {
-    char name[160];     /* Hugging Face's name, or PEFT's key */
-    size_t rows, cols;  /* cols = 0: a vector of rows elements */
-    size_t n, at;       /* elements; place in the slabs, a multiple of 16 */
-    bool decay;         /* weight decay acts on it: matrices and embeddings */
+    char name[160];    /* Hugging Face's name, or PEFT's key */
+    size_t rows, cols; /* cols = 0: a vector of rows elements */
+    size_t n, at;      /* elements; place in the slabs, a multiple of 16 */
+    bool decay;        /* weight decay acts on it: matrices and embeddings */
     kd_role role;
     uint32_t layer;
-    char part;          /* 0 the weight itself, 'A', 'B' or 'M' (magnitude) of an adapter */
+    char part; /* 0 the weight itself, 'A', 'B' or 'M' (magnitude) of an adapter */
 } kd_param;
 
 typedef struct {
     kd_param *at;
     size_t n, cap;
-    size_t floats;      /* of a slab */
-    uint64_t trained;   /* parameters, padding not counted */
+    size_t floats;    /* of a slab */
+    uint64_t trained; /* parameters, padding not counted */
     float *value, *grad;
 } kd_params;
 

@@ -9,7 +9,8 @@ enum { ROWS_BEST = 2048, ROWS_LEAST = 256 };
 /* What a process of ours holds beside its planned buffers: the program, its libraries, OpenBLAS' packing buffers (one a thread). */
 enum { BASE_BYTES = 24 << 20, THREAD_BYTES = 4 << 20 };
 
-static void fill(kd_train_plan *p, const kd_model *m, const kd_train_options *o, const kd_params *params, size_t lesson_bytes, int threads) {
+static void fill(kd_train_plan *p, const kd_model *m, const kd_train_options *o, const kd_params *params, size_t lesson_bytes,
+                 int threads) {
     kd_net_plan(p->bytes, &m->config, &o->method, &p->shape, threads);
     const size_t slab = params->floats * sizeof(float);
     p->bytes[KD_MEM_WEIGHTS] = o->method.method == KD_FULL ? 0 : (size_t)m->bytes;
@@ -19,8 +20,7 @@ static void fill(kd_train_plan *p, const kd_model *m, const kd_train_options *o,
     p->bytes[KD_MEM_DATA] += lesson_bytes + kd_rows_bytes(p->shape.rows, o->batch_size);
     p->bytes[KD_MEM_WORK] += BASE_BYTES + (size_t)threads * THREAD_BYTES;
     p->total = 0;
-    for (int k = 0; k < KD_MEM_KINDS; k++)
-        p->total += p->bytes[k];
+    for (int k = 0; k < KD_MEM_KINDS; k++) p->total += p->bytes[k];
 }
 
 static void shape_rows(kd_train_plan *p, const kd_train_options *o, size_t rows) {
@@ -32,7 +32,8 @@ static void shape_rows(kd_train_plan *p, const kd_train_options *o, size_t rows)
 }
 
 /* Rows and recomputation that fit: first without recomputing, rows falling; then with as little of it as does. */
-static bool choose(kd_train_plan *p, const kd_model *m, const kd_train_options *o, const kd_params *params, size_t lesson_bytes, int threads) {
+static bool choose(kd_train_plan *p, const kd_model *m, const kd_train_options *o, const kd_params *params, size_t lesson_bytes,
+                   int threads) {
     const uint32_t L = m->config.L;
     const bool fixed_r = o->recompute >= 0;
     for (int pass = fixed_r ? 1 : 0; pass < 2; pass++)
@@ -50,8 +51,8 @@ static bool choose(kd_train_plan *p, const kd_model *m, const kd_train_options *
     return false;
 }
 
-kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_lesson *lessons, size_t n, const kd_train_options *o, int threads,
-                           kd_err *e) {
+kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_lesson *lessons, size_t n, const kd_train_options *o,
+                           int threads, kd_err *e) {
     *plan = (kd_train_plan){0};
     if (o->batch_size == 0) return kd_fail(e, KD_EINVAL, "an update needs at least one sequence");
     size_t lesson_bytes = 0;
@@ -64,8 +65,8 @@ kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_less
         lesson_bytes += sizeof(kd_lesson) + lessons[i].n * (sizeof(int32_t) + 1);
         for (size_t k = 0; k < lessons[i].n; k++)
             if (lessons[i].tokens[k] < 0 || (uint32_t)lessons[i].tokens[k] >= m->config.V)
-                return kd_fail(e, KD_EFORMAT, "row %zu: token %d is outside the model's vocabulary of %u", lessons[i].row, (int)lessons[i].tokens[k],
-                               m->config.V);
+                return kd_fail(e, KD_EFORMAT, "row %zu: token %d is outside the model's vocabulary of %u", lessons[i].row,
+                               (int)lessons[i].tokens[k], m->config.V);
     }
     if (n == 0 || plan->rows == 0) return kd_fail(e, KD_EFORMAT, "there is nothing to learn: no lesson has a token with loss");
     plan->steps = o->max_steps ? o->max_steps : (uint64_t)ceil(o->epochs * (double)n / (double)o->batch_size);
@@ -89,8 +90,9 @@ kd_code kd_train_plan_text(kd_buf *out, const kd_train_plan *p, const kd_config 
     for (int k = 0; k < KD_MEM_KINDS && code == KD_OK; k++)
         if (p->bytes[k]) code = kd_buf_printf(out, "  %-12s %9.1f MB\n", kd_mem_name((kd_mem_kind)k), (double)p->bytes[k] / 1e6);
     if (code == KD_OK)
-        code = kd_buf_printf(out, "  %-12s %9.1f MB of %.1f MB: %zu rows at once, %u of %u layers recomputed, %.2fM parameters trained, %llu updates\n",
-                             "together", (double)p->total / 1e6, (double)p->limit / 1e6, p->shape.rows, p->shape.recompute, c->L,
-                             (double)p->trained / 1e6, (unsigned long long)p->steps);
+        code = kd_buf_printf(
+            out, "  %-12s %9.1f MB of %.1f MB: %zu rows at once, %u of %u layers recomputed, %.2fM parameters trained, %llu updates\n",
+            "together", (double)p->total / 1e6, (double)p->limit / 1e6, p->shape.rows, p->shape.recompute, c->L, (double)p->trained / 1e6,
+            (unsigned long long)p->steps);
     return code;
 }

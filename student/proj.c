@@ -27,7 +27,8 @@ static void scale_task(void *ctx, size_t task, int worker) {
     kd_scale_columns(j->out + at, j->C, j->a + at, j->C, j->s, j->bias, len(j, task), j->C, j->accumulate);
 }
 /* y (+)= s * z + bias by column */
-static void scale_columns(kd_proj_work *wk, float *y, const float *z, const float *s, const float *bias, size_t N, size_t C, bool accumulate) {
+static void scale_columns(kd_proj_work *wk, float *y, const float *z, const float *s, const float *bias, size_t N, size_t C,
+                          bool accumulate) {
     job j = {.out = y, .a = z, .s = s, .bias = bias, .N = N, .C = C, .accumulate = accumulate};
     kd_pool_run(wk->gemm.pool, scale_task, &j, blocks(N, ROWS));
 }
@@ -36,8 +37,7 @@ static void sub_task(void *ctx, size_t task, int worker) {
     (void)worker;
     const job *j = ctx;
     size_t at = task * ROWS * j->C, n = len(j, task) * j->C;
-    for (size_t i = at; i < at + n; i++)
-        j->out[i] = j->a[i] - j->b[i];
+    for (size_t i = at; i < at + n; i++) j->out[i] = j->a[i] - j->b[i];
 }
 /* out = a - b */
 static void subtract(kd_proj_work *wk, float *out, const float *a, const float *b, size_t N, size_t C) {
@@ -59,7 +59,8 @@ static void drop_task(void *ctx, size_t task, int worker) {
     kd_dropout(j->out + at, j->C, j->a + at, j->C, len(j, task), j->C, j->p, j->key, j->stream, j->row0 + task * ROWS);
 }
 static void dropout(kd_proj_work *wk, const kd_proj *p, float *y, const float *x, size_t N, uint64_t row0) {
-    job j = {.out = y, .a = x, .N = N, .C = p->w.cols, .p = p->dropout, .key = wk->seed, .stream = p->stream + (wk->update << 20), .row0 = row0};
+    job j = {
+        .out = y, .a = x, .N = N, .C = p->w.cols, .p = p->dropout, .key = wk->seed, .stream = p->stream + (wk->update << 20), .row0 = row0};
     kd_pool_run(wk->gemm.pool, drop_task, &j, blocks(N, ROWS));
 }
 
@@ -67,8 +68,10 @@ static void column_task(void *ctx, size_t task, int worker) {
     (void)worker;
     const job *j = ctx;
     size_t c = task * COLS, n = j->C - c < COLS ? j->C - c : COLS;
-    if (j->b) kd_sum_products(j->out + c, j->a + c, j->C, j->b + c, j->C, j->s + c, j->N, n);
-    else kd_sum_rows(j->out + c, j->a + c, j->C, j->N, n);
+    if (j->b)
+        kd_sum_products(j->out + c, j->a + c, j->C, j->b + c, j->C, j->s + c, j->N, n);
+    else
+        kd_sum_rows(j->out + c, j->a + c, j->C, j->N, n);
 }
 /* out[c] += s[c] * sum_n a*b, or sum_n a */
 static void column_sums(kd_proj_work *wk, float *out, const float *a, const float *b, const float *s, size_t N, size_t C) {
@@ -80,7 +83,8 @@ static void column_sums(kd_proj_work *wk, float *out, const float *a, const floa
 static kd_mat mat_a(const kd_proj *p) { return kd_mat_f32(p->a, p->r, p->w.cols); }
 static kd_mat mat_b(const kd_proj *p) { return kd_mat_f32(p->b, p->w.rows, p->r); }
 
-void kd_proj_forward(kd_proj_work *wk, const kd_proj *p, kd_proj_tape *t, float *y, const float *x, size_t N, uint64_t row0, bool accumulate) {
+void kd_proj_forward(kd_proj_work *wk, const kd_proj *p, kd_proj_tape *t, float *y, const float *x, size_t N, uint64_t row0,
+                     bool accumulate) {
     const kd_gemm *g = &wk->gemm;
     const size_t in = p->w.cols, out = p->w.rows;
     const bool drop = p->r && p->dropout > 0 && wk->train;
@@ -155,8 +159,7 @@ static void norm_task(void *ctx, size_t task, int worker) {
         for (size_t i = 0; i < n; i++)
             kd_dequantize(p->w.type, (const char *)kd_mat_row(&p->w, r0 + i) + c / t->block * t->bytes, panel + i * m, m);
         kd_sgemm(false, false, n, m, p->r, p->scale, p->b + r0 * p->r, p->r, p->a + c, p->w.cols, 1, panel, m);
-        for (size_t i = 0; i < n; i++)
-            sum[i] += kd_sum_squares(panel + i * m, m);
+        for (size_t i = 0; i < n; i++) sum[i] += kd_sum_squares(panel + i * m, m);
     }
     for (size_t i = 0; i < n; i++) {
         float norm = (float)sqrt(sum[i]);

@@ -27,8 +27,10 @@ static kd_code take_lock(kd_run *r, kd_err *e) {
     if (!path) return no_memory(e);
     r->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     kd_code code = KD_OK;
-    if (r->lock < 0) code = kd_fail_errno(e, KD_ECREATE, errno, "%s", path);
-    else if (flock(r->lock, LOCK_EX | LOCK_NB) != 0) code = kd_fail(e, KD_ELIMIT, "%s: another process is training in this folder", r->dir);
+    if (r->lock < 0)
+        code = kd_fail_errno(e, KD_ECREATE, errno, "%s", path);
+    else if (flock(r->lock, LOCK_EX | LOCK_NB) != 0)
+        code = kd_fail(e, KD_ELIMIT, "%s: another process is training in this folder", r->dir);
     kd_free(path);
     return code;
 }
@@ -37,8 +39,7 @@ static kd_code clear_folder(kd_run *r, kd_err *e) {
     /* settings last: until they are gone the rest is known to be half */
     const char *all[] = {r->adapter, r->model, r->metrics, r->checkpoints, r->config};
     kd_code code = KD_OK;
-    for (size_t i = 0; i < sizeof all / sizeof *all && code == KD_OK; i++)
-        code = kd_remove_tree(all[i], e);
+    for (size_t i = 0; i < sizeof all / sizeof *all && code == KD_OK; i++) code = kd_remove_tree(all[i], e);
     return code;
 }
 
@@ -57,8 +58,10 @@ kd_code kd_run_open(kd_run **out, const char *dir, bool fresh, kd_err *e) {
     if (code == KD_OK) code = take_lock(r, e);
     if (code == KD_OK && fresh) code = clear_folder(r, e);
     if (code == KD_OK && kd_file_exists(r->config)) code = kd_file_read(&r->settings, r->config, 1 << 20, e);
-    if (code == KD_OK) *out = r;
-    else kd_run_close(r);
+    if (code == KD_OK)
+        *out = r;
+    else
+        kd_run_close(r);
     return code;
 }
 
@@ -66,8 +69,7 @@ void kd_run_close(kd_run *r) {
     if (!r) return;
     if (r->lock >= 0) close(r->lock);
     char *all[] = {r->dir, r->config, r->metrics, r->checkpoints, r->adapter, r->model};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        kd_free(all[i]);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(all[i]);
     kd_buf_clear(&r->settings);
     kd_free(r);
 }
@@ -85,8 +87,7 @@ static bool next_line(kd_str *text, kd_str *line, kd_str *key, kd_str *value) {
     const char *colon = l.len ? memchr(l.data, ':', l.len) : NULL;
     *key = (kd_str){l.data, colon ? (size_t)(colon - l.data) : 0};
     size_t at = colon ? key->len + 1 : l.len;
-    while (at < l.len && l.data[at] == ' ')
-        at++;
+    while (at < l.len && l.data[at] == ' ') at++;
     *value = (kd_str){l.data + at, l.len - at};
     return true;
 }
@@ -107,12 +108,15 @@ static bool copy_value(kd_str settings, const char *key, char *value, size_t n) 
     return true;
 }
 
-bool kd_run_recorded(const kd_run *r, const char *key, char *value, size_t n) { return copy_value(kd_buf_view(&r->settings), key, value, n); }
+bool kd_run_recorded(const kd_run *r, const char *key, char *value, size_t n) {
+    return copy_value(kd_buf_view(&r->settings), key, value, n);
+}
 
 bool kd_run_peek(const char *dir, const char *key, char *value, size_t n) {
     kd_buf text = {0};
     char *path = kd_path_join(dir, "config.yaml");
-    bool there = path && kd_file_exists(path) && kd_file_read(&text, path, 1 << 20, NULL) == KD_OK && copy_value(kd_buf_view(&text), key, value, n);
+    bool there =
+        path && kd_file_exists(path) && kd_file_read(&text, path, 1 << 20, NULL) == KD_OK && copy_value(kd_buf_view(&text), key, value, n);
     kd_buf_clear(&text);
     kd_free(path);
     return there;
@@ -133,8 +137,9 @@ static kd_code differences(kd_buf *out, kd_str a, kd_str b, const char *const *f
         const kd_str other = find_value(b, key);
         if (other.data ? back || kd_str_eq(other, value) : false) continue;
         const kd_str there = back ? other : value, now = back ? value : other;
-        code = kd_buf_printf(out, "%s%.*s: %.*s there, %.*s now", out->len ? "; " : "", (int)key.len, key.data, there.data ? (int)there.len : 7,
-                             there.data ? there.data : "not set", now.data ? (int)now.len : 7, now.data ? now.data : "not set");
+        code = kd_buf_printf(out, "%s%.*s: %.*s there, %.*s now", out->len ? "; " : "", (int)key.len, key.data,
+                             there.data ? (int)there.len : 7, there.data ? there.data : "not set", now.data ? (int)now.len : 7,
+                             now.data ? now.data : "not set");
     }
     return code;
 }
@@ -145,9 +150,11 @@ kd_code kd_run_settle(kd_run *r, kd_str settings, const char *const *free_keys, 
     if (r->settings.len) {
         code = differences(&diff, kd_buf_view(&r->settings), settings, free_keys, false);
         if (code == KD_OK) code = differences(&diff, settings, kd_buf_view(&r->settings), free_keys, true);
-        if (code != KD_OK) code = no_memory(e);
+        if (code != KD_OK)
+            code = no_memory(e);
         else if (diff.len)
-            code = kd_fail(e, KD_ECONFIG, "%s holds a run of other settings (%s); use them, another -o, or --fresh to start over", r->dir, diff.data);
+            code = kd_fail(e, KD_ECONFIG, "%s holds a run of other settings (%s); use them, another -o, or --fresh to start over", r->dir,
+                           diff.data);
     }
     if (code == KD_OK && !kd_str_eq(kd_buf_view(&r->settings), settings)) code = kd_file_write(r->config, settings.data, settings.len, e);
     kd_buf_clear(&diff);
@@ -160,7 +167,8 @@ static kd_code cut_metrics(kd_run *r, uint64_t steps, kd_err *e) {
     kd_buf text = {0};
     if (!kd_file_exists(r->metrics)) {
         if (steps == 0) return KD_OK;
-        return kd_fail(e, KD_EFORMAT, "%s: expected the lines of %llu updates, found no file; --fresh starts over", r->metrics, (unsigned long long)steps);
+        return kd_fail(e, KD_EFORMAT, "%s: expected the lines of %llu updates, found no file; --fresh starts over", r->metrics,
+                       (unsigned long long)steps);
     }
     kd_code code = kd_file_read(&text, r->metrics, (size_t)1 << 31, e);
     size_t at = 0;
@@ -171,7 +179,8 @@ static kd_code cut_metrics(kd_run *r, uint64_t steps, kd_err *e) {
         if (!nl || strncmp(text.data + at, start, (size_t)n) != 0)
             code = kd_fail(e, KD_EFORMAT, "%s: expected the line of update %llu of %llu, found another; --fresh starts over", r->metrics,
                            (unsigned long long)i, (unsigned long long)steps);
-        else at = (size_t)(nl - text.data) + 1;
+        else
+            at = (size_t)(nl - text.data) + 1;
     }
     if (code == KD_OK && at < text.len) code = kd_file_write(r->metrics, text.data ? text.data : "", at, e);
     kd_buf_clear(&text);
@@ -204,8 +213,10 @@ static kd_code add_metrics(FILE *f, kd_run *r, const kd_train_report *s, kd_err 
     kd_jsonw_int(&w, (int64_t)kd_peak_rss());
     kd_jsonw_end_object(&w);
     kd_code code = w.code == KD_OK ? kd_buf_putc(&b, '\n') : w.code;
-    if (code != KD_OK) code = no_memory(e);
-    else if (fwrite(b.data, 1, b.len, f) != b.len || fflush(f) != 0) code = kd_fail_errno(e, KD_EIO, errno, "%s", r->metrics);
+    if (code != KD_OK)
+        code = no_memory(e);
+    else if (fwrite(b.data, 1, b.len, f) != b.len || fflush(f) != 0)
+        code = kd_fail_errno(e, KD_EIO, errno, "%s", r->metrics);
     kd_buf_clear(&b);
     return code;
 }
@@ -235,9 +246,10 @@ static kd_code save(life *l, kd_err *e) {
 
 static void show(const life *l, const kd_train_report *s) {
     char text[160];
-    snprintf(text, sizeof text, "loss %.4f  %.0f tok/s  %.0f GFLOPS  lr %.2e", s->loss, (double)s->tokens / s->seconds, s->flops / s->seconds / 1e9,
-             s->learning_rate);
-    kd_emit(l->w, (kd_event){.kind = KD_EV_STEP, .stage = "train", .done = l->state.step, .total = l->total, .unit = "updates", .text = text});
+    snprintf(text, sizeof text, "loss %.4f  %.0f tok/s  %.0f GFLOPS  lr %.2e", s->loss, (double)s->tokens / s->seconds,
+             s->flops / s->seconds / 1e9, s->learning_rate);
+    kd_emit(l->w,
+            (kd_event){.kind = KD_EV_STEP, .stage = "train", .done = l->state.step, .total = l->total, .unit = "updates", .text = text});
 }
 
 static kd_code updates(life *l, kd_run_report *out, kd_err *e) {
@@ -261,8 +273,8 @@ static kd_code updates(life *l, kd_run_report *out, kd_err *e) {
         const int stop = l->state.step < l->total ? kd_stopping(l->w) : 0;
         if (due || stop || l->state.step == l->total) code = save(l, e);
         if (code == KD_OK && stop)
-            code = kd_fail(e, (kd_code)stop, "stopped after update %llu of %llu; the same command goes on from there", (unsigned long long)s.step,
-                           (unsigned long long)l->total);
+            code = kd_fail(e, (kd_code)stop, "stopped after update %llu of %llu; the same command goes on from there",
+                           (unsigned long long)s.step, (unsigned long long)l->total);
     }
     out->steps = l->state.step;
     return code;
@@ -272,7 +284,8 @@ static kd_code go_on(life *l, kd_err *e) {
     unsigned skipped = 0;
     kd_code code = kd_checkpoint_load(l->t, l->r->checkpoints, &l->state, &skipped, e);
     if (code == KD_OK && l->state.step > l->total)
-        code = kd_fail(e, KD_ECONFIG, "%s is at update %llu, beyond the %llu asked for", l->r->dir, (unsigned long long)l->state.step, (unsigned long long)l->total);
+        code = kd_fail(e, KD_ECONFIG, "%s is at update %llu, beyond the %llu asked for", l->r->dir, (unsigned long long)l->state.step,
+                       (unsigned long long)l->total);
     if (code == KD_OK) code = cut_metrics(l->r, l->state.step, e);
     if (code == KD_OK && skipped && l->ro->note) l->ro->note(l->ro->ctx, "a damaged checkpoint was passed over");
     if (code != KD_OK) return code;
@@ -282,8 +295,8 @@ static kd_code go_on(life *l, kd_err *e) {
     return l->metrics ? KD_OK : kd_fail_errno(e, KD_ECREATE, errno, "%s", l->r->metrics);
 }
 
-kd_code kd_run_train(kd_run *r, kd_trainer *t, const kd_model *m, const kd_train_options *o, const kd_train_plan *plan, const kd_run_options *ro,
-                     const kd_watch *w, kd_run_report *out, kd_err *e) {
+kd_code kd_run_train(kd_run *r, kd_trainer *t, const kd_model *m, const kd_train_options *o, const kd_train_plan *plan,
+                     const kd_run_options *ro, const kd_watch *w, kd_run_report *out, kd_err *e) {
     life l = {.r = r, .t = t, .ro = ro, .w = w, .total = plan->steps};
     *out = (kd_run_report){.loss_first = NAN, .loss_last = NAN};
     const bool full = o->method.method == KD_FULL;
@@ -294,7 +307,8 @@ kd_code kd_run_train(kd_run *r, kd_trainer *t, const kd_model *m, const kd_train
         kd_emit(w, (kd_event){.kind = KD_EV_BEGIN, .stage = "train", .done = l.state.step, .total = l.total, .unit = "updates"});
         const bool was_done = l.state.step == l.total && kd_is_dir(result);
         code = updates(&l, out, e);
-        if (code == KD_OK && !was_done) code = full ? kd_save_model(t, m, result, e) : kd_save_adapter(t, m, &o->method, result, ro->base, e);
+        if (code == KD_OK && !was_done)
+            code = full ? kd_save_model(t, m, result, e) : kd_save_adapter(t, m, &o->method, result, ro->base, e);
         kd_emit(w, (kd_event){.kind = KD_EV_END, .stage = "train", .done = out->steps, .total = l.total, .unit = "updates"});
     }
     if (l.metrics) fclose(l.metrics);

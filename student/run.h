@@ -23,22 +23,22 @@ bool kd_run_recorded(const kd_run *r, const char *key, char *value, size_t n);
 kd_code kd_run_settle(kd_run *r, kd_str settings, const char *const *free, kd_err *e);
 
 typedef struct {
-    uint64_t save_every;   /* updates; 0: every two minutes */
-    unsigned keep;         /* checkpoints; 0 counts as 2 */
-    const char *base;      /* what the adapter names as its base */
+    uint64_t save_every;                       /* updates; 0: every two minutes */
+    unsigned keep;                             /* checkpoints; 0 counts as 2 */
+    const char *base;                          /* what the adapter names as its base */
     void (*note)(void *ctx, const char *text); /* a remark for people, or NULL */
     void *ctx;
 } kd_run_options;
 typedef struct {
-    uint64_t first, steps;  /* update it went on from; updates done in all */
+    uint64_t first, steps;        /* update it went on from; updates done in all */
     double loss_first, loss_last; /* of the updates done now; NaN if none */
-    double seconds, flops;  /* of the updates done now */
+    double seconds, flops;        /* of the updates done now */
     uint64_t tokens, loss_tokens; /* of them */
-    bool done;              /* the result is saved */
+    bool done;                    /* the result is saved */
 } kd_run_report;
 /* Goes on from the newest checkpoint to the last update, then saves the result. When w asks to stop, the update is finished, a checkpoint saved,
  * and its code returned. Errors besides: those of step and of files. */
-kd_code kd_run_train(kd_run *r, kd_trainer *t, const kd_model *m, const kd_train_options *o, const kd_train_plan *plan, const kd_run_options *ro,
-                     const kd_watch *w, kd_run_report *out, kd_err *e);
+kd_code kd_run_train(kd_run *r, kd_trainer *t, const kd_model *m, const kd_train_options *o, const kd_train_plan *plan,
+                     const kd_run_options *ro, const kd_watch *w, kd_run_report *out, kd_err *e);
 
 #endif

@@ -73,9 +73,9 @@ static kd_code fill_weights(const result *r, const char *path, kd_err *e) {
 
 static kd_code fill_model(const result *r, const char *to, kd_err *e) {
     /* What belongs to a model and training does not change. */
-    static const char *const beside[] = {"tokenizer.json",       "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-                                         "vocab.json",           "merges.txt",            "chat_template.jinja",     "chat_template.json",
-                                         "generation_config.json"};
+    static const char *const beside[] = {
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",     "tokenizer.model", "vocab.json",
+        "merges.txt",     "chat_template.jinja",   "chat_template.json",      "generation_config.json"};
     kd_buf text = {0};
     kd_code code = kd_config_to_json(&text, &r->m->config, "float32", e);
     char *path = kd_path_join(to, "config.json"), *weights = kd_path_join(to, "model.safetensors");

@@ -106,8 +106,10 @@ void kd_tape_layout(kd_tape *t, kd_bump *b, const kd_config *c, const kd_train_m
     for (uint32_t l = 0; l < c->L; l++) {
         const bool share = l < s->recompute || s->no_grad;
         const size_t NQ = l + 1 == c->L ? NL : N;
-        if (s->no_grad && l > 1) t->x[l] = t->x[l & 1]; /* two are enough when nothing goes back */
-        else t->x[l] = floats(b, KD_MEM_ACTIVATIONS, N * c->C);
+        if (s->no_grad && l > 1)
+            t->x[l] = t->x[l & 1]; /* two are enough when nothing goes back */
+        else
+            t->x[l] = floats(b, KD_MEM_ACTIVATIONS, N * c->C);
         if (share && have_shared) {
             t->layer[l] = shared;
             continue;

@@ -6,30 +6,30 @@
 
 /* What one layer keeps for its backward pass. NQ rows where only loss rows go on (the last layer), else N. */
 typedef struct {
-    float *rstd1, *rstd2;         /* [N], [NQ] */
-    float *q, *k, *v;             /* [NQ,H*D], [N,G*D] after norm and rope */
-    float *q_raw, *k_raw;         /* before q/k norm; NULL where the model has none */
-    float *q_rstd, *k_rstd;       /* [NQ*H], [N*G] */
-    float *o, *lse;               /* [NQ,H*D], [NQ*H] */
-    float *xm;                    /* [NQ,C] after attention */
-    float *gate, *up;             /* [NQ,F] */
+    float *rstd1, *rstd2;   /* [N], [NQ] */
+    float *q, *k, *v;       /* [NQ,H*D], [N,G*D] after norm and rope */
+    float *q_raw, *k_raw;   /* before q/k norm; NULL where the model has none */
+    float *q_rstd, *k_rstd; /* [NQ*H], [N*G] */
+    float *o, *lse;         /* [NQ,H*D], [NQ*H] */
+    float *xm;              /* [NQ,C] after attention */
+    float *gate, *up;       /* [NQ,F] */
     kd_proj_tape proj[KD_MATS];
 } kd_layer_tape;
 
 typedef struct {
-    float **x;                    /* [L+1] inputs of the layers, and the last one's output */
-    kd_layer_tape *layer;         /* [L]; recomputed layers share one */
+    float **x;            /* [L+1] inputs of the layers, and the last one's output */
+    kd_layer_tape *layer; /* [L]; recomputed layers share one */
     /* shared buffers */
-    float *xn, *dxn;              /* [N,C] */
-    float *xq;                    /* [NQ,C] gathered rows */
-    float *h, *dh;                /* [N,F] */
+    float *xn, *dxn; /* [N,C] */
+    float *xq;       /* [NQ,C] gathered rows */
+    float *h, *dh;   /* [N,F] */
     float *dattn, *dq, *dk, *dv, *part;
-    float *dx, *dx_loss;          /* [N,C], [NL,C] */
-    float *hidden, *dhidden;      /* [NL,C] */
-    float *logits;                /* [logit_rows,V] */
-    float *cos_, *sin_;           /* [positions,D/2] */
-    size_t *tasks, *loss_tasks;   /* [spans+1] */
-    float *dora;                  /* c and inv_norm of every row of every adapted matrix */
+    float *dx, *dx_loss;        /* [N,C], [NL,C] */
+    float *hidden, *dhidden;    /* [NL,C] */
+    float *logits;              /* [logit_rows,V] */
+    float *cos_, *sin_;         /* [positions,D/2] */
+    size_t *tasks, *loss_tasks; /* [spans+1] */
+    float *dora;                /* c and inv_norm of every row of every adapted matrix */
     size_t logit_rows;
     void *gemm_scratch, *attn_scratch;
     kd_proj_work work;

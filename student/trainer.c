@@ -27,9 +27,12 @@ static kd_code set_up(kd_trainer *t, size_t n, const kd_adapter *start, kd_err *
     if (code == KD_OK) code = kd_rows_init(&t->rows, t->plan.shape.rows, t->o.batch_size, e);
     if (code == KD_OK) code = kd_net_new(&t->net, t->m, &t->params, &t->o.method, &t->plan.shape, t->pool, e);
     if (code != KD_OK) return code;
-    if (t->o.method.method == KD_FULL) kd_params_from_model(&t->params, t->m, t->pool);
-    else if (!start) kd_params_init_lora(&t->params, t->o.seed);
-    else code = kd_params_from_adapter(&t->params, start, e);
+    if (t->o.method.method == KD_FULL)
+        kd_params_from_model(&t->params, t->m, t->pool);
+    else if (!start)
+        kd_params_init_lora(&t->params, t->o.seed);
+    else
+        code = kd_params_from_adapter(&t->params, start, e);
     if (code == KD_OK) kd_net_bind(t->net, !start);
     return code;
 }
@@ -45,8 +48,10 @@ kd_code kd_trainer_new(kd_trainer **out, const kd_model *m, const kd_lesson *les
     t->plan = *plan;
     t->pool = pool;
     kd_code code = set_up(t, n, start, e);
-    if (code == KD_OK) *out = t;
-    else kd_trainer_free(t);
+    if (code == KD_OK)
+        *out = t;
+    else
+        kd_trainer_free(t);
     return code;
 }
 
@@ -76,8 +81,7 @@ void kd_trainer_gradients(kd_trainer *t, kd_train_report *r) {
     kd_rows_begin(&t->rows, t->lessons, &t->order, t->steps * t->o.batch_size);
     for (const kd_micro *m; (m = kd_rows_next(&t->rows)) != NULL;) {
         kd_net_run(t->net, m, &t->o.objective, t->o.seed, t->steps, true);
-        for (size_t i = 0; i < m->NL; i++)
-            r->loss += (double)m->weight[i] * m->loss[i];
+        for (size_t i = 0; i < m->NL; i++) r->loss += (double)m->weight[i] * m->loss[i];
         r->flops += kd_net_flops(t->net, m);
     }
     r->tokens = t->rows.tokens_in;
@@ -90,9 +94,10 @@ void kd_trainer_gradients(kd_trainer *t, kd_train_report *r) {
 /* "rows 3, 17, 20 ..." of the update's lessons. */
 static kd_code fault(kd_trainer *t, const kd_train_report *r, kd_err *e) {
     kd_buf b = {0};
-    for (size_t i = 0; i < t->o.batch_size && i < 16; i++)
-        (void)kd_buf_printf(&b, "%s%zu", i ? ", " : "", t->rows.lessons[i]->row);
-    kd_code code = kd_fail(e, KD_ECHECK, "update %llu: loss %g, gradient norm %g: not finite; its lessons are of rows %s%s. A smaller --learning-rate or --clip-norm may help",
+    for (size_t i = 0; i < t->o.batch_size && i < 16; i++) (void)kd_buf_printf(&b, "%s%zu", i ? ", " : "", t->rows.lessons[i]->row);
+    kd_code code = kd_fail(e, KD_ECHECK,
+                           "update %llu: loss %g, gradient norm %g: not finite; its lessons are of rows %s%s. A smaller --learning-rate or "
+                           "--clip-norm may help",
                            (unsigned long long)r->step, r->loss, r->grad_norm, b.data ? b.data : "?", t->o.batch_size > 16 ? " ..." : "");
     kd_buf_clear(&b);
     return code;
@@ -117,8 +122,7 @@ void kd_trainer_score(kd_trainer *t, const kd_lesson *lessons, size_t n, double 
         kd_rows_begin(&r, &lessons[i], &one, 0);
         for (const kd_micro *m; (m = kd_rows_next(&r)) != NULL;) {
             kd_net_run(t->net, m, NULL, 0, 0, false);
-            for (size_t k = 0; k < m->NL; k++)
-                *loss++ = m->loss[k];
+            for (size_t k = 0; k < m->NL; k++) *loss++ = m->loss[k];
         }
     }
 }

@@ -12,17 +12,17 @@ typedef struct {
     kd_optimizer_options optimizer;
     double learning_rate, warmup_ratio;
     kd_schedule_kind schedule;
-    double epochs;          /* used where max_steps is 0 */
+    double epochs; /* used where max_steps is 0 */
     uint64_t max_steps;
-    size_t batch_size;      /* lessons an update */
+    size_t batch_size; /* lessons an update */
     bool no_shuffle;
     uint64_t seed;
-    double clip_norm;       /* 0: none */
+    double clip_norm; /* 0: none */
     kd_ce objective;
-    size_t rows;            /* a micro-batch at most; 0: the plan says (never less than the longest lesson) */
-    int recompute;          /* layers computed a second time; -1: the plan says */
-    uint64_t memory;        /* bytes that may be used; 0: what is free now */
-    bool bf16;              /* arithmetic of the large products; weights, sums and everything else stay f32 */
+    size_t rows;     /* a micro-batch at most; 0: the plan says (never less than the longest lesson) */
+    int recompute;   /* layers computed a second time; -1: the plan says */
+    uint64_t memory; /* bytes that may be used; 0: what is free now */
+    bool bf16;       /* arithmetic of the large products; weights, sums and everything else stay f32 */
 } kd_train_options;
 
 /* What training will take. */
@@ -31,20 +31,20 @@ typedef struct {
     uint64_t total, limit;
     kd_net_shape shape;
     uint64_t steps, warmup;
-    uint64_t trained;       /* parameters */
-    size_t longest;         /* rows of the longest lesson */
-    size_t tokens;          /* of all lessons */
-    size_t rows;            /* of all lessons */
+    uint64_t trained; /* parameters */
+    size_t longest;   /* rows of the longest lesson */
+    size_t tokens;    /* of all lessons */
+    size_t rows;      /* of all lessons */
     size_t lessons;
 } kd_train_plan;
 /* Chooses rows and recompute so that the total stays within the limit. Errors: KD_ELIMIT says what the least would be; KD_EINVAL options. */
-kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_lesson *lessons, size_t n, const kd_train_options *o, int threads,
-                           kd_err *e);
+kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_lesson *lessons, size_t n, const kd_train_options *o,
+                           int threads, kd_err *e);
 /* out += lines for people: "weights  270.0 MB  as stored" ... */
 kd_code kd_train_plan_text(kd_buf *out, const kd_train_plan *plan, const kd_config *c);
 
 typedef struct {
-    uint64_t step;           /* from 1 */
+    uint64_t step; /* from 1 */
     double loss, grad_norm, learning_rate;
     size_t tokens, loss_tokens;
     double seconds, flops;

@@ -8,36 +8,36 @@
 typedef struct kd_http kd_http;
 
 typedef struct {
-    const char *ca_file;      /* PEM of certificates to trust in the place of the system's, or NULL */
-    double timeout;           /* seconds of a whole request; 0: 600 */
-    double connect_timeout;   /* 0: 30 */
-    double stall;             /* seconds without a byte, waiting for the first one counted in (so for streams alone); 0: none */
-    size_t max_body;          /* bytes; 0: 64 MiB */
-    size_t connections;       /* kept open at most; 0: 256 */
+    const char *ca_file;    /* PEM of certificates to trust in the place of the system's, or NULL */
+    double timeout;         /* seconds of a whole request; 0: 600 */
+    double connect_timeout; /* 0: 30 */
+    double stall;           /* seconds without a byte, waiting for the first one counted in (so for streams alone); 0: none */
+    size_t max_body;        /* bytes; 0: 64 MiB */
+    size_t connections;     /* kept open at most; 0: 256 */
 } kd_http_opts;
 
 typedef enum {
-    KD_HTTP_OK,           /* an answer came whole, whatever its status */
-    KD_HTTP_UNREACHABLE,  /* no address, refused, no route */
-    KD_HTTP_TLS,          /* certificate or handshake */
-    KD_HTTP_TIMEOUT,      /* the request's time is up, or it stalled */
-    KD_HTTP_CUT,          /* the connection broke before the answer was whole */
-    KD_HTTP_TOO_BIG,      /* the answer passed max_body */
+    KD_HTTP_OK,          /* an answer came whole, whatever its status */
+    KD_HTTP_UNREACHABLE, /* no address, refused, no route */
+    KD_HTTP_TLS,         /* certificate or handshake */
+    KD_HTTP_TIMEOUT,     /* the request's time is up, or it stalled */
+    KD_HTTP_CUT,         /* the connection broke before the answer was whole */
+    KD_HTTP_TOO_BIG,     /* the answer passed max_body */
     KD_HTTP_OTHER
 } kd_http_end;
 
 typedef struct {
     kd_http_end end;
-    const char *why;      /* for end != KD_HTTP_OK: what went wrong, libcurl's words */
-    int status;           /* 0 if none came */
+    const char *why; /* for end != KD_HTTP_OK: what went wrong, libcurl's words */
+    int status;      /* 0 if none came */
     kd_str body;
-    const char *type;     /* Content-Type, "" if none */
-    double retry_after;   /* seconds that retry-after-ms or retry-after ask to wait; -1 if none */
-    int should_retry;     /* x-should-retry: 1, 0, or -1 if none */
+    const char *type;                    /* Content-Type, "" if none */
+    double retry_after;                  /* seconds that retry-after-ms or retry-after ask to wait; -1 if none */
+    int should_retry;                    /* x-should-retry: 1, 0, or -1 if none */
     double left_requests, left_tokens;   /* what x-ratelimit-remaining-* or anthropic-ratelimit-*-remaining say is left; -1 if nothing */
     double reset_requests, reset_tokens; /* seconds until that is full again; -1 if unknown */
     double seconds, first_byte;
-} kd_http_answer;         /* valid during the call */
+} kd_http_answer; /* valid during the call */
 typedef void kd_http_done(void *ctx, void *user, const kd_http_answer *a);
 typedef void kd_http_drop(void *ctx, void *user); /* a request that ends with its kd_http, unanswered */
 

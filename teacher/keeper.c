@@ -21,14 +21,12 @@ struct kd_keeper {
 
 kd_kept *kd_kept_new(void) {
     kd_kept *k = kd_calloc(1, sizeof *k);
-    if (k)
-        kd_response_clear(&k->response);
+    if (k) kd_response_clear(&k->response);
     return k;
 }
 
 void kd_kept_free(kd_kept *k) {
-    if (!k)
-        return;
+    if (!k) return;
     kd_response_clear(&k->response);
     kd_buf_clear(&k->raw);
     kd_free(k);
@@ -52,8 +50,7 @@ static kd_code commit(kd_keeper *k, kd_kept *group, size_t n, kd_err *e) {
         a[na].logprobs = kd_buf_view(&g->response.logprobs);
         a[na++].raw = kd_buf_view(&g->raw);
     }
-    if (!c)
-        c = kd_study_commit(k->study, k->settings, k->run, a, na, f, nf, &added, e);
+    if (!c) c = kd_study_commit(k->study, k->settings, k->run, a, na, f, nf, &added, e);
     if (!c) {
         pthread_mutex_lock(&k->lock);
         k->added += added, k->duplicates += na - added;
@@ -67,23 +64,19 @@ static void *keep(void *ctx) {
     kd_keeper *k = ctx;
     for (;;) {
         pthread_mutex_lock(&k->lock);
-        while (!k->first && !k->ending)
-            pthread_cond_wait(&k->some, &k->lock);
+        while (!k->first && !k->ending) pthread_cond_wait(&k->some, &k->lock);
         kd_kept *group = k->first, *g = group;
         bool failed = k->err.code != KD_OK;
         size_t n = g != NULL;
-        for (; g && g->next && n < GROUP_MAX; n++)
-            g = g->next;
+        for (; g && g->next && n < GROUP_MAX; n++) g = g->next;
         if (g) {
             k->first = g->next, g->next = NULL;
-            if (!k->first)
-                k->last = &k->first;
+            if (!k->first) k->last = &k->first;
             k->waiting -= n;
         }
         pthread_cond_broadcast(&k->room);
         pthread_mutex_unlock(&k->lock);
-        if (!group)
-            return NULL; /* ending, and nothing left */
+        if (!group) return NULL; /* ending, and nothing left */
         kd_err err = {0};
         if (!failed && commit(k, group, n, &err)) {
             pthread_mutex_lock(&k->lock);
@@ -101,8 +94,7 @@ static void *keep(void *ctx) {
 kd_code kd_keeper_begin(kd_keeper **out, kd_study *s, int64_t settings, int64_t run, kd_err *e) {
     kd_keeper *k = kd_calloc(1, sizeof *k);
     *out = NULL;
-    if (!k)
-        return kd_fail(e, KD_ENOMEM, "commit thread: out of memory");
+    if (!k) return kd_fail(e, KD_ENOMEM, "commit thread: out of memory");
     k->study = s, k->settings = settings, k->run = run;
     k->last = &k->first;
     pthread_mutex_init(&k->lock, NULL);
@@ -120,8 +112,7 @@ kd_code kd_keeper_begin(kd_keeper **out, kd_study *s, int64_t settings, int64_t 
 void kd_keeper_give(kd_keeper *k, kd_kept *one) {
     one->next = NULL;
     pthread_mutex_lock(&k->lock);
-    while (k->waiting >= WAITING_MAX)
-        pthread_cond_wait(&k->room, &k->lock);
+    while (k->waiting >= WAITING_MAX) pthread_cond_wait(&k->room, &k->lock);
     *k->last = one;
     k->last = &one->next;
     k->waiting++;
@@ -144,8 +135,7 @@ uint64_t kd_keeper_added(kd_keeper *k) {
 }
 
 kd_code kd_keeper_end(kd_keeper *k, uint64_t *added, uint64_t *duplicates, kd_err *e) {
-    if (!k)
-        return KD_OK;
+    if (!k) return KD_OK;
     pthread_mutex_lock(&k->lock);
     k->ending = true;
     pthread_cond_signal(&k->some);

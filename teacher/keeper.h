@@ -20,9 +20,9 @@ void kd_kept_free(kd_kept *k);
 typedef struct kd_keeper kd_keeper;
 /* Commits into s, which nobody else uses until kd_keeper_end. */
 kd_code kd_keeper_begin(kd_keeper **out, kd_study *s, int64_t settings, int64_t run, kd_err *e);
-void kd_keeper_give(kd_keeper *k, kd_kept *one);      /* takes it; waits while 4096 are not committed yet */
-bool kd_keeper_failed(kd_keeper *k);                  /* a commit failed: stop asking */
-uint64_t kd_keeper_added(kd_keeper *k);               /* answers on disk */
+void kd_keeper_give(kd_keeper *k, kd_kept *one); /* takes it; waits while 4096 are not committed yet */
+bool kd_keeper_failed(kd_keeper *k);             /* a commit failed: stop asking */
+uint64_t kd_keeper_added(kd_keeper *k);          /* answers on disk */
 /* Commits the rest, ends the thread, frees. Errors: the first commit that failed. */
 kd_code kd_keeper_end(kd_keeper *k, uint64_t *added, uint64_t *duplicates, kd_err *e);
 

@@ -52,8 +52,7 @@ static void unload(loaded *l) {
 
 static kd_code load(loaded *l, const kd_local_opts *o, kd_err *e) {
     kd_code c = kd_load(&l->l, o->model, o->adapter, KD_LOAD_ALL | (o->no_adapter ? KD_LOAD_BASE : 0), e);
-    if (!c)
-        c = kd_chat_open(&l->chat, l->l.source.path, o->chat_template, e);
+    if (!c) c = kd_chat_open(&l->chat, l->l.source.path, o->chat_template, e);
     if (!c && !kd_chat_has(l->chat) && !o->ignore_missing_template)
         c = kd_fail(e, KD_EUNSUPPORTED, "%s: a model without a chat template: give one with --chat-template", o->model);
     return c;
@@ -61,29 +60,25 @@ static kd_code load(loaded *l, const kd_local_opts *o, kd_err *e) {
 
 static void hash_file(kd_sha256 *h, const char *path) {
     kd_map *m;
-    if (kd_map_open(&m, path, NULL))
-        return;
+    if (kd_map_open(&m, path, NULL)) return;
     size_t n = kd_map_size(m), part = 1 << 20;
     uint64_t size = n;
     kd_sha256_add(h, &size, sizeof size);
     kd_sha256_add(h, kd_map_data(m), n < part ? n : part);
-    if (n > part)
-        kd_sha256_add(h, kd_map_data(m) + (n > 2 * part ? n - part : part), n > 2 * part ? part : n - part);
+    if (n > part) kd_sha256_add(h, kd_map_data(m) + (n > 2 * part ? n - part : part), n > 2 * part ? part : n - part);
     kd_map_close(m);
 }
 
 static void hash_dir(kd_sha256 *h, const char *dir) {
     char **names;
     size_t n;
-    if (kd_list_dir(dir, &names, &n, NULL))
-        return;
+    if (kd_list_dir(dir, &names, &n, NULL)) return;
     for (size_t i = 0; i < n; i++) {
         size_t len = strlen(names[i]);
         if ((len > 12 && !strcmp(names[i] + len - 12, ".safetensors")) || (len > 5 && !strcmp(names[i] + len - 5, ".json"))) {
             char *p = kd_path_join(dir, names[i]);
             kd_sha256_add(h, names[i], len);
-            if (p)
-                hash_file(h, p);
+            if (p) hash_file(h, p);
             kd_free(p);
         }
     }
@@ -99,16 +94,14 @@ static void fingerprint(char out[17], const kd_loaded *l) {
         hash_file(&h, l->source.path);
     else
         hash_dir(&h, l->source.path);
-    if (l->adapter_dir)
-        hash_dir(&h, l->adapter_dir);
+    if (l->adapter_dir) hash_dir(&h, l->adapter_dir);
     kd_sha256_end(&h, d);
     kd_hex(d, 8, out);
 }
 
 static void push(flight **list, flight *f) {
     f->next = *list, f->prev = NULL;
-    if (*list)
-        (*list)->prev = f;
+    if (*list) (*list)->prev = f;
     *list = f;
 }
 
@@ -117,8 +110,7 @@ static void pull(flight **list, flight *f) {
         f->prev->next = f->next;
     else
         *list = f->next;
-    if (f->next)
-        f->next->prev = f->prev;
+    if (f->next) f->next->prev = f->prev;
 }
 
 static void drop(flight **list) {
@@ -136,8 +128,7 @@ static void on_done(void *user, const kd_result *res) {
     r->flying--;
     pull(&r->aloft, f);
     push(&r->done, f);
-    if (kd_buf_append(&f->text, res->text, res->text_len))
-        r->no_memory = true;
+    if (kd_buf_append(&f->text, res->text, res->text_len)) r->no_memory = true;
     f->finish = kd_finish_name(res->finish);
     f->prompt_tokens = (int64_t)res->prompt_tokens;
     f->completion_tokens = (int64_t)res->n;
@@ -161,15 +152,13 @@ static kd_code prompt_of(const run *r, const kd_work_item *item, int32_t **token
     kd_buf text = {0};
     *tokens = NULL, *opened = false;
     kd_code c = kd_teach_conversation(&doc, item, r->o->system, e);
-    if (c)
-        return c;
+    if (c) return c;
     if (!r->plain)
         c = kd_render_prompt(&text, tokens, n, opened, &r->render, kd_json_root(doc), e);
     else {
         kd_ids ids = {0};
         c = plain_prompt(&text, kd_json_root(doc), e);
-        if (!c)
-            c = kd_tokenizer_encode(r->render.tokenizer, &ids, text.data, text.len, KD_TOK_ADD_SPECIAL, e);
+        if (!c) c = kd_tokenizer_encode(r->render.tokenizer, &ids, text.data, text.len, KD_TOK_ADD_SPECIAL, e);
         *tokens = ids.id, *n = ids.n;
     }
     kd_buf_clear(&text);
@@ -178,7 +167,13 @@ static kd_code prompt_of(const run *r, const kd_work_item *item, int32_t **token
 }
 
 static kd_code fail_item(run *r, const kd_work_item *item, const char *reason, kd_err *e) {
-    kd_attempt a = {.prompt = item->prompt, .sample = item->sample, .reason = reason, .prompt_tokens = -1, .completion_tokens = -1, .cost = 0, .final = true};
+    kd_attempt a = {.prompt = item->prompt,
+                    .sample = item->sample,
+                    .reason = reason,
+                    .prompt_tokens = -1,
+                    .completion_tokens = -1,
+                    .cost = 0,
+                    .final = true};
     r->r->failed++;
     kd_code c = kd_study_commit(r->study, r->settings, r->run, NULL, 0, &a, 1, NULL, e);
     return c ? c : kd_work_release(r->work, item->prompt, item->sample, e);
@@ -194,8 +189,7 @@ static kd_code launch(run *r, const kd_work_item *item, kd_err *e) {
         kd_free(tokens);
         return kd_fail(e, c, "%s", why.msg);
     }
-    if (!c && n >= r->context)
-        c = kd_fail(&why, KD_EINVAL, "a prompt of %zu tokens leaves no room in a context of %zu", n, r->context);
+    if (!c && n >= r->context) c = kd_fail(&why, KD_EINVAL, "a prompt of %zu tokens leaves no room in a context of %zu", n, r->context);
     if (c) { /* this question cannot be asked; the others can */
         kd_free(tokens);
         return fail_item(r, item, why.msg, e);
@@ -208,9 +202,16 @@ static kd_code launch(run *r, const kd_work_item *item, kd_err *e) {
     *f = (flight){.run = r, .prompt = item->prompt, .sample = item->sample, .opened = opened};
     size_t room = r->context - n;
     /* The stream of random numbers is a function of the question and the sample number, not of when or in which study it is asked. */
-    kd_request q = {.prompt = tokens, .prompt_n = n, .sampling = r->sampling, .seed = r->o->seed,
-                    .stream = kd_hash64(tokens, n * sizeof *tokens, (uint64_t)item->sample), .max_tokens = r->max_tokens < room ? r->max_tokens : room,
-                    .stop = r->o->stop, .stops = r->o->stops, .on_done = on_done, .user = f};
+    kd_request q = {.prompt = tokens,
+                    .prompt_n = n,
+                    .sampling = r->sampling,
+                    .seed = r->o->seed,
+                    .stream = kd_hash64(tokens, n * sizeof *tokens, (uint64_t)item->sample),
+                    .max_tokens = r->max_tokens < room ? r->max_tokens : room,
+                    .stop = r->o->stop,
+                    .stops = r->o->stops,
+                    .on_done = on_done,
+                    .user = f};
     c = kd_engine_submit(r->engine, &q, NULL, &why);
     kd_free(tokens);
     if (c) {
@@ -224,24 +225,27 @@ static kd_code launch(run *r, const kd_work_item *item, kd_err *e) {
 
 /* Writes what is finished, in one transaction. */
 static kd_code commit(run *r, kd_err *e) {
-    if (r->no_memory)
-        return kd_fail(e, KD_ENOMEM, "generate: out of memory");
-    if (!r->waiting_commit)
-        return KD_OK;
+    if (r->no_memory) return kd_fail(e, KD_ENOMEM, "generate: out of memory");
+    if (!r->waiting_commit) return KD_OK;
     size_t n = 0, added = 0;
     kd_answer *a = kd_calloc(r->waiting_commit, sizeof *a);
-    if (!a)
-        return kd_fail(e, KD_ENOMEM, "generate: out of memory");
+    if (!a) return kd_fail(e, KD_ENOMEM, "generate: out of memory");
     for (flight *f = r->done; f; f = f->next, n++) {
-        a[n] = (kd_answer){.prompt = f->prompt, .sample = f->sample, .finish = f->finish, .prompt_tokens = f->prompt_tokens,
-                           .completion_tokens = f->completion_tokens, .reasoning_tokens = -1, .cached_tokens = -1, .cost = 0, .seconds = f->seconds,
+        a[n] = (kd_answer){.prompt = f->prompt,
+                           .sample = f->sample,
+                           .finish = f->finish,
+                           .prompt_tokens = f->prompt_tokens,
+                           .completion_tokens = f->completion_tokens,
+                           .reasoning_tokens = -1,
+                           .cached_tokens = -1,
+                           .cost = 0,
+                           .seconds = f->seconds,
                            .first_token_seconds = f->first};
         a[n].thought_from = kd_thought_split(kd_buf_view(&f->text), f->opened, &a[n].thought, &a[n].answer);
     }
     kd_code c = kd_study_commit(r->study, r->settings, r->run, a, n, NULL, 0, &added, e);
     kd_free(a);
-    if (c)
-        return c;
+    if (c) return c;
     for (flight *f = r->done; f; f = f->next) {
         r->r->prompt_tokens += (uint64_t)f->prompt_tokens;
         r->r->completion_tokens += (uint64_t)f->completion_tokens;
@@ -258,8 +262,12 @@ static void show(const run *r, const kd_watch *w, double began) {
     double s = kd_now() - began;
     kd_engine_stats st = kd_engine_get_stats(r->engine);
     snprintf(text, sizeof text, "%zu at once, %.0f tokens/s", st.running, s > 0 ? (double)st.generated_tokens / s : 0);
-    kd_emit(w, (kd_event){.kind = KD_EV_STEP, .stage = "generate", .done = r->r->done_before + r->r->answered + r->r->failed, .total = r->r->total,
-                          .unit = "answers", .text = text});
+    kd_emit(w, (kd_event){.kind = KD_EV_STEP,
+                          .stage = "generate",
+                          .done = r->r->done_before + r->r->answered + r->r->failed,
+                          .total = r->r->total,
+                          .unit = "answers",
+                          .text = text});
 }
 
 static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
@@ -270,27 +278,22 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
     size_t ahead = r->parallel + r->parallel / 2 + 4;
     while (!c) {
         int stop = kd_stopping(w);
-        if (stop)
-            return kd_fail(e, (kd_code)stop, "stopped; run it again to go on");
+        if (stop) return kd_fail(e, (kd_code)stop, "stopped; run it again to go on");
         while (!c && r->flying < ahead && (!dry || kd_now() - last_look > 2)) {
             size_t want = ahead - r->flying, n = 0;
             c = kd_work_next(r->work, items, want < 16 ? want : 16, &n, e);
             dry = n == 0, last_look = kd_now();
-            for (size_t i = 0; !c && i < n; i++)
-                c = launch(r, &items[i], e);
-            if (!n)
-                break;
+            for (size_t i = 0; !c && i < n; i++) c = launch(r, &items[i], e);
+            if (!n) break;
         }
-        if (c || (!r->flying && dry))
-            break;
+        if (c || (!r->flying && dry)) break;
         size_t left;
         c = kd_engine_step(r->engine, &left, e);
         if (!c && r->waiting_commit) {
             c = commit(r, e);
             dry = dry && r->flying;
         }
-        if (!c && kd_now() - last_beat > 20)
-            c = kd_work_beat(r->work, e), last_beat = kd_now();
+        if (!c && kd_now() - last_beat > 20) c = kd_work_beat(r->work, e), last_beat = kd_now();
         show(r, w, began);
     }
     r->r->seconds = kd_now() - began;
@@ -302,13 +305,17 @@ static void engine_of(run *r, const loaded *l, const kd_local_opts *o, kd_engine
     r->max_tokens = r->o->max_tokens > 0 ? (size_t)r->o->max_tokens : 1024;
     r->context = o->context && o->context < c->context ? o->context : c->context;
     r->parallel = o->parallel ? o->parallel : 32;
-    r->sampling = (kd_sampling){.temperature = r->o->temperature >= 0 ? (float)r->o->temperature : 0.7f, .top_p = r->o->top_p >= 0 ? (float)r->o->top_p : 0.95f,
-                                .min_p = r->o->min_p >= 0 ? (float)r->o->min_p : 0, .top_k = r->o->top_k >= 0 ? (uint32_t)r->o->top_k : 0};
-    *eo = (kd_engine_options){.threads = o->threads, .sequences = r->parallel, .context = r->context, .kv_bytes = o->memory, .exact = o->exact};
+    r->sampling = (kd_sampling){.temperature = r->o->temperature >= 0 ? (float)r->o->temperature : 0.7f,
+                                .top_p = r->o->top_p >= 0 ? (float)r->o->top_p : 0.95f,
+                                .min_p = r->o->min_p >= 0 ? (float)r->o->min_p : 0,
+                                .top_k = r->o->top_k >= 0 ? (uint32_t)r->o->top_k : 0};
+    *eo = (kd_engine_options){
+        .threads = o->threads, .sequences = r->parallel, .context = r->context, .kv_bytes = o->memory, .exact = o->exact};
 }
 
 /* The settings under which this model's answers stand in the study. */
-static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, const kd_local_opts *lo, const loaded *l, kd_buf *json, kd_err *e) {
+static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, const kd_local_opts *lo, const loaded *l, kd_buf *json,
+                           kd_err *e) {
     char print[17];
     fingerprint(print, &l->l);
     kd_teach_opts known = *o;
@@ -327,31 +334,29 @@ kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts 
     kd_work_state state;
     memset(rep, 0, sizeof *rep);
     kd_code c = load(&l, lo, e);
-    if (!c)
-        c = settings_of(s, &r.settings, o, lo, &l, &json, e);
-    if (!c)
-        c = kd_work_open(&r.work, s, r.settings, &o->work, e);
-    if (!c)
-        c = kd_work_count(r.work, &state, e);
-    if (c)
-        goto done;
+    if (!c) c = settings_of(s, &r.settings, o, lo, &l, &json, e);
+    if (!c) c = kd_work_open(&r.work, s, r.settings, &o->work, e);
+    if (!c) c = kd_work_count(r.work, &state, e);
+    if (c) goto done;
     rep->settings = r.settings, rep->total = state.total, rep->done_before = state.done;
-    if (state.done == state.total)
-        goto done;
+    if (state.done == state.total) goto done;
     r.plain = !kd_chat_has(l.chat);
     r.render = (kd_render){.chat = l.chat, .tokenizer = l.l.tokenizer, .now = lo->now};
     engine_of(&r, &l, lo, &eo);
     c = kd_sampling_check(&r.sampling, l.l.model->config.V, e);
-    if (!c)
-        c = kd_engine_new(&r.engine, l.l.model, l.l.adapter, l.l.tokenizer, &eo, e);
-    if (!c)
-        c = kd_run_begin(s, &r.run, "generate", json.data, NULL, e);
-    if (c)
-        goto done;
+    if (!c) c = kd_engine_new(&r.engine, l.l.model, l.l.adapter, l.l.tokenizer, &eo, e);
+    if (!c) c = kd_run_begin(s, &r.run, "generate", json.data, NULL, e);
+    if (c) goto done;
     kd_emit(w, (kd_event){.kind = KD_EV_BEGIN, .stage = "generate", .done = state.done, .total = state.total, .unit = "answers"});
     c = ask(&r, w, e);
-    kd_emit(w, (kd_event){.kind = KD_EV_END, .stage = "generate", .done = rep->done_before + rep->answered, .total = rep->total, .unit = "answers"});
-    kd_code ended = kd_run_end(s, r.run, c == KD_OK ? "done" : c == KD_EINTERRUPT || c == KD_ETERMINATE ? "interrupted" : "failed", c ? NULL : e);
+    kd_emit(w,
+            (kd_event){
+                .kind = KD_EV_END, .stage = "generate", .done = rep->done_before + rep->answered, .total = rep->total, .unit = "answers"});
+    kd_code ended = kd_run_end(s, r.run,
+                               c == KD_OK                                 ? "done"
+                               : c == KD_EINTERRUPT || c == KD_ETERMINATE ? "interrupted"
+                                                                          : "failed",
+                               c ? NULL : e);
     c = c ? c : ended;
 done:
     kd_engine_free(r.engine);
@@ -371,16 +376,17 @@ kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_
     kd_work_state state = {0};
     memset(p, 0, sizeof *p);
     kd_code c = load(&l, lo, e);
-    if (!c)
-        c = settings_of(s, &r.settings, o, lo, &l, &json, e);
-    if (!c)
-        c = kd_work_open(&r.work, s, r.settings, &o->work, e);
-    if (!c)
-        c = kd_work_count(r.work, &state, e);
+    if (!c) c = settings_of(s, &r.settings, o, lo, &l, &json, e);
+    if (!c) c = kd_work_open(&r.work, s, r.settings, &o->work, e);
+    if (!c) c = kd_work_count(r.work, &state, e);
     if (!c) {
         engine_of(&r, &l, lo, &eo);
         kd_engine_plan plan = kd_engine_plan_of(l.l.model, &eo);
-        *p = (kd_local_plan){.total = state.total, .missing = state.total - state.done, .weights = plan.weights, .work = plan.work, .kv = plan.kv_full,
+        *p = (kd_local_plan){.total = state.total,
+                             .missing = state.total - state.done,
+                             .weights = plan.weights,
+                             .work = plan.work,
+                             .kv = plan.kv_full,
                              .parallel = r.parallel};
     }
     kd_work_close(r.work);

@@ -46,17 +46,15 @@ typedef struct {
     double shown, last_good, drain_until;
     uint64_t good, refused, again[BECAUSES]; /* answers; refusals in a row from the start; retries by reason */
     bool draining, reached;
-    kd_code code;     /* why we stop */
+    kd_code code; /* why we stop */
     kd_err err;
 } run;
 
 /* ---- waiting flights, a binary heap by due ---- */
 static kd_code heap_push(run *r, flight *f) {
-    if (kd_grow((void **)&r->waiting, &r->cap_waiting, r->n_waiting + 1, sizeof *r->waiting))
-        return KD_ENOMEM;
+    if (kd_grow((void **)&r->waiting, &r->cap_waiting, r->n_waiting + 1, sizeof *r->waiting)) return KD_ENOMEM;
     size_t i = r->n_waiting++;
-    for (; i && r->waiting[(i - 1) / 2]->due > f->due; i = (i - 1) / 2)
-        r->waiting[i] = r->waiting[(i - 1) / 2];
+    for (; i && r->waiting[(i - 1) / 2]->due > f->due; i = (i - 1) / 2) r->waiting[i] = r->waiting[(i - 1) / 2];
     r->waiting[i] = f;
     return KD_OK;
 }
@@ -66,18 +64,15 @@ static flight *heap_pop(run *r) {
     size_t i = 0, n = r->n_waiting;
     for (size_t k; (k = 2 * i + 1) < n; i = k) {
         k += k + 1 < n && r->waiting[k + 1]->due < r->waiting[k]->due;
-        if (r->waiting[k]->due >= f->due)
-            break;
+        if (r->waiting[k]->due >= f->due) break;
         r->waiting[i] = r->waiting[k];
     }
-    if (n)
-        r->waiting[i] = f;
+    if (n) r->waiting[i] = f;
     return top;
 }
 
 static void free_flight(flight *f) {
-    if (f)
-        kd_buf_clear(&f->body);
+    if (f) kd_buf_clear(&f->body);
     kd_free(f);
 }
 
@@ -97,17 +92,14 @@ static kd_code lease(run *r, size_t want, bool *dry, kd_err *e) {
     *dry = n == 0;
     for (size_t i = 0; !c && i < n; i++) {
         flight *f = kd_calloc(1, sizeof *f);
-        if (!f)
-            return kd_fail(e, KD_ENOMEM, "generate: out of memory");
+        if (!f) return kd_fail(e, KD_ENOMEM, "generate: out of memory");
         f->prompt = items[i].prompt, f->sample = items[i].sample;
         f->due = now; /* so a retry that is due earlier goes first, one that is due later does not wait for the last question */
         c = kd_asking_body(&f->body, &r->q, &items[i], e);
         f->tokens = kd_asking_worst_tokens(&r->q, f->body.len);
         f->reserved = kd_asking_worst_price(&r->q, f->body.len);
-        if (!c && heap_push(r, f))
-            c = kd_fail(e, KD_ENOMEM, "generate: out of memory");
-        if (c)
-            free_flight(f);
+        if (!c && heap_push(r, f)) c = kd_fail(e, KD_ENOMEM, "generate: out of memory");
+        if (c) free_flight(f);
     }
     return c;
 }
@@ -128,7 +120,9 @@ static void keep_failure(run *r, flight *f, const char *reason, const kd_http_an
     bool known = resp && resp->prompt_tokens >= 0 && resp->completion_tokens >= 0;
     bool arrived = a->end != KD_HTTP_UNREACHABLE && a->end != KD_HTTP_TLS;
     bool free_of_charge = !arrived || (a->end == KD_HTTP_OK && a->status != 200 && (a->status < 500 || a->status == 503));
-    double cost = free_of_charge ? 0 : known ? kd_asking_price(&r->q, resp->prompt_tokens, resp->completion_tokens, resp->cached_tokens) : f->reserved;
+    double cost = free_of_charge ? 0
+                  : known        ? kd_asking_price(&r->q, resp->prompt_tokens, resp->completion_tokens, resp->cached_tokens)
+                                 : f->reserved;
     settle(r, f, cost, free_of_charge ? 0 : known ? (double)(resp->prompt_tokens + resp->completion_tokens) : f->tokens);
     if (!k) {
         stop(r, KD_ENOMEM, "generate: out of memory");
@@ -136,11 +130,15 @@ static void keep_failure(run *r, flight *f, const char *reason, const kd_http_an
     }
     k->failed = true;
     kd_response_error(k->reason, sizeof k->reason, kd_str_of(reason));
-    k->attempt = (kd_attempt){.prompt = f->prompt, .sample = f->sample, .status = a->status, .prompt_tokens = known ? resp->prompt_tokens : -1,
-                              .completion_tokens = known ? resp->completion_tokens : -1, .cost = kd_asking_priced(&r->q) ? cost : -1, .seconds = a->seconds,
+    k->attempt = (kd_attempt){.prompt = f->prompt,
+                              .sample = f->sample,
+                              .status = a->status,
+                              .prompt_tokens = known ? resp->prompt_tokens : -1,
+                              .completion_tokens = known ? resp->completion_tokens : -1,
+                              .cost = kd_asking_priced(&r->q) ? cost : -1,
+                              .seconds = a->seconds,
                               .final = final};
-    if (a->body.len && a->body.len <= 1 << 20 && kd_buf_append(&k->raw, a->body.data, a->body.len))
-        k->raw.len = 0;
+    if (a->body.len && a->body.len <= 1 << 20 && kd_buf_append(&k->raw, a->body.data, a->body.len)) k->raw.len = 0;
     kd_keeper_give(r->keeper, k);
 }
 
@@ -154,16 +152,14 @@ static void give_up(run *r, flight *f, const char *reason, const kd_http_answer 
 /* Seconds before try number tries + 1: what the endpoint asks, else 1, 2, 4 ... 60, spread by a quarter. */
 static double pause_before(const flight *f, const kd_http_answer *a) {
     double u = (double)kd_rng_at((uint64_t)f->prompt, (uint64_t)f->sample, (uint64_t)f->tries) / 4294967296.0;
-    if (a->retry_after >= 0)
-        return fmin(a->retry_after, 3600) + 0.25 * u;
+    if (a->retry_after >= 0) return fmin(a->retry_after, 3600) + 0.25 * u;
     return fmin(60, ldexp(1, f->tries > 6 ? 6 : f->tries - 1)) * (0.75 + 0.5 * u);
 }
 
 /* A question is at the end of its tries, and nothing was answered since its first: it is not the question. */
 static void out_of_tries(run *r, const flight *f, const char *reason) {
     char why[480];
-    if (r->last_good >= f->first)
-        return;
+    if (r->last_good >= f->first) return;
     snprintf(why, sizeof why, "%s: no answer in %.0f s of trying again: %s", r->url, kd_now() - f->first, reason);
     stop(r, r->reached ? KD_ELIMIT : KD_EUNREACHABLE, why);
 }
@@ -171,8 +167,7 @@ static void out_of_tries(run *r, const flight *f, const char *reason) {
 static void try_again(run *r, flight *f, because b, const char *reason, const kd_http_answer *a, const kd_response *resp) {
     int most = 1 + (r->ro->retries >= 0 ? r->ro->retries : 6);
     if (!r->draining && (f->tries >= most || a->should_retry == 0)) {
-        if (f->tries >= most)
-            out_of_tries(r, f, reason);
+        if (f->tries >= most) out_of_tries(r, f, reason);
         give_up(r, f, reason, a, resp);
         return;
     }
@@ -196,9 +191,16 @@ static void keep_answer(run *r, flight *f, kd_kept *k, const kd_http_answer *a) 
     double cost = known ? kd_asking_price(&r->q, x->prompt_tokens, x->completion_tokens, x->cached_tokens) : f->reserved;
     double used = known ? (double)(x->prompt_tokens + x->completion_tokens) : f->tokens;
     settle(r, f, cost, used);
-    k->answer = (kd_answer){.prompt = f->prompt, .sample = f->sample, .prompt_tokens = x->prompt_tokens, .completion_tokens = x->completion_tokens,
-                            .reasoning_tokens = x->reasoning_tokens, .cached_tokens = x->cached_tokens, .cost = kd_asking_priced(&r->q) ? cost : -1,
-                            .seconds = a->seconds, .first_token_seconds = r->ro->stream ? a->first_byte : -1, .attempts = f->tries};
+    k->answer = (kd_answer){.prompt = f->prompt,
+                            .sample = f->sample,
+                            .prompt_tokens = x->prompt_tokens,
+                            .completion_tokens = x->completion_tokens,
+                            .reasoning_tokens = x->reasoning_tokens,
+                            .cached_tokens = x->cached_tokens,
+                            .cost = kd_asking_priced(&r->q) ? cost : -1,
+                            .seconds = a->seconds,
+                            .first_token_seconds = r->ro->stream ? a->first_byte : -1,
+                            .attempts = f->tries};
     if (kd_buf_append(&k->raw, a->body.data, a->body.len)) {
         kd_kept_free(k);
         free_flight(f);
@@ -259,9 +261,9 @@ static void no_answer(run *r, flight *f, const kd_http_answer *a) {
 
 /* Server-sent events, by the word of the answer's type, or by the look of it where a server does not say. */
 static bool is_stream(const run *r, const kd_http_answer *a) {
-    if (!strncasecmp(a->type, "text/event-stream", 17))
-        return true;
-    return r->ro->stream && strncasecmp(a->type, "application/json", 16) != 0 && a->body.len && a->body.data[0] != '{' && a->body.data[0] != '<';
+    if (!strncasecmp(a->type, "text/event-stream", 17)) return true;
+    return r->ro->stream && strncasecmp(a->type, "application/json", 16) != 0 && a->body.len && a->body.data[0] != '{' &&
+           a->body.data[0] != '<';
 }
 
 static void on_done(void *ctx, void *user, const kd_http_answer *a) {
@@ -305,8 +307,7 @@ static void on_drop(void *ctx, void *user) {
 /* ---- the loop ---- */
 /* The next flight, if it may go now. */
 static flight *next_due(run *r, double now, size_t flying, double *next) {
-    if (!r->n_waiting || r->draining || flying >= (size_t)r->pace.limit)
-        return NULL;
+    if (!r->n_waiting || r->draining || flying >= (size_t)r->pace.limit) return NULL;
     flight *f = r->waiting[0];
     double wait = fmax(f->due, r->pace.hold) - now;
     wait = fmax(wait, kd_bucket_wait(&r->rps, 1, now));
@@ -343,8 +344,7 @@ static kd_code send_due(run *r, double now, double *next, kd_err *e) {
         for (size_t i = 0; i < n; i++)
             if (c || (c = kd_http_send(r->http, r->url, kd_buf_view(&group[i]->body), r->headers, r->n_headers, group[i], e)))
                 free_flight(group[i]);
-        if (c)
-            return c;
+        if (c) return c;
     }
     return KD_OK;
 }
@@ -352,17 +352,21 @@ static kd_code send_due(run *r, double now, double *next, kd_err *e) {
 static void show(run *r, const kd_watch *w) {
     char text[240], cost[48] = "", again[96] = "";
     double now = kd_now(), s = fmax(now - r->began, 1e-3);
-    if (now - r->shown < 0.1)
-        return;
+    if (now - r->shown < 0.1) return;
     r->shown = now;
-    if (kd_asking_priced(&r->q))
-        snprintf(cost, sizeof cost, ", $%.4f", r->spent);
+    if (kd_asking_priced(&r->q)) snprintf(cost, sizeof cost, ", $%.4f", r->spent);
     if (r->r->retried)
-        snprintf(again, sizeof again, ", retries: %llu limit, %llu server, %llu network, %llu body", (unsigned long long)r->again[BECAUSE_LIMIT],
-                 (unsigned long long)r->again[BECAUSE_SERVER], (unsigned long long)r->again[BECAUSE_NETWORK], (unsigned long long)r->again[BECAUSE_BODY]);
-    snprintf(text, sizeof text, "%zu in flight of %.0f, %.1f/s, %.0f tokens/s%s%s%s", kd_http_flying(r->http), floor(r->pace.limit), (double)r->good / s,
-             (double)r->r->completion_tokens / s, cost, again, r->pace.hold > now ? ", held by the endpoint" : "");
-    kd_emit(w, (kd_event){.kind = KD_EV_STEP, .stage = "generate", .done = r->r->done_before + r->good, .total = r->r->total, .unit = "answers", .text = text});
+        snprintf(again, sizeof again, ", retries: %llu limit, %llu server, %llu network, %llu body",
+                 (unsigned long long)r->again[BECAUSE_LIMIT], (unsigned long long)r->again[BECAUSE_SERVER],
+                 (unsigned long long)r->again[BECAUSE_NETWORK], (unsigned long long)r->again[BECAUSE_BODY]);
+    snprintf(text, sizeof text, "%zu in flight of %.0f, %.1f/s, %.0f tokens/s%s%s%s", kd_http_flying(r->http), floor(r->pace.limit),
+             (double)r->good / s, (double)r->r->completion_tokens / s, cost, again, r->pace.hold > now ? ", held by the endpoint" : "");
+    kd_emit(w, (kd_event){.kind = KD_EV_STEP,
+                          .stage = "generate",
+                          .done = r->r->done_before + r->good,
+                          .total = r->r->total,
+                          .unit = "answers",
+                          .text = text});
 }
 
 static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
@@ -373,22 +377,17 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
     while (!c) {
         double now = kd_now(), next = 0.25;
         int code = kd_stopping(w);
-        if (code)
-            stop(r, (kd_code)code, "stopped; run it again to go on");
+        if (code) stop(r, (kd_code)code, "stopped; run it again to go on");
         if (kd_keeper_failed(r->keeper)) { /* what else comes could not be kept either */
             stop(r, KD_EIO, "an answer could not be kept");
             break;
         }
         size_t ahead = (size_t)(1.5 * r->pace.limit) + 16, have = r->n_waiting + kd_http_flying(r->http);
-        if (!r->draining && have < ahead && (!dry || now - looked > 2))
-            c = lease(r, ahead - have, &dry, e), looked = now;
-        if (!c)
-            c = send_due(r, kd_now(), &next, e);
-        if (c || (!kd_http_flying(r->http) && (r->draining || (dry && !r->n_waiting))) || now > r->drain_until)
-            break;
+        if (!r->draining && have < ahead && (!dry || now - looked > 2)) c = lease(r, ahead - have, &dry, e), looked = now;
+        if (!c) c = send_due(r, kd_now(), &next, e);
+        if (c || (!kd_http_flying(r->http) && (r->draining || (dry && !r->n_waiting))) || now > r->drain_until) break;
         c = kd_http_poll(r->http, dry || r->n_waiting ? (int)(1000 * next) + 1 : 1, e);
-        if (!c && kd_now() - beat > 20)
-            c = kd_work_beat(r->work, e), beat = kd_now();
+        if (!c && kd_now() - beat > 20) c = kd_work_beat(r->work, e), beat = kd_now();
         show(r, w);
     }
     r->r->seconds = kd_now() - r->began;
@@ -399,43 +398,39 @@ static kd_code prepare(run *r, kd_err *e) {
     const kd_remote_opts *ro = r->ro;
     kd_buf url = {0};
     size_t n = strlen(ro->url);
-    while (n && ro->url[n - 1] == '/')
-        n--;
+    while (n && ro->url[n - 1] == '/') n--;
     kd_code c = kd_buf_printf(&url, "%.*s/chat/completions", (int)n, ro->url);
     r->url = kd_buf_take(&url);
     r->headers = kd_calloc(ro->n_headers + 2, sizeof *r->headers);
-    if (!c && ro->key)
-        c = kd_buf_printf(&r->key, "Authorization: Bearer %s", ro->key);
-    if (c || !r->url || !r->headers)
-        return kd_fail(e, KD_ENOMEM, "generate: out of memory");
+    if (!c && ro->key) c = kd_buf_printf(&r->key, "Authorization: Bearer %s", ro->key);
+    if (c || !r->url || !r->headers) return kd_fail(e, KD_ENOMEM, "generate: out of memory");
     r->headers[r->n_headers++] = "Content-Type: application/json";
-    if (r->key.len)
-        r->headers[r->n_headers++] = r->key.data;
-    for (size_t i = 0; i < ro->n_headers; i++)
-        r->headers[r->n_headers++] = ro->headers[i];
+    if (r->key.len) r->headers[r->n_headers++] = r->key.data;
+    for (size_t i = 0; i < ro->n_headers; i++) r->headers[r->n_headers++] = ro->headers[i];
     double now = kd_now();
     r->pace = kd_pace_of((double)ro->concurrency);
     r->rps = kd_bucket_of(ro->rps, fmax(1, ro->rps / 10), now); /* small buckets: a full one adds to what its first minute may pass */
     r->rpm = kd_bucket_of(ro->rpm / 60, fmax(1, ro->rpm / 60), now);
     r->tpm = kd_bucket_of(ro->tpm / 60, fmax(1, ro->tpm / 20), now);
     r->drain_until = INFINITY, r->last_good = -INFINITY;
-    return kd_http_new(&r->http, &(kd_http_opts){.ca_file = ro->ca_file, .timeout = ro->timeout, .stall = ro->stream ? 120 : 0, .connections = ro->concurrency + 8},
-                       on_done, on_drop, r, e);
+    return kd_http_new(
+        &r->http,
+        &(kd_http_opts){.ca_file = ro->ca_file, .timeout = ro->timeout, .stall = ro->stream ? 120 : 0, .connections = ro->concurrency + 8},
+        on_done, on_drop, r, e);
 }
 
 static void clear(run *r) {
     kd_http_free(r->http);
-    while (r->n_waiting)
-        free_flight(heap_pop(r));
-    if (r->key.data)
-        explicit_bzero(r->key.data, r->key.cap);
+    while (r->n_waiting) free_flight(heap_pop(r));
+    if (r->key.data) explicit_bzero(r->key.data, r->key.cap);
     kd_buf_clear(&r->key);
     kd_free(r->waiting), kd_free(r->headers), kd_free(r->url);
     kd_work_close(r->work);
     kd_asking_clear(&r->q);
 }
 
-kd_code kd_teach_remote(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *given, const kd_watch *w, kd_teach_report *rep, kd_err *e) {
+kd_code kd_teach_remote(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *given, const kd_watch *w, kd_teach_report *rep,
+                        kd_err *e) {
     kd_remote_opts ro = *given;
     run r = {.study = s, .ro = &ro, .r = rep};
     kd_buf json = {0};
@@ -445,39 +440,30 @@ kd_code kd_teach_remote(kd_study *s, const kd_teach_opts *o, const kd_remote_opt
     memset(rep, 0, sizeof *rep);
     ro.concurrency = given->concurrency ? given->concurrency : 32;
     kd_code c = kd_asking_init(&r.q, o, &ro, e);
-    if (c)
-        return c;
+    if (c) return c;
     c = kd_asking_settings(&json, &r.q, e);
-    if (!c)
-        c = kd_study_settings(s, &rep->settings, json.data, NULL, e);
-    if (!c)
-        c = kd_work_open(&r.work, s, rep->settings, &o->work, e);
-    if (!c)
-        c = kd_work_count(r.work, &state, e);
-    if (!c)
-        c = kd_study_spend(s, rep->settings, &spend, e);
-    if (c)
-        goto done;
+    if (!c) c = kd_study_settings(s, &rep->settings, json.data, NULL, e);
+    if (!c) c = kd_work_open(&r.work, s, rep->settings, &o->work, e);
+    if (!c) c = kd_work_count(r.work, &state, e);
+    if (!c) c = kd_study_spend(s, rep->settings, &spend, e);
+    if (c) goto done;
     rep->total = state.total, rep->done_before = state.done, r.spent = spend.cost;
-    if (state.done == state.total)
-        goto done;
+    if (state.done == state.total) goto done;
     if (ro.budget >= 0 && state.elsewhere) /* it reserves what we cannot see */
         c = kd_fail(e, KD_ELIMIT, "%s: another process asks under these settings: a hard budget is for one at a time", kd_study_path(s));
-    if (!c)
-        c = prepare(&r, e);
-    if (!c)
-        c = kd_run_begin(s, &id, "generate", json.data, NULL, e);
-    if (!c)
-        c = kd_keeper_begin(&r.keeper, s, rep->settings, id, e);
-    if (c)
-        goto done;
+    if (!c) c = prepare(&r, e);
+    if (!c) c = kd_run_begin(s, &id, "generate", json.data, NULL, e);
+    if (!c) c = kd_keeper_begin(&r.keeper, s, rep->settings, id, e);
+    if (c) goto done;
     kd_emit(w, (kd_event){.kind = KD_EV_BEGIN, .stage = "generate", .done = state.done, .total = state.total, .unit = "answers"});
     c = ask(&r, w, e);
     kd_err kept = {0};
     kd_code k = kd_keeper_end(r.keeper, &rep->answered, &rep->duplicates, &kept);
     if (k) /* the study's own trouble comes first: answers were lost */
         c = kd_fail(e, k, "%s", kept.msg);
-    kd_emit(w, (kd_event){.kind = KD_EV_END, .stage = "generate", .done = rep->done_before + rep->answered, .total = rep->total, .unit = "answers"});
+    kd_emit(w,
+            (kd_event){
+                .kind = KD_EV_END, .stage = "generate", .done = rep->done_before + rep->answered, .total = rep->total, .unit = "answers"});
     k = kd_run_end(s, id, c == KD_OK ? "done" : c == KD_EINTERRUPT || c == KD_ETERMINATE ? "interrupted" : "failed", c ? NULL : e);
     c = c ? c : k;
 done:

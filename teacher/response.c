@@ -17,23 +17,18 @@ void kd_response_clear(kd_response *r) {
 
 /* s into out as one line, cut to fit at a character's border. Nothing happens if there is no s. */
 static void copy(char *out, size_t n, kd_str s) {
-    if (!s.data)
-        return;
+    if (!s.data) return;
     size_t k = 0;
-    for (size_t i = 0; i < s.len && k + 1 < n; i++)
-        out[k++] = (unsigned char)s.data[i] < 0x20 || s.data[i] == 0x7f ? ' ' : s.data[i];
-    while (k && kd_utf8_partial(out, k))
-        k--;
+    for (size_t i = 0; i < s.len && k + 1 < n; i++) out[k++] = (unsigned char)s.data[i] < 0x20 || s.data[i] == 0x7f ? ' ' : s.data[i];
+    while (k && kd_utf8_partial(out, k)) k--;
     if (!kd_utf8_valid(out, k))
-        for (size_t i = 0; i < k; i++)
-            out[i] = out[i] & (char)0x80 ? '?' : out[i];
+        for (size_t i = 0; i < k; i++) out[i] = out[i] & (char)0x80 ? '?' : out[i];
     out[k] = 0;
 }
 
 static void count(int64_t *out, const kd_json_node *o, const char *key) {
     int64_t v;
-    if (kd_json_int(kd_json_get(o, key), &v) && v >= 0)
-        *out = v;
+    if (kd_json_int(kd_json_get(o, key), &v) && v >= 0) *out = v;
 }
 
 static void read_usage(kd_response *r, const kd_json_node *o) {
@@ -53,8 +48,7 @@ static kd_code append(kd_buf *b, kd_str s, kd_err *e) {
 /* out += a text, or the texts of an array of parts ({"type":"text","text":...}). */
 static kd_code read_texts(kd_buf *out, const kd_json_node *n, kd_err *e) {
     kd_code c = KD_OK;
-    if (kd_json_typeof(n) != KD_JSON_ARRAY)
-        return append(out, kd_json_string(n), e);
+    if (kd_json_typeof(n) != KD_JSON_ARRAY) return append(out, kd_json_string(n), e);
     for (const kd_json_node *p = kd_json_first(n); !c && p; p = kd_json_next(p))
         c = append(out, kd_json_string(kd_json_typeof(p) == KD_JSON_OBJECT ? kd_json_get(p, "text") : p), e);
     return c;
@@ -63,16 +57,13 @@ static kd_code read_texts(kd_buf *out, const kd_json_node *n, kd_err *e) {
 /* content: text, or parts, of which those with a member "thinking" (a text or an array of parts) are the thought and a "refusal" is what it says. */
 static kd_code read_content(kd_response *r, const kd_json_node *content, kd_err *e) {
     kd_code c = KD_OK;
-    if (kd_json_typeof(content) != KD_JSON_ARRAY)
-        return append(&r->answer, kd_json_string(content), e);
+    if (kd_json_typeof(content) != KD_JSON_ARRAY) return append(&r->answer, kd_json_string(content), e);
     for (const kd_json_node *p = kd_json_first(content); !c && p; p = kd_json_next(p)) {
         const kd_json_node *thinking = kd_json_get(p, "thinking");
         kd_str no = kd_json_string(kd_json_get(p, "refusal"));
         if (thinking) {
-            if (r->thought_from == KD_THOUGHT_NONE)
-                r->thought_from = KD_THOUGHT_THINKING;
-            if (r->thought_from == KD_THOUGHT_THINKING)
-                c = read_texts(&r->thought, thinking, e);
+            if (r->thought_from == KD_THOUGHT_NONE) r->thought_from = KD_THOUGHT_THINKING;
+            if (r->thought_from == KD_THOUGHT_THINKING) c = read_texts(&r->thought, thinking, e);
         } else if (no.len) {
             r->refusal = true;
             c = append(&r->answer, no, e);
@@ -96,8 +87,7 @@ static kd_code read_message(kd_response *r, const kd_json_node *m, kd_err *e) {
             c = append(&r->thought, s, e);
         }
     }
-    if (!c)
-        c = read_content(r, kd_json_get(m, "content"), e);
+    if (!c) c = read_content(r, kd_json_get(m, "content"), e);
     kd_str refusal = kd_json_string(kd_json_get(m, "refusal"));
     if (!c && refusal.len) {
         r->refusal = true;
@@ -109,8 +99,7 @@ static kd_code read_message(kd_response *r, const kd_json_node *m, kd_err *e) {
 
 static kd_code error_inside(const kd_json_node *o, kd_err *e) {
     const kd_json_node *err = kd_json_get(o, "error");
-    if (kd_json_typeof(err) == KD_JSON_ABSENT || kd_json_typeof(err) == KD_JSON_NULL)
-        return KD_OK;
+    if (kd_json_typeof(err) == KD_JSON_ABSENT || kd_json_typeof(err) == KD_JSON_NULL) return KD_OK;
     char said[200] = "no message";
     copy(said, sizeof said, kd_json_string(kd_json_typeof(err) == KD_JSON_OBJECT ? kd_json_get(err, "message") : err));
     return kd_fail(e, KD_EFORMAT, "an error inside a 200: %s", said);
@@ -127,8 +116,7 @@ static kd_code read_object(kd_response *r, const kd_json_node *o, const char *pa
     kd_code c = error_inside(o, e);
     const kd_json_node *choice = first_choice(o);
     copy(r->model, sizeof r->model, kd_json_string(kd_json_get(o, "model")));
-    if (c || !choice)
-        return c;
+    if (c || !choice) return c;
     copy(r->finish, sizeof r->finish, kd_json_string(kd_json_get(choice, "finish_reason")));
     const kd_json_node *lp = kd_json_get(kd_json_get(choice, "logprobs"), "content");
     if (kd_json_typeof(lp) == KD_JSON_ARRAY) {
@@ -143,8 +131,7 @@ static kd_code read_object(kd_response *r, const kd_json_node *o, const char *pa
             w.code = w.code ? w.code : kd_buf_putc(&r->logprobs, ']');
         } else
             kd_jsonw_node(&w, lp);
-        if (w.code)
-            return kd_fail(e, KD_ENOMEM, "answer: out of memory");
+        if (w.code) return kd_fail(e, KD_ENOMEM, "answer: out of memory");
     }
     return read_message(r, kd_json_get(choice, part), e);
 }
@@ -167,14 +154,14 @@ static kd_code read_whole(kd_response *r, kd_str body, kd_err *e) {
 static kd_code read_event(kd_response *r, kd_str data, bool *done, kd_err *e) {
     kd_json *doc;
     kd_err why = {0};
-    if (!data.len)
-        return KD_OK;
+    if (!data.len) return KD_OK;
     if (kd_str_is(data, "[DONE]")) {
         *done = true;
         return KD_OK;
     }
     if (kd_json_parse(&doc, data.data, data.len, "event", &why))
-        return why.code == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "%s", why.msg) : kd_fail(e, KD_EFORMAT, "an event that is not JSON: %.200s", why.msg);
+        return why.code == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "%s", why.msg)
+                                     : kd_fail(e, KD_EFORMAT, "an event that is not JSON: %.200s", why.msg);
     kd_code c = read_object(r, kd_json_root(doc), "delta", e);
     kd_json_free(doc);
     return c;
@@ -188,8 +175,7 @@ static kd_code read_stream(kd_response *r, kd_str body, kd_err *e) {
     while (!c && !done && at < body.len) {
         const char *line = body.data + at;
         size_t n = 0;
-        while (at + n < body.len && line[n] != '\n' && line[n] != '\r')
-            n++;
+        while (at + n < body.len && line[n] != '\n' && line[n] != '\r') n++;
         bool ended = at + n < body.len;
         at += n + 1 + (ended && line[n] == '\r' && at + n + 1 < body.len && line[n + 1] == '\n');
         if (!n && ended) { /* an empty line sends the event */
@@ -198,39 +184,33 @@ static kd_code read_stream(kd_response *r, kd_str body, kd_err *e) {
             continue;
         }
         kd_str l = {line, n};
-        if (!ended || !kd_str_starts(l, "data"))
-            continue; /* comments, other fields, and a line that was cut */
+        if (!ended || !kd_str_starts(l, "data")) continue; /* comments, other fields, and a line that was cut */
         size_t skip = n > 4 && line[4] == ':' ? 5 : n == 4 ? 4 : 0;
-        if (!skip)
-            continue;
+        if (!skip) continue;
         skip += skip < n && line[skip] == ' ';
         if ((some && kd_buf_putc(&data, '\n')) || kd_buf_append(&data, line + skip, n - skip))
             c = kd_fail(e, KD_ENOMEM, "answer: out of memory");
         some = true;
     }
     kd_buf_clear(&data);
-    if (!c && !r->finish[0])
-        c = kd_fail(e, KD_EFORMAT, "a stream that ended without a finish reason");
+    if (!c && !r->finish[0]) c = kd_fail(e, KD_EFORMAT, "a stream that ended without a finish reason");
     return c;
 }
 
 /* A thought inside the content is split off; one given apart is what it is. */
 static kd_code split(kd_response *r, kd_err *e) {
-    if (r->thought_from != KD_THOUGHT_NONE || !r->answer.len)
-        return KD_OK;
+    if (r->thought_from != KD_THOUGHT_NONE || !r->answer.len) return KD_OK;
     kd_str all = kd_buf_view(&r->answer), thought, answer;
     size_t open = 0;
-    while (open < all.len && strchr(" \t\r\n", all.data[open]))
-        open++;
+    while (open < all.len && strchr(" \t\r\n", all.data[open])) open++;
     kd_str rest = {all.data + open, all.len - open};
     bool open_tag = kd_str_starts(rest, "<think>");
-    r->thought_from = kd_thought_split(open_tag ? rest : all, false, &thought, &answer); /* a closing tag alone tells as well: its other half was the prompt's */
-    if (r->thought_from == KD_THOUGHT_NONE)
-        return KD_OK;
+    r->thought_from = kd_thought_split(open_tag ? rest : all, false, &thought,
+                                       &answer); /* a closing tag alone tells as well: its other half was the prompt's */
+    if (r->thought_from == KD_THOUGHT_NONE) return KD_OK;
     kd_buf kept = {0};
     kd_code c = append(&r->thought, thought, e);
-    if (!c)
-        c = append(&kept, answer, e);
+    if (!c) c = append(&kept, answer, e);
     kd_buf_clear(&r->answer);
     r->answer = kept;
     return c;
@@ -239,11 +219,9 @@ static kd_code split(kd_response *r, kd_err *e) {
 kd_code kd_response_parse(kd_response *r, kd_str body, bool stream, kd_err *e) {
     kd_response_clear(r);
     kd_code c = !body.len ? kd_fail(e, KD_EFORMAT, "an empty body") : stream ? read_stream(r, body, e) : read_whole(r, body, e);
-    if (!c)
-        c = split(r, e);
+    if (!c) c = split(r, e);
     r->empty = !c && !r->answer.len && !r->thought.len && !r->tool_calls;
-    if (r->empty && !r->finish[0])
-        c = kd_fail(e, KD_EFORMAT, "an empty answer without a finish reason");
+    if (r->empty && !r->finish[0]) c = kd_fail(e, KD_EFORMAT, "an empty answer without a finish reason");
     if (c) {
         kd_response kept = *r;
         kd_response_clear(r);
@@ -263,8 +241,7 @@ void kd_response_error(char *out, size_t n, kd_str body) {
         s = s.data ? s : kd_json_string(kd_json_get(o, "message"));
         s = s.data ? s : kd_json_string(kd_json_get(o, "detail"));
     }
-    if (!s.data)
-        s = body;
+    if (!s.data) s = body;
     out[0] = 0;
     copy(out, n < 300 ? n : 300, s);
     kd_json_free(doc);

@@ -5,15 +5,15 @@
 #include "datasets/study.h"
 
 typedef struct {
-    kd_buf thought, answer;       /* owned */
+    kd_buf thought, answer; /* owned */
     kd_thought_from thought_from;
-    char finish[32];              /* as it came; "" if none */
-    char model[96];               /* who says it answered */
+    char finish[32];                                                           /* as it came; "" if none */
+    char model[96];                                                            /* who says it answered */
     int64_t prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens; /* -1 unknown */
-    bool refusal;                 /* the message was a refusal */
-    bool tool_calls;              /* it asks for tools (the body has what for) */
-    bool empty;                   /* it ended, with a finish reason, and said nothing */
-    kd_buf logprobs;              /* {"token":...} array as it came, JSON text; empty if none */
+    bool refusal;                                                              /* the message was a refusal */
+    bool tool_calls;                                                           /* it asks for tools (the body has what for) */
+    bool empty;                                                                /* it ended, with a finish reason, and said nothing */
+    kd_buf logprobs; /* {"token":...} array as it came, JSON text; empty if none */
 } kd_response;
 
 /* body: the text of the answer with status 200. stream: it is text/event-stream.

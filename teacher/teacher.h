@@ -9,43 +9,44 @@
 
 /* What is asked, of any teacher. Numbers that are negative are not given: the local teacher takes its default, a remote one is not sent them. */
 typedef struct {
-    kd_work_opts work;         /* split, limit, samples */
+    kd_work_opts work;                /* split, limit, samples */
     double temperature, top_p, min_p; /* local defaults: 0.7, 0.95, 0 */
-    int64_t top_k;             /* local default: 0 (off) */
-    int64_t max_tokens;        /* local default: 1024, or less where the context ends */
-    const char *system;        /* a system turn put first where the conversation has none; NULL: none */
+    int64_t top_k;                    /* local default: 0 (off) */
+    int64_t max_tokens;               /* local default: 1024, or less where the context ends */
+    const char *system;               /* a system turn put first where the conversation has none; NULL: none */
     const char *const *stop;
     size_t stops;
     uint64_t seed;
 } kd_teach_opts;
 
 typedef struct {
-    uint64_t total, done_before; /* wanted; there when we began */
+    uint64_t total, done_before;           /* wanted; there when we began */
     uint64_t answered, duplicates, failed; /* by this call; failed: given up for now */
     uint64_t prompt_tokens, completion_tokens;
-    uint64_t retried;            /* tries after the first */
-    double cost;                 /* USD, of this call; 0 where prices are not known */
-    double seconds;              /* of asking, model loading apart */
-    int64_t settings;            /* under which the answers stand */
+    uint64_t retried; /* tries after the first */
+    double cost;      /* USD, of this call; 0 where prices are not known */
+    double seconds;   /* of asking, model loading apart */
+    int64_t settings; /* under which the answers stand */
 } kd_teach_report;
 
 /* The settings of o as a JSON object into out; teacher and model name who answers, fingerprint (or NULL) tells two models of one name apart. What is
  * not given is absent. extra: members more, as JSON text without braces, or NULL. */
-kd_code kd_teach_settings(kd_buf *out, const kd_teach_opts *o, const char *teacher, const char *model, const char *fingerprint, const char *extra, kd_err *e);
+kd_code kd_teach_settings(kd_buf *out, const kd_teach_opts *o, const char *teacher, const char *model, const char *fingerprint,
+                          const char *extra, kd_err *e);
 /* The conversation of an item as one parsed object {"messages":[...],"tools":[...]}, the system turn put in; the caller frees it. */
 kd_code kd_teach_conversation(kd_json **out, const kd_work_item *item, const char *system, kd_err *e);
 
 /* ---- local ---- */
 typedef struct {
-    const char *model;   /* anything --model takes */
-    const char *adapter; /* a PEFT folder or run instead of the model's own, or NULL */
-    bool no_adapter;     /* a run's base alone */
+    const char *model;         /* anything --model takes */
+    const char *adapter;       /* a PEFT folder or run instead of the model's own, or NULL */
+    bool no_adapter;           /* a run's base alone */
     const char *chat_template; /* file, or NULL */
     int threads;
-    size_t parallel, context; /* 0: engine's defaults (context: enough for the prompt and max_tokens) */
-    uint64_t memory;     /* bytes for keys and values; 0: the engine's own bound */
-    bool exact;          /* f32 arithmetic */
-    int64_t now;         /* the date templates call now, seconds since 1970 */
+    size_t parallel, context;     /* 0: engine's defaults (context: enough for the prompt and max_tokens) */
+    uint64_t memory;              /* bytes for keys and values; 0: the engine's own bound */
+    bool exact;                   /* f32 arithmetic */
+    int64_t now;                  /* the date templates call now, seconds since 1970 */
     bool ignore_missing_template; /* a model without a chat template gets the contents of the messages, a line each */
 } kd_local_opts;
 /* Asks for everything that is missing; returns when it is there, or when watch says stop (its code; running it again goes on). Answers are committed at the
@@ -61,22 +62,22 @@ kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_
 
 /* ---- remote ---- */
 typedef struct {
-    const char *url;        /* the API's base, ".../v1" */
-    const char *model;      /* its name there */
-    const char *key;        /* or NULL: no Authorization header */
+    const char *url;   /* the API's base, ".../v1" */
+    const char *model; /* its name there */
+    const char *key;   /* or NULL: no Authorization header */
     const char *ca_file;
     const char *const *headers; /* more, "Name: value" */
     size_t n_headers;
-    const char *extra_body; /* members more of every request, a JSON object, or NULL */
-    size_t concurrency;     /* 0: 32 */
-    double rps, rpm, tpm;   /* 0: no limit */
-    double timeout;         /* seconds of a request; 0: 600 */
-    int retries;            /* of a request after its first try; negative: 6 */
-    double budget;          /* USD for these settings, what was spent before counted in; negative: none */
+    const char *extra_body;           /* members more of every request, a JSON object, or NULL */
+    size_t concurrency;               /* 0: 32 */
+    double rps, rpm, tpm;             /* 0: no limit */
+    double timeout;                   /* seconds of a request; 0: 600 */
+    int retries;                      /* of a request after its first try; negative: 6 */
+    double budget;                    /* USD for these settings, what was spent before counted in; negative: none */
     double price_input, price_output; /* USD a million tokens; negative: unknown */
-    double price_cached;    /* of prompt tokens that usage calls cached; counts if cached_priced, else they cost what others do */
+    double price_cached;              /* of prompt tokens that usage calls cached; counts if cached_priced, else they cost what others do */
     bool cached_priced;
-    int logprobs;           /* top alternatives asked for; negative: none */
+    int logprobs; /* top alternatives asked for; negative: none */
     bool stream, send_seed, insecure_http;
 } kd_remote_opts;
 /* Asks for everything that is missing. Errors: KD_EAUTH 401 or 403 (at once); KD_EUNREACHABLE nothing was ever reached; KD_ELIMIT the budget is reached, or

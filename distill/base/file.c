@@ -89,7 +89,8 @@ void kd_map_advise(const kd_map *m, size_t offset, size_t n, kd_map_advice a) {
 
 void kd_pages_release(const void *p, size_t n) {
 #ifdef MADV_PAGEOUT
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page, to = ((uintptr_t)p + n) / page * page;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page,
+                    to = ((uintptr_t)p + n) / page * page;
     if (to > from) (void)madvise((void *)from, to - from, MADV_PAGEOUT); /* unlike DONTNEED harmless to pages that are no file's */
 #else
     (void)p, (void)n;

@@ -32,21 +32,24 @@ typedef struct {
 } bench;
 
 static kd_code submit(bench *b, uint64_t sequence, size_t max_tokens, kd_err *e) {
-    for (size_t i = 0; i < b->prompt; i++)
-        b->tokens[i] = (int32_t)(((uint64_t)kd_rng_at(b->seed, sequence, i) * b->V) >> 32);
-    kd_request r = {.prompt = b->tokens, .prompt_n = b->prompt, .max_tokens = max_tokens, .seed = b->seed, .stream = sequence,
-                    .ignore_eog = true, .no_loop_guard = true, .sampling = {.temperature = 1.0f}};
+    for (size_t i = 0; i < b->prompt; i++) b->tokens[i] = (int32_t)(((uint64_t)kd_rng_at(b->seed, sequence, i) * b->V) >> 32);
+    kd_request r = {.prompt = b->tokens,
+                    .prompt_n = b->prompt,
+                    .max_tokens = max_tokens,
+                    .seed = b->seed,
+                    .stream = sequence,
+                    .ignore_eog = true,
+                    .no_loop_guard = true,
+                    .sampling = {.temperature = 1.0f}};
     return kd_engine_submit(b->engine, &r, NULL, e);
 }
 
 /* Seconds that n sequences from `first` on take for max_tokens each. */
 static kd_code timed(bench *b, uint64_t first, size_t n, size_t max_tokens, double *seconds, const kd_watch *w, kd_err *e) {
     kd_code c = KD_OK;
-    for (size_t i = 0; !c && i < n; i++)
-        c = submit(b, first + i, max_tokens, e);
+    for (size_t i = 0; !c && i < n; i++) c = submit(b, first + i, max_tokens, e);
     double t = kd_now();
-    if (!c)
-        c = kd_engine_run(b->engine, w, e);
+    if (!c) c = kd_engine_run(b->engine, w, e);
     *seconds = kd_now() - t;
     return c;
 }
@@ -77,10 +80,8 @@ static kd_code point(kd_cli *cli, bench *b, size_t parallel, kd_err *e) {
     for (int64_t r = 0; r < kd_opt_int(cli, "repeat"); r++) {
         double p, d = 0;
         kd_code c = timed(b, b->next, parallel, 1, &p, cli->watch, e);
-        if (!c && b->generate)
-            c = timed(b, b->next, parallel, b->generate, &d, cli->watch, e);
-        if (c)
-            return c;
+        if (!c && b->generate) c = timed(b, b->next, parallel, b->generate, &d, cli->watch, e);
+        if (c) return c;
         b->next += parallel;
         prefill = r == 0 || p < prefill ? p : prefill;
         decode = r == 0 || d < decode ? d : decode;
@@ -96,8 +97,7 @@ static kd_code parse_parallel(const char *s, size_t **v, size_t *n, size_t *most
         unsigned long x = strtoul(p, &end, 10);
         if (end == p || (*end && *end != ',') || x < 1 || x > 4096 || *p == '-' || *p == '+')
             return kd_fail(e, KD_EINVAL, "--parallel: expected counts from 1 to 4096 with commas between, found \"%s\"", s);
-        if (kd_grow((void **)v, &cap, *n + 1, sizeof **v))
-            return kd_fail(e, KD_ENOMEM, "bench: out of memory");
+        if (kd_grow((void **)v, &cap, *n + 1, sizeof **v)) return kd_fail(e, KD_ENOMEM, "bench: out of memory");
         (*v)[(*n)++] = x;
         *most = x > *most ? x : *most;
         p = end;
@@ -120,19 +120,20 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_pool *pool;
     bench b = {.prompt = (size_t)kd_opt_int(cli, "prompt"), .generate = (size_t)kd_opt_int(cli, "generate"), .seed = cli->seed};
     double warm;
-    if (!model)
-        return kd_fail(e, KD_EINVAL, "bench: expected --model PATH");
+    if (!model) return kd_fail(e, KD_EINVAL, "bench: expected --model PATH");
     kd_code c = parse_parallel(kd_opt_string(cli, "parallel"), &parallel, &n, &most, e);
-    if (!c)
-        c = kd_cli_pool(cli, &pool, e);
-    if (!c)
-        c = kd_load(&l, model, kd_opt_string(cli, "adapter"), KD_LOAD_WEIGHTS, e);
-    if (c)
-        goto done;
+    if (!c) c = kd_cli_pool(cli, &pool, e);
+    if (!c) c = kd_load(&l, model, kd_opt_string(cli, "adapter"), KD_LOAD_WEIGHTS, e);
+    if (c) goto done;
     b.V = l.model->config.V;
     static const kd_kv_kind kinds[] = {KD_KV_F16, KD_KV_Q8_0, KD_KV_F32};
-    kd_engine_options o = {.pool = pool, .sequences = most, .context = b.prompt + b.generate + 1, .rows = (size_t)kd_opt_int(cli, "rows"),
-                           .kv = kinds[kd_opt_word(cli, "kv")], .exact = kd_opt_flag(cli, "exact"), .no_repack = !kd_opt_flag(cli, "repack"),
+    kd_engine_options o = {.pool = pool,
+                           .sequences = most,
+                           .context = b.prompt + b.generate + 1,
+                           .rows = (size_t)kd_opt_int(cli, "rows"),
+                           .kv = kinds[kd_opt_word(cli, "kv")],
+                           .exact = kd_opt_flag(cli, "exact"),
+                           .no_repack = !kd_opt_flag(cli, "repack"),
                            .kv_bytes = cli->memory};
     if (cli->dry_run) {
         c = dry_run(cli, l.model, &o, e);
@@ -140,12 +141,10 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     }
     b.tokens = kd_malloc(b.prompt * sizeof *b.tokens);
     c = b.tokens ? kd_engine_new(&b.engine, l.model, l.adapter, NULL, &o, e) : kd_fail(e, KD_ENOMEM, "bench: out of memory");
-    if (!c)
-        c = timed(&b, b.next++, 1, 2, &warm, cli->watch, e); /* panels are made, pages touched */
+    if (!c) c = timed(&b, b.next++, 1, 2, &warm, cli->watch, e); /* panels are made, pages touched */
     if (!c && !cli->json)
         c = kd_out(cli, "%8s %8s %8s %14s %14s   %s\n", "parallel", "prompt", "generate", "prefill tok/s", "decode tok/s", "peak memory");
-    for (size_t i = 0; !c && i < n; i++)
-        c = point(cli, &b, parallel[i], e);
+    for (size_t i = 0; !c && i < n; i++) c = point(cli, &b, parallel[i], e);
 done:
     kd_engine_free(b.engine);
     kd_free(b.tokens), kd_free(parallel);
@@ -157,7 +156,8 @@ const kd_cmd kd_cmd_bench = {
     .name = "bench",
     .help = "measure prefill and decode",
     .usage = "--model PATH",
-    .about = "Every sequence has different random tokens; rates are totals over the sequences. The clock starts when panels are made and the weights\n"
+    .about = "Every sequence has different random tokens; rates are totals over the sequences. The clock starts when panels are made and "
+             "the weights\n"
              "have been read once.",
     .opts = options,
     .min_args = 0,

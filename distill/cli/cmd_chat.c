@@ -50,8 +50,7 @@ static void on_token(void *user, int32_t id, const char *text, size_t len) {
 static void on_done(void *user, const kd_result *r) {
     talk *t = user;
     t->tokens = r->n, t->seconds = 1e-9 * (double)(r->prompt_ns + r->generate_ns), t->finish = kd_finish_name(r->finish);
-    if (kd_buf_append(&t->answer, r->text, r->text_len))
-        t->code = KD_ENOMEM;
+    if (kd_buf_append(&t->answer, r->text, r->text_len)) t->code = KD_ENOMEM;
 }
 
 static kd_code add_turn(talk *t, const char *role, kd_str content) {
@@ -71,26 +70,19 @@ static kd_code ask(talk *t, kd_str question, kd_err *e) {
     int32_t *tokens = NULL;
     bool opened;
     kd_code c = add_turn(t, "user", question);
-    if (!c)
-        c = kd_buf_printf(&whole, "{\"messages\":[%s]}", t->history.data);
+    if (!c) c = kd_buf_printf(&whole, "{\"messages\":[%s]}", t->history.data);
     c = c ? kd_fail(e, c, "chat: out of memory") : kd_json_parse(&doc, whole.data, whole.len, "conversation", e);
-    if (!c)
-        c = kd_render_prompt(&text, &tokens, &t->request.prompt_n, &opened, &t->render, kd_json_root(doc), e);
+    if (!c) c = kd_render_prompt(&text, &tokens, &t->request.prompt_n, &opened, &t->render, kd_json_root(doc), e);
     t->answer.len = 0;
     t->request.prompt = tokens, t->request.stream = t->turns++;
-    if (!c)
-        c = kd_engine_submit(t->engine, &t->request, NULL, e);
-    if (!c)
-        c = kd_engine_run(t->engine, t->cli->watch, e);
-    if (!c && t->code)
-        c = kd_fail(e, t->code, "chat: the answer could not be written");
+    if (!c) c = kd_engine_submit(t->engine, &t->request, NULL, e);
+    if (!c) c = kd_engine_run(t->engine, t->cli->watch, e);
+    if (!c && t->code) c = kd_fail(e, t->code, "chat: the answer could not be written");
     if (!c) {
         kd_str a = kd_buf_view(&t->answer);
         char *end = a.len ? memmem(a.data, a.len, "</think>", 8) : NULL;
-        if (end)
-            a = (kd_str){end + 8, a.len - (size_t)(end + 8 - a.data)};
-        if (add_turn(t, "assistant", a))
-            c = kd_fail(e, KD_ENOMEM, "chat: out of memory");
+        if (end) a = (kd_str){end + 8, a.len - (size_t)(end + 8 - a.data)};
+        if (add_turn(t, "assistant", a)) c = kd_fail(e, KD_ENOMEM, "chat: out of memory");
     }
     kd_json_free(doc);
     kd_free(tokens);
@@ -111,8 +103,7 @@ static kd_code after(talk *t, kd_err *e) {
         return kd_out_json_end(t->cli, e);
     }
     kd_code c = kd_out(t->cli, "\n");
-    if (t->cli->verbose)
-        kd_note(t->cli, "%zu tokens in %.1f s (%s)", t->tokens, t->seconds, t->finish);
+    if (t->cli->verbose) kd_note(t->cli, "%zu tokens in %.1f s (%s)", t->tokens, t->seconds, t->finish);
     return c;
 }
 
@@ -127,17 +118,12 @@ static kd_code converse(talk *t, kd_err *e) {
     }
     bool person = isatty(0) != 0;
     for (;;) {
-        if (person)
-            fputs("> ", stderr);
+        if (person) fputs("> ", stderr);
         ssize_t n = getline(&line, &cap, stdin);
-        if (n < 0)
-            break;
-        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r'))
-            line[--n] = 0;
-        if (!n)
-            continue;
-        if ((c = ask(t, (kd_str){line, (size_t)n}, e)) || (c = after(t, e)))
-            break;
+        if (n < 0) break;
+        while (n && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
+        if (!n) continue;
+        if ((c = ask(t, (kd_str){line, (size_t)n}, e)) || (c = after(t, e))) break;
     }
     free(line);
     return c;
@@ -148,24 +134,27 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_chat *chat = NULL;
     talk t = {.cli = cli};
     const char *model = kd_opt_string(cli, "model"), *system = kd_opt_string(cli, "system");
-    if (!model)
-        return kd_fail(e, KD_EINVAL, "chat: --model PATH is needed");
+    if (!model) return kd_fail(e, KD_EINVAL, "chat: --model PATH is needed");
     kd_code c = kd_load(&l, model, kd_opt_string(cli, "adapter"), KD_LOAD_ALL, e);
-    if (!c)
-        c = kd_chat_open(&chat, l.source.path, kd_opt_string(cli, "chat-template"), e);
+    if (!c) c = kd_chat_open(&chat, l.source.path, kd_opt_string(cli, "chat-template"), e);
     if (!c && !kd_chat_has(chat))
         c = kd_fail(e, KD_EUNSUPPORTED, "%s: a model without a chat template: give one with --chat-template", model);
     if (!c)
-        c = kd_engine_new(&t.engine, l.model, l.adapter, l.tokenizer,
-                          &(kd_engine_options){.threads = cli->threads, .sequences = 1, .kv_bytes = cli->memory, .exact = kd_opt_flag(cli, "exact")}, e);
+        c = kd_engine_new(
+            &t.engine, l.model, l.adapter, l.tokenizer,
+            &(kd_engine_options){.threads = cli->threads, .sequences = 1, .kv_bytes = cli->memory, .exact = kd_opt_flag(cli, "exact")}, e);
     t.render = (kd_render){.chat = chat, .tokenizer = l.tokenizer, .now = kd_unix_ms() / 1000};
-    t.request = (kd_request){.sampling = {.temperature = (float)kd_opt_float(cli, "temperature"), .top_p = (float)kd_opt_float(cli, "top-p"),
-                                          .top_k = (uint32_t)kd_opt_int(cli, "top-k"), .min_p = (float)kd_opt_float(cli, "min-p")},
-                             .seed = cli->seed, .max_tokens = (size_t)kd_opt_int(cli, "max-tokens"), .on_token = on_token, .on_done = on_done, .user = &t};
-    if (!c && system && add_turn(&t, "system", kd_str_of(system)))
-        c = kd_fail(e, KD_ENOMEM, "chat: out of memory");
-    if (!c)
-        c = converse(&t, e);
+    t.request = (kd_request){.sampling = {.temperature = (float)kd_opt_float(cli, "temperature"),
+                                          .top_p = (float)kd_opt_float(cli, "top-p"),
+                                          .top_k = (uint32_t)kd_opt_int(cli, "top-k"),
+                                          .min_p = (float)kd_opt_float(cli, "min-p")},
+                             .seed = cli->seed,
+                             .max_tokens = (size_t)kd_opt_int(cli, "max-tokens"),
+                             .on_token = on_token,
+                             .on_done = on_done,
+                             .user = &t};
+    if (!c && system && add_turn(&t, "system", kd_str_of(system))) c = kd_fail(e, KD_ENOMEM, "chat: out of memory");
+    if (!c) c = converse(&t, e);
     kd_engine_free(t.engine);
     kd_buf_clear(&t.history);
     kd_buf_clear(&t.answer);
@@ -178,7 +167,8 @@ const kd_cmd kd_cmd_chat = {
     .name = "chat",
     .help = "talk to a model",
     .usage = "--model PATH [-p TEXT]",
-    .about = "Lines from the terminal (or standard input) are questions; the conversation goes on until its end. Thoughts are shown, and left out of what\n"
+    .about = "Lines from the terminal (or standard input) are questions; the conversation goes on until its end. Thoughts are shown, and "
+             "left out of what\n"
              "the model reads of its own earlier turns.",
     .opts = options,
     .run = run,

@@ -65,12 +65,8 @@ static void libraries(report *r) {
     static const struct {
         const char *name, *symbol;
     } known[] = {
-        {"sqlite", "sqlite3_libversion"},
-        {"curl", "curl_version"},
-        {"zlib", "zlibVersion"},
-        {"cjson", "cJSON_Version"},
-        {"utf8proc", "utf8proc_version"},
-        {"yaml", "yaml_get_version_string"},
+        {"sqlite", "sqlite3_libversion"}, {"curl", "curl_version"},         {"zlib", "zlibVersion"},
+        {"cjson", "cJSON_Version"},       {"utf8proc", "utf8proc_version"}, {"yaml", "yaml_get_version_string"},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) fact(r, known[i].name, library_text(known[i].symbol));
     bool safe;

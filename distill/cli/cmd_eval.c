@@ -32,7 +32,9 @@ static const kd_opt options[] = {
 static kd_code ask(kd_cli *cli, kd_study *s, const char *model, const char *adapter, bool base, kd_eval *v, kd_teach_report *r, kd_err *e) {
     const char *split = kd_opt_string(cli, "split");
     int k = (int)kd_opt_int(cli, "samples");
-    kd_teach_opts o = {.temperature = kd_opt_given(cli, "temperature") ? kd_opt_float(cli, "temperature") : k > 1 ? 0.7 : 0,
+    kd_teach_opts o = {.temperature = kd_opt_given(cli, "temperature") ? kd_opt_float(cli, "temperature")
+                                      : k > 1                          ? 0.7
+                                                                       : 0,
                        .top_p = kd_opt_given(cli, "top-p") ? kd_opt_float(cli, "top-p") : -1,
                        .min_p = kd_opt_given(cli, "min-p") ? kd_opt_float(cli, "min-p") : -1,
                        .top_k = kd_opt_given(cli, "top-k") ? kd_opt_int(cli, "top-k") : -1,
@@ -40,16 +42,22 @@ static kd_code ask(kd_cli *cli, kd_study *s, const char *model, const char *adap
                        .system = kd_opt_string(cli, "system"),
                        .seed = cli->seed,
                        .work = {.split = split, .limit = (uint64_t)kd_opt_int(cli, "limit"), .samples = k}};
-    kd_local_opts l = {.model = model, .adapter = adapter, .no_adapter = base, .chat_template = kd_opt_string(cli, "chat-template"), .threads = cli->threads,
-                       .parallel = (size_t)kd_opt_int(cli, "parallel"), .context = (size_t)kd_opt_int(cli, "context"), .memory = cli->memory,
-                       .exact = kd_opt_flag(cli, "exact"), .now = kd_unix_ms() / 1000};
+    kd_local_opts l = {.model = model,
+                       .adapter = adapter,
+                       .no_adapter = base,
+                       .chat_template = kd_opt_string(cli, "chat-template"),
+                       .threads = cli->threads,
+                       .parallel = (size_t)kd_opt_int(cli, "parallel"),
+                       .context = (size_t)kd_opt_int(cli, "context"),
+                       .memory = cli->memory,
+                       .exact = kd_opt_flag(cli, "exact"),
+                       .now = kd_unix_ms() / 1000};
     kd_code c = kd_teach_local(s, &o, &l, cli->watch, r, e);
-    if (!c && !r->total)
-        c = kd_fail(e, KD_ENOENT, "eval: %s has no questions of the split '%s'", kd_study_path(s), split);
-    if (!c)
-        c = kd_evaluate(v, s, r->settings, split, (uint64_t)kd_opt_int(cli, "limit"), k, NULL, e);
+    if (!c && !r->total) c = kd_fail(e, KD_ENOENT, "eval: %s has no questions of the split '%s'", kd_study_path(s), split);
+    if (!c) c = kd_evaluate(v, s, r->settings, split, (uint64_t)kd_opt_int(cli, "limit"), k, NULL, e);
     if (!c && !v->questions)
-        c = kd_fail(e, KD_EFORMAT, "eval: none of the %llu questions of the split '%s' has an answer to check against", (unsigned long long)r->total, split);
+        c = kd_fail(e, KD_EFORMAT, "eval: none of the %llu questions of the split '%s' has an answer to check against",
+                    (unsigned long long)r->total, split);
     return c;
 }
 
@@ -100,9 +108,10 @@ static kd_code print_json(kd_cli *cli, const kd_eval *v, const kd_eval *base, co
 
 static kd_code print_row(kd_cli *cli, const char *who, const kd_eval *v) {
     kd_code c = kd_out(cli, "%-8s pass@1 %5.1f %% [%.1f, %.1f]", who, 100 * v->pass1, 100 * v->ci[0], 100 * v->ci[1]);
-    if (!c && v->k > 1)
-        c = kd_out(cli, "  pass@%d %5.1f %%  cons@%d %5.1f %%", v->k, 100 * v->passk, v->k, 100 * v->consk);
-    return c ? c : kd_out(cli, "  of %llu questions; %.0f tokens an answer, %llu cut off\n", (unsigned long long)v->questions, v->mean_tokens, (unsigned long long)v->truncated);
+    if (!c && v->k > 1) c = kd_out(cli, "  pass@%d %5.1f %%  cons@%d %5.1f %%", v->k, 100 * v->passk, v->k, 100 * v->consk);
+    return c ? c
+             : kd_out(cli, "  of %llu questions; %.0f tokens an answer, %llu cut off\n", (unsigned long long)v->questions, v->mean_tokens,
+                      (unsigned long long)v->truncated);
 }
 
 static kd_code run(kd_cli *cli, kd_err *e) {
@@ -112,27 +121,21 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_paired p = {0};
     const char *model = kd_opt_string(cli, "model"), *versus = kd_opt_string(cli, "versus");
     bool two = kd_opt_flag(cli, "base") || versus;
-    if (!model)
-        return kd_fail(e, KD_EINVAL, "eval: --model PATH is needed");
+    if (!model) return kd_fail(e, KD_EINVAL, "eval: --model PATH is needed");
     kd_code c = kd_study_open(&s, cli->args[0], KD_STUDY_WRITE, e);
-    if (c)
-        return c;
-    if (two)
-        c = ask(cli, s, versus ? versus : model, NULL, !versus, &base, &rb, e);
-    if (!c)
-        c = ask(cli, s, model, kd_opt_string(cli, "adapter"), false, &student, &r, e);
-    if (!c && two)
-        kd_eval_compare(&p, &base, &student);
+    if (c) return c;
+    if (two) c = ask(cli, s, versus ? versus : model, NULL, !versus, &base, &rb, e);
+    if (!c) c = ask(cli, s, model, kd_opt_string(cli, "adapter"), false, &student, &r, e);
+    if (!c && two) kd_eval_compare(&p, &base, &student);
     if (!c && cli->json)
         c = print_json(cli, &student, two ? &base : NULL, &p, &r, e);
     else if (!c) {
-        if (two)
-            c = print_row(cli, "base", &base);
-        if (!c)
-            c = print_row(cli, two ? "student" : "model", &student);
+        if (two) c = print_row(cli, "base", &base);
+        if (!c) c = print_row(cli, two ? "student" : "model", &student);
         if (!c && two)
-            c = kd_out(cli, "paired   %+.1f points [%.1f, %.1f], p = %.2g; better on %llu, worse on %llu of %llu questions\n", 100 * p.difference, 100 * p.ci[0],
-                       100 * p.ci[1], p.p, (unsigned long long)p.better, (unsigned long long)p.worse, (unsigned long long)p.questions);
+            c = kd_out(cli, "paired   %+.1f points [%.1f, %.1f], p = %.2g; better on %llu, worse on %llu of %llu questions\n",
+                       100 * p.difference, 100 * p.ci[0], 100 * p.ci[1], p.p, (unsigned long long)p.better, (unsigned long long)p.worse,
+                       (unsigned long long)p.questions);
     }
     kd_eval_clear(&student);
     kd_eval_clear(&base);

@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static const kd_opt options[] = {
-    {"tensors", 0, KD_OPT_FLAG, NULL, NULL, "list the tensors with range, mean, spread and outliers", "What"},
-    {"keys", 0, KD_OPT_FLAG, NULL, NULL, "list the metadata keys of a GGUF file", "What"},
-    {"hashes", 0, KD_OPT_FLAG, NULL, NULL, "SHA-256 of every tensor", "What"},
-    {"verify", 0, KD_OPT_FLAG, NULL, NULL, "check everything that can be checked; exit status 1 if something is wrong", "What"},
-    {"diff", 0, KD_OPT_PATH, "OTHER", NULL, "compare with another model, value by value; exit status 1 if they differ", "What"},
-    {0}};
+static const kd_opt options[] = {{"tensors", 0, KD_OPT_FLAG, NULL, NULL, "list the tensors with range, mean, spread and outliers", "What"},
+                                 {"keys", 0, KD_OPT_FLAG, NULL, NULL, "list the metadata keys of a GGUF file", "What"},
+                                 {"hashes", 0, KD_OPT_FLAG, NULL, NULL, "SHA-256 of every tensor", "What"},
+                                 {"verify", 0, KD_OPT_FLAG, NULL, NULL,
+                                  "check everything that can be checked; exit status 1 if something is wrong", "What"},
+                                 {"diff", 0, KD_OPT_PATH, "OTHER", NULL,
+                                  "compare with another model, value by value; exit status 1 if they differ", "What"},
+                                 {0}};
 
 /* A value on one line. */
 static void value(kd_cli *cli, const kd_json_node *n) {
@@ -40,13 +41,12 @@ static void members(kd_cli *cli, const kd_json_node *o, const char *indent) {
         char s[32];
         (void)kd_out(cli, "%s%-*.*s ", indent, (int)(24 - strlen(indent)), (int)(k.len < 60 ? k.len : 60), k.data);
         value(cli, n);
-        (void)kd_out(cli, "%s%s%s\n", amount ? " (" : "", amount ? kd_human_bytes((uint64_t)kd_json_number(n, 0), s) : "", amount ? ")" : "");
+        (void)kd_out(cli, "%s%s%s\n", amount ? " (" : "", amount ? kd_human_bytes((uint64_t)kd_json_number(n, 0), s) : "",
+                     amount ? ")" : "");
     }
 }
 
-static double number(const kd_json_node *o, const char *key) {
-    return kd_json_number(kd_json_get(o, key), 0);
-}
+static double number(const kd_json_node *o, const char *key) { return kd_json_number(kd_json_get(o, key), 0); }
 
 static void show_types(kd_cli *cli, const kd_json_node *list) {
     char s[32];
@@ -63,27 +63,25 @@ static void bars(kd_cli *cli, const kd_json_node *bins) {
     for (const kd_json_node *n = kd_json_first(bins); n; n = kd_json_next(n))
         most = kd_json_number(n, 0) > most ? kd_json_number(n, 0) : most;
     int top = 0;
-    while (most >= 2)
-        most /= 2, top++;
+    while (most >= 2) most /= 2, top++;
     for (const kd_json_node *n = kd_json_first(bins); n; n = kd_json_next(n)) {
         double v = kd_json_number(n, 0);
         int h = v > 0 ? 1 : 0;
-        while (v >= 2)
-            v /= 2, h++;
+        while (v >= 2) v /= 2, h++;
         (void)kd_out(cli, "%s", BAR[top ? (h * 8 + top) / (top + 1) : h ? 8 : 0]);
     }
 }
 
 static void show_tensors(kd_cli *cli, const kd_json_node *list) {
     for (const kd_json_node *n = kd_json_first(list); n; n = kd_json_next(n)) {
-        kd_str name = kd_json_string(kd_json_get(n, "name")), type = kd_json_string(kd_json_get(n, "type")), hash = kd_json_string(kd_json_get(n, "sha256"));
+        kd_str name = kd_json_string(kd_json_get(n, "name")), type = kd_json_string(kd_json_get(n, "type")),
+               hash = kd_json_string(kd_json_get(n, "sha256"));
         (void)kd_out(cli, "  %-44.*s %-7.*s ", (int)name.len, name.data, (int)type.len, type.data);
         value(cli, kd_json_get(n, "shape"));
         if (kd_json_get(n, "histogram")) {
-            (void)kd_out(cli, "  [%.4g, %.4g] mean %.3g std %.3g outliers %.0f", number(n, "min"), number(n, "max"), number(n, "mean"), number(n, "std"),
-                         number(n, "outliers"));
-            if (number(n, "nonfinite") > 0)
-                (void)kd_out(cli, " NaN or infinite %.0f", number(n, "nonfinite"));
+            (void)kd_out(cli, "  [%.4g, %.4g] mean %.3g std %.3g outliers %.0f", number(n, "min"), number(n, "max"), number(n, "mean"),
+                         number(n, "std"), number(n, "outliers"));
+            if (number(n, "nonfinite") > 0) (void)kd_out(cli, " NaN or infinite %.0f", number(n, "nonfinite"));
             (void)kd_out(cli, " |");
             bars(cli, kd_json_get(n, "histogram"));
             (void)kd_out(cli, "|");
@@ -94,9 +92,10 @@ static void show_tensors(kd_cli *cli, const kd_json_node *list) {
 
 static void show_diff(kd_cli *cli, const kd_json_node *o) {
     for (const kd_json_node *n = kd_json_first(kd_json_get(o, "different")); n; n = kd_json_next(n)) {
-        kd_str name = kd_json_string(kd_json_get(n, "name")), a = kd_json_string(kd_json_get(n, "a")), b = kd_json_string(kd_json_get(n, "b"));
-        (void)kd_out(cli, "  %-44.*s %-6.*s %-6.*s largest %.4g, relative %.4g\n", (int)name.len, name.data, (int)a.len, a.data, (int)b.len, b.data,
-                     number(n, "max_abs"), number(n, "relative"));
+        kd_str name = kd_json_string(kd_json_get(n, "name")), a = kd_json_string(kd_json_get(n, "a")),
+               b = kd_json_string(kd_json_get(n, "b"));
+        (void)kd_out(cli, "  %-44.*s %-6.*s %-6.*s largest %.4g, relative %.4g\n", (int)name.len, name.data, (int)a.len, a.data, (int)b.len,
+                     b.data, number(n, "max_abs"), number(n, "relative"));
     }
     (void)kd_out(cli, "%.0f of %.0f tensors differ, %.0f are in one model only\n", (double)kd_json_count(kd_json_get(o, "different")),
                  number(o, "tensors"), number(o, "one_sided"));
@@ -114,11 +113,11 @@ static void show(kd_cli *cli, const kd_json_node *o) {
             bool amount = kd_str_is(k, "bytes");
             (void)kd_out(cli, "%-24.*s ", (int)k.len, k.data);
             value(cli, n);
-            (void)kd_out(cli, "%s%s%s\n", amount ? " (" : "", amount ? kd_human_bytes((uint64_t)kd_json_number(n, 0), s) : "", amount ? ")" : "");
+            (void)kd_out(cli, "%s%s%s\n", amount ? " (" : "", amount ? kd_human_bytes((uint64_t)kd_json_number(n, 0), s) : "",
+                         amount ? ")" : "");
             continue;
         }
-        if (!kd_json_count(n) && !kd_str_is(k, "faults"))
-            continue;
+        if (!kd_json_count(n) && !kd_str_is(k, "faults")) continue;
         (void)kd_out(cli, "%.*s%s\n", (int)k.len, k.data, kd_str_is(k, "faults") && !kd_json_count(n) ? ": none" : "");
         if (kd_str_is(k, "types"))
             show_types(cli, n);
@@ -143,11 +142,11 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     size_t faults = 0;
     bool same = true;
     const char *other = kd_opt_string(cli, "diff");
-    unsigned what = (kd_opt_flag(cli, "tensors") ? KD_INSPECT_TENSORS | KD_INSPECT_STATS : 0u) | (kd_opt_flag(cli, "keys") ? KD_INSPECT_KEYS : 0u) |
-                    (kd_opt_flag(cli, "verify") ? KD_INSPECT_VERIFY : 0u) | (kd_opt_flag(cli, "hashes") ? KD_INSPECT_HASHES : 0u);
+    unsigned what = (kd_opt_flag(cli, "tensors") ? KD_INSPECT_TENSORS | KD_INSPECT_STATS : 0u) |
+                    (kd_opt_flag(cli, "keys") ? KD_INSPECT_KEYS : 0u) | (kd_opt_flag(cli, "verify") ? KD_INSPECT_VERIFY : 0u) |
+                    (kd_opt_flag(cli, "hashes") ? KD_INSPECT_HASHES : 0u);
     kd_code c = kd_cli_pool(cli, &pool, e);
-    if (!c)
-        c = other ? kd_inspect_diff(&w, cli->args[0], other, pool, &same, e) : kd_inspect(&w, cli->args[0], what, pool, &faults, e);
+    if (!c) c = other ? kd_inspect_diff(&w, cli->args[0], other, pool, &same, e) : kd_inspect(&w, cli->args[0], what, pool, &faults, e);
     if (!c && cli->json) {
         kd_jsonw_raw(kd_out_json(cli), kd_buf_view(&b));
         c = kd_out_json_end(cli, e);

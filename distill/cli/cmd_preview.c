@@ -10,13 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static const kd_opt options[] = {
-    KD_RENDER_OPTIONS,
-    {"select", 0, KD_OPT_STRING, "SQL", NULL, "of a study: samples for which this holds (else as train selects)", "Rows"},
-    {"split", 0, KD_OPT_STRING, "NAME", NULL, "of a study: of this split", "Rows"},
-    {"all", 0, KD_OPT_FLAG, NULL, NULL, "of a study: every sample", "Rows"},
-    {"limit", 0, KD_OPT_INT, "N", "3", "how many rows", "Rows", .min = 1, .max = 1e9},
-    {0}};
+static const kd_opt options[] = {KD_RENDER_OPTIONS,
+                                 {"select", 0, KD_OPT_STRING, "SQL", NULL,
+                                  "of a study: samples for which this holds (else as train selects)", "Rows"},
+                                 {"split", 0, KD_OPT_STRING, "NAME", NULL, "of a study: of this split", "Rows"},
+                                 {"all", 0, KD_OPT_FLAG, NULL, NULL, "of a study: every sample", "Rows"},
+                                 {"limit", 0, KD_OPT_INT, "N", "3", "how many rows", "Rows", .min = 1, .max = 1e9},
+                                 {0}};
 
 typedef struct {
     kd_cli *cli;
@@ -49,7 +49,9 @@ static kd_code show_token(work *w, int32_t id, bool learned, kd_err *e) {
     if (!c) c = kd_out(w->cli, "%s", learned ? w->learned : w->rest);
     for (size_t i = 0; i < text.len && !c; i++) {
         const char u = text.data[i];
-        c = u == '\n' ? kd_out(w->cli, "\\n") : (unsigned char)u < 0x20 ? kd_out(w->cli, "\\x%02x", u) : kd_out_str(w->cli, (kd_str){&u, 1});
+        c = u == '\n'                 ? kd_out(w->cli, "\\n")
+            : (unsigned char)u < 0x20 ? kd_out(w->cli, "\\x%02x", u)
+                                      : kd_out_str(w->cli, (kd_str){&u, 1});
     }
     if (!c) c = kd_out(w->cli, "%s", learned ? w->off : w->colour ? w->off : "");
     if (!c) c = kd_out(w->cli, "%s", w->colour ? "\xc2\xb7" : "|");
@@ -152,7 +154,9 @@ static kd_code of_study(work *w, const char *path, kd_err *e) {
     kd_study *s = NULL;
     kd_select *q = NULL;
     kd_buf text = {0}, raw = {0};
-    kd_select_opts o = {.select = kd_opt_string(w->cli, "select"), .split = kd_opt_string(w->cli, "split"), .any = kd_opt_flag(w->cli, "all")};
+    kd_select_opts o = {.select = kd_opt_string(w->cli, "select"),
+                        .split = kd_opt_string(w->cli, "split"),
+                        .any = kd_opt_flag(w->cli, "all")};
     kd_code c = kd_study_open(&s, path, KD_STUDY_READ, e);
     if (!c) c = kd_select_open(&q, s, &o, e);
     for (bool more = true; !c && w->shown < w->limit;) {
@@ -192,7 +196,8 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     w.head = w.colour ? "\033[1m" : "";
     w.off = w.colour ? "\033[0m" : "]";
     kd_code c = kd_render_setup_open(&w.s, cli, e);
-    for (size_t i = 0; i < cli->n_args && !c; i++) c = is_study(cli->args[i]) ? of_study(&w, cli->args[i], e) : of_file(&w, cli->args[i], e);
+    for (size_t i = 0; i < cli->n_args && !c; i++)
+        c = is_study(cli->args[i]) ? of_study(&w, cli->args[i], e) : of_file(&w, cli->args[i], e);
     if (!c && w.counts.turns_without)
         kd_note(cli, "%zu assistant turns carry no loss: the template renders them otherwise once more follows", w.counts.turns_without);
     if (!c && !w.shown) kd_note(cli, "nothing to show");

@@ -6,11 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-static const kd_opt options[] = {
-    KD_RENDER_OPTIONS,
-    {"add-generation-prompt", 0, KD_OPT_FLAG, NULL, NULL, "end with what an answer begins with, for lines that do not say", "Conversation"},
-    {"lesson", 0, KD_OPT_FLAG, NULL, NULL, "what training learns of it: prompt, answer with its thought, end of turn, and the loss mask", "Output"},
-    {0}};
+static const kd_opt options[] = {KD_RENDER_OPTIONS,
+                                 {"add-generation-prompt", 0, KD_OPT_FLAG, NULL, NULL,
+                                  "end with what an answer begins with, for lines that do not say", "Conversation"},
+                                 {"lesson", 0, KD_OPT_FLAG, NULL, NULL,
+                                  "what training learns of it: prompt, answer with its thought, end of turn, and the loss mask", "Output"},
+                                 {0}};
 
 typedef struct {
     kd_cli *cli;
@@ -23,8 +24,7 @@ typedef struct {
 static void put_numbers(kd_jsonw *j, const char *key, const int32_t *ids, const uint8_t *flags, size_t n) {
     kd_jsonw_key(j, key);
     kd_jsonw_array(j);
-    for (size_t i = 0; i < n; i++)
-        kd_jsonw_int(j, ids ? ids[i] : flags[i]);
+    for (size_t i = 0; i < n; i++) kd_jsonw_int(j, ids ? ids[i] : flags[i]);
     kd_jsonw_end_array(j);
 }
 
@@ -110,10 +110,13 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     work w = {.cli = cli};
     kd_code c = kd_render_setup_open(&w.s, cli, e);
     if (!c && cli->dry_run)
-        c = kd_out(cli, "would render %zu files by %s\n", cli->n_args, kd_opt_string(cli, "chat-template") ? "the template given" : "the model's template");
+        c = kd_out(cli, "would render %zu files by %s\n", cli->n_args,
+                   kd_opt_string(cli, "chat-template") ? "the template given" : "the model's template");
     for (size_t i = 0; i < cli->n_args && !c && !cli->dry_run; i++) c = one_file(&w, cli->args[i], e);
     if (!c && (w.counts.turns_without || w.counts.empty))
-        kd_note(cli, "%zu of %zu assistant turns carry no loss (the template renders them otherwise once more follows); %zu of %zu rows teach nothing",
+        kd_note(cli,
+                "%zu of %zu assistant turns carry no loss (the template renders them otherwise once more follows); %zu of %zu rows teach "
+                "nothing",
                 w.counts.turns_without, w.counts.turns + w.counts.turns_without, w.counts.empty, w.lines);
     kd_render_setup_close(&w.s);
     kd_buf_clear(&w.text);
@@ -126,7 +129,8 @@ const kd_cmd kd_cmd_render = {
     .help = "conversations by a model's chat template",
     .usage = "--model PATH FILE|-",
     .about = "A line of FILE.jsonl is {\"messages\":[...], \"tools\":[...]?, \"documents\":[...]?, \"chat_template_kwargs\":{...}?,\n"
-             "\"add_generation_prompt\":true?}; with --lesson also {\"prompt\":..., \"completion\":...}. Prints the text as it is, or with --json a line\n"
+             "\"add_generation_prompt\":true?}; with --lesson also {\"prompt\":..., \"completion\":...}. Prints the text as it is, or with "
+             "--json a line\n"
              "each: {\"text\":..., \"tokens\":[ids]}, and \"loss\":[0|1 ...] with --lesson.",
     .opts = options,
     .min_args = 1,

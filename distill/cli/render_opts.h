@@ -6,13 +6,17 @@
 #include "distill/cli/cli.h"
 #include "distill/model/tokenizer.h"
 
-#define KD_RENDER_OPTIONS                                                                                                                    \
-    {"model", 'm', KD_OPT_PATH, "PATH", NULL, "whose template and vocabulary: a folder, a .gguf (a vocabulary alone will do), a run", "Model"},  \
-    {"chat-template", 0, KD_OPT_PATH, "FILE", NULL, "this template instead of the model's own", "Model"},                                       \
-    {"tools", 0, KD_OPT_PATH, "FILE", NULL, "a JSON array of tools, for conversations that bring none", "Conversation"},                         \
-    {"documents", 0, KD_OPT_PATH, "FILE", NULL, "a JSON array of documents, likewise", "Conversation"},                                          \
-    {"template-vars", 0, KD_OPT_STRING, "JSON", NULL, "an object of further variables of the template, as {\"enable_thinking\":false}", "Conversation"}, \
-    {"date", 0, KD_OPT_STRING, "YYYY-MM-DD", NULL, "what templates call now (else the clock)", "Conversation"}
+#define KD_RENDER_OPTIONS                                                                                                                   \
+    {"model", 'm', KD_OPT_PATH, "PATH", NULL, "whose template and vocabulary: a folder, a .gguf (a vocabulary alone will do), a run",       \
+     "Model"},                                                                                                                              \
+        {"chat-template", 0, KD_OPT_PATH, "FILE", NULL, "this template instead of the model's own", "Model"},                               \
+        {"tools", 0, KD_OPT_PATH, "FILE", NULL, "a JSON array of tools, for conversations that bring none", "Conversation"},                \
+        {"documents", 0, KD_OPT_PATH, "FILE", NULL, "a JSON array of documents, likewise", "Conversation"},                                 \
+        {"template-vars", 0, KD_OPT_STRING, "JSON", NULL, "an object of further variables of the template, as {\"enable_thinking\":false}", \
+         "Conversation"},                                                                                                                   \
+    {                                                                                                                                       \
+        "date", 0, KD_OPT_STRING, "YYYY-MM-DD", NULL, "what templates call now (else the clock)", "Conversation"                            \
+    }
 
 typedef struct {
     kd_render render;

@@ -54,7 +54,8 @@ static kd_code read_study(kd_lessons *l, kd_render_counts *counts, words *w, con
         code = kd_completion(&completion, row.thought_from, row.thought, row.answer);
         if (code != KD_OK) code = kd_fail(e, code, "%s: no memory for an answer", path);
         const bool ended = !kd_str_is(row.finish, "length");
-        if (code == KD_OK) code = kd_render_sample(&one, NULL, counts, &w->render, row.messages, row.tools, kd_buf_view(&completion), ended, e);
+        if (code == KD_OK)
+            code = kd_render_sample(&one, NULL, counts, &w->render, row.messages, row.tools, kd_buf_view(&completion), ended, e);
         one.row = (size_t)row.sample_id;
         if (code == KD_OK && one.n) code = kd_lessons_add(l, &one, e);
         kd_lesson_clear(&one);
@@ -74,8 +75,7 @@ static kd_code holds_tokens(const char *path, bool *yes, kd_err *e) {
     *yes = false;
     if (strcmp(path, "-") == 0) return KD_OK; /* cannot be read twice */
     kd_code code = kd_lines_open(&in, path, e);
-    while (code == KD_OK && more && line.len == 0)
-        code = kd_lines_next(in, &line, &more, e);
+    while (code == KD_OK && more && line.len == 0) code = kd_lines_next(in, &line, &more, e);
     if (code == KD_OK && more && kd_json_parse(&doc, line.data, line.len, path, NULL) == KD_OK)
         *yes = kd_json_typeof(kd_json_get(kd_json_root(doc), "tokens")) == KD_JSON_ARRAY;
     kd_json_free(doc);
@@ -92,17 +92,20 @@ static kd_code limit_length(kd_lessons *l, kd_train_data *d, size_t first, const
         if (one->n > max) {
             if (longer == KD_LONG_REFUSE)
                 return kd_fail(e, KD_EFORMAT, "%s: row %zu: a lesson of %zu tokens; --max-seq-length is %zu", path, one->row, one->n, max);
-            if (longer == KD_LONG_DROP) d->dropped++;
-            else d->cut++;
+            if (longer == KD_LONG_DROP)
+                d->dropped++;
+            else
+                d->cut++;
             keep = longer == KD_LONG_CUT;
             one->n = max;
         }
         bool teaches = false;
-        for (size_t k = 1; k < one->n && keep; k++)
-            teaches |= one->loss[k] != 0;
+        for (size_t k = 1; k < one->n && keep; k++) teaches |= one->loss[k] != 0;
         if (keep && !teaches) d->empty++;
-        if (keep && teaches) l->at[kept++] = *one;
-        else kd_lesson_clear(one);
+        if (keep && teaches)
+            l->at[kept++] = *one;
+        else
+            kd_lesson_clear(one);
     }
     l->n = kept;
     return KD_OK;
@@ -120,8 +123,7 @@ static void summarize(const kd_lessons *l, kd_train_data *d) {
         kd_sha256_add(&h, one->loss, one->n);
         kd_sha256_add(&h, &one->weight, sizeof one->weight);
         d->tokens += one->n;
-        for (size_t k = 1; k < one->n; k++)
-            d->loss_tokens += one->loss[k];
+        for (size_t k = 1; k < one->n; k++) d->loss_tokens += one->loss[k];
     }
     kd_sha256_end(&h, digest);
     kd_hex(digest, 32, d->sha256);
@@ -134,8 +136,10 @@ static kd_code read_one(kd_lessons *l, kd_train_data *d, kd_render_counts *count
     kd_code code = is_study(path, &study, e);
     if (code == KD_OK && !study) code = holds_tokens(path, &tokens, e);
     if (code == KD_OK && !tokens) code = open_words(w, m, s, e);
-    if (code == KD_OK && study) code = read_study(l, counts, w, path, s, e);
-    else if (code == KD_OK) code = kd_lessons_read(l, counts, path, tokens ? NULL : &w->render, m->config.V, e);
+    if (code == KD_OK && study)
+        code = read_study(l, counts, w, path, s, e);
+    else if (code == KD_OK)
+        code = kd_lessons_read(l, counts, path, tokens ? NULL : &w->render, m->config.V, e);
     if (code == KD_OK) code = limit_length(l, d, first, path, s->max_length ? s->max_length : m->config.context, s->longer, e);
     return code;
 }
@@ -145,13 +149,13 @@ kd_code kd_train_data_read(kd_lessons *l, kd_train_data *d, kd_cli *cli, const k
     kd_render_counts counts = {0};
     kd_code code = KD_OK;
     *d = (kd_train_data){0};
-    for (size_t i = 0; i < cli->n_args && code == KD_OK; i++)
-        code = read_one(l, d, &counts, &w, cli->args[i], m, s, e);
+    for (size_t i = 0; i < cli->n_args && code == KD_OK; i++) code = read_one(l, d, &counts, &w, cli->args[i], m, s, e);
     d->empty += counts.empty;
     if (code == KD_OK && counts.turns_without)
         kd_note(cli, "%zu assistant turns are rendered otherwise once others follow: present, but not learned", counts.turns_without);
     if (code == KD_OK && l->n == 0)
-        code = kd_fail(e, KD_EFORMAT, "%s: nothing to learn: %zu lessons too long, %zu without a token to learn", cli->args[0], d->dropped, d->empty);
+        code = kd_fail(e, KD_EFORMAT, "%s: nothing to learn: %zu lessons too long, %zu without a token to learn", cli->args[0], d->dropped,
+                       d->empty);
     if (code == KD_OK) summarize(l, d);
     kd_tokenizer_free(w.tokenizer);
     kd_chat_free(w.chat);

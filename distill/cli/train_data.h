@@ -11,13 +11,13 @@ typedef struct {
     size_t max_length; /* tokens of a lesson; 0: the model's context */
     kd_long longer;
     const char *select, *chat_template; /* NULL: defaults */
-    int64_t now;       /* what templates that name the date show: seconds since 1970 */
+    int64_t now;                        /* what templates that name the date show: seconds since 1970 */
 } kd_train_source;
 typedef struct {
-    size_t dropped, cut;  /* lessons too long */
-    size_t empty;         /* lessons with nothing to learn */
+    size_t dropped, cut; /* lessons too long */
+    size_t empty;        /* lessons with nothing to learn */
     size_t tokens, loss_tokens;
-    char sha256[65];      /* of all tokens and flags, in order */
+    char sha256[65]; /* of all tokens and flags, in order */
 } kd_train_data;
 
 /* Lessons of every argument of the command, in order. Errors: those of files, studies and rendering; KD_ECHECK a row of the test split. */

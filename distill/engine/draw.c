@@ -10,26 +10,20 @@ static void most_likely(kd_top *top, size_t k, const float *logits, size_t V, do
     size_t n = 0;
     for (size_t i = 0; i < V; i++) {
         float l = logits[i];
-        if (n == k && !(l > top[n - 1].logprob))
-            continue;
+        if (n == k && !(l > top[n - 1].logprob)) continue;
         size_t at = n < k ? n++ : n - 1;
-        for (; at > 0 && l > top[at - 1].logprob; at--)
-            top[at] = top[at - 1];
+        for (; at > 0 && l > top[at - 1].logprob; at--) top[at] = top[at - 1];
         top[at] = (kd_top){(int32_t)i, l};
     }
-    for (size_t i = 0; i < n; i++)
-        top[i].logprob = (float)((double)top[i].logprob - lse);
+    for (size_t i = 0; i < n; i++) top[i].logprob = (float)((double)top[i].logprob - lse);
 }
 
 static void ban_ends(const kd_engine *en, const seq *s, float *logits) {
-    for (size_t i = 0; i < s->r.stop_tokens_n; i++)
-        logits[s->r.stop_tokens[i]] = -INFINITY;
-    if (!en->tok || s->r.ignore_eog)
-        return;
+    for (size_t i = 0; i < s->r.stop_tokens_n; i++) logits[s->r.stop_tokens[i]] = -INFINITY;
+    if (!en->tok || s->r.ignore_eog) return;
     const kd_specials *sp = kd_tokenizer_specials(en->tok);
     for (size_t i = 0; i < sp->eogs; i++)
-        if (sp->eog[i] >= 0 && (size_t)sp->eog[i] < en->V)
-            logits[sp->eog[i]] = -INFINITY;
+        if (sp->eog[i] >= 0 && (size_t)sp->eog[i] < en->V) logits[sp->eog[i]] = -INFINITY;
 }
 
 static void draw_row(void *ctx, size_t task, int worker) {
@@ -43,18 +37,13 @@ static void draw_row(void *ctx, size_t task, int worker) {
     double lse = 0;
     if (probs) {
         lse = kd_logsumexp(d->logits, en->V);
-        if (s->r.top_logprobs)
-            most_likely(d->top, s->r.top_logprobs, d->logits, en->V, lse);
+        if (s->r.top_logprobs) most_likely(d->top, s->r.top_logprobs, d->logits, en->V, lse);
         memcpy(raw, d->logits, en->V * sizeof *raw);
     }
-    if (t < s->r.min_tokens)
-        ban_ends(en, s, d->logits);
+    if (t < s->r.min_tokens) ban_ends(en, s, d->logits);
     kd_rng rng = {.key = s->r.seed, .stream = s->r.stream, .n = 2 * (uint64_t)t};
     d->id = kd_sample(&s->r.sampling, d->logits, en->V, s->ids.id, s->ids.n, kd_rng_uniform(&rng), work);
-    if (probs)
-        d->logprob = d->id < 0 ? 0 : (float)((double)raw[d->id] - lse);
+    if (probs) d->logprob = d->id < 0 ? 0 : (float)((double)raw[d->id] - lse);
 }
 
-void draw_all_rows(kd_engine *en, size_t n) {
-    kd_pool_run(en->pool, draw_row, en, n);
-}
+void draw_all_rows(kd_engine *en, size_t n) { kd_pool_run(en->pool, draw_row, en, n); }

@@ -19,16 +19,11 @@ static kd_dtype kv_type(const kd_config *c, kd_kv_kind k) {
 /* Defaults filled in. */
 static kd_engine_options resolve(const kd_model *m, const kd_engine_options *o) {
     kd_engine_options r = o ? *o : (kd_engine_options){0};
-    if (!r.sequences)
-        r.sequences = SEQUENCES;
-    if (!r.rows)
-        r.rows = ROWS;
-    if (r.rows < r.sequences)
-        r.rows = r.sequences;
-    if (!r.context)
-        r.context = m->config.context;
-    if (!r.kv_bytes)
-        r.kv_bytes = kd_memory_free() / 2;
+    if (!r.sequences) r.sequences = SEQUENCES;
+    if (!r.rows) r.rows = ROWS;
+    if (r.rows < r.sequences) r.rows = r.sequences;
+    if (!r.context) r.context = m->config.context;
+    if (!r.kv_bytes) r.kv_bytes = kd_memory_free() / 2;
     return r;
 }
 
@@ -41,9 +36,12 @@ static uint64_t kv_a_token(const kd_config *c, kd_dtype t) {
 kd_engine_plan kd_engine_plan_of(const kd_model *m, const kd_engine_options *o) {
     kd_engine_options r = resolve(m, o);
     const kd_config *c = &m->config;
-    uint64_t a = kv_a_token(c, kv_type(c, r.kv)), wide = (uint64_t)c->C * 3 + 2 * (uint64_t)c->H * c->D + 2 * (uint64_t)c->G * c->D + 2 * (uint64_t)c->F;
-    return (kd_engine_plan){.weights = m->bytes, .work = 4 * (wide * r.rows + (uint64_t)c->V * r.sequences) + (r.exact || r.no_repack ? 0 : m->bytes),
-                            .kv_a_token = a, .kv_full = a * r.context * r.sequences};
+    uint64_t a = kv_a_token(c, kv_type(c, r.kv)),
+             wide = (uint64_t)c->C * 3 + 2 * (uint64_t)c->H * c->D + 2 * (uint64_t)c->G * c->D + 2 * (uint64_t)c->F;
+    return (kd_engine_plan){.weights = m->bytes,
+                            .work = 4 * (wide * r.rows + (uint64_t)c->V * r.sequences) + (r.exact || r.no_repack ? 0 : m->bytes),
+                            .kv_a_token = a,
+                            .kv_full = a * r.context * r.sequences};
 }
 
 static kd_code buffers(kd_engine *en, kd_err *e) {
@@ -61,12 +59,12 @@ static kd_code buffers(kd_engine *en, kd_err *e) {
     return KD_OK;
 }
 
-kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, const kd_tokenizer *tok, const kd_engine_options *o, kd_err *e) {
+kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, const kd_tokenizer *tok, const kd_engine_options *o,
+                      kd_err *e) {
     kd_engine *en = kd_calloc(1, sizeof *en);
     kd_code c;
     *out = NULL;
-    if (!en)
-        return kd_fail(e, KD_ENOMEM, "no memory for an engine");
+    if (!en) return kd_fail(e, KD_ENOMEM, "no memory for an engine");
     en->model = m, en->tok = tok, en->V = m->config.V, en->o = resolve(m, o);
     if (en->o.context > m->config.context) {
         c = kd_fail(e, KD_EINVAL, "context: %zu asked for, the model has %u", en->o.context, m->config.context);
@@ -74,17 +72,16 @@ kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, c
     }
     en->pool = en->o.pool;
     en->own_pool = !en->pool;
-    if (en->own_pool && (c = kd_pool_new(&en->pool, en->o.threads, e)) != KD_OK)
-        goto done;
-    kd_forward_options fo = {.max_rows = en->o.rows, .max_logits = en->o.sequences, .fast = !en->o.exact, .no_repack = en->o.no_repack,
+    if (en->own_pool && (c = kd_pool_new(&en->pool, en->o.threads, e)) != KD_OK) goto done;
+    kd_forward_options fo = {.max_rows = en->o.rows,
+                             .max_logits = en->o.sequences,
+                             .fast = !en->o.exact,
+                             .no_repack = en->o.no_repack,
                              .context = en->o.context};
-    if ((c = kd_forward_new(&en->forward, m, adapter, &fo, en->pool, e)) != KD_OK)
-        goto done;
-    if ((c = kd_kv_pool_new(&en->kv_pool, &m->config, kv_type(&m->config, en->o.kv), PAGE_ROWS, en->o.kv_bytes, e)) != KD_OK)
-        goto done;
+    if ((c = kd_forward_new(&en->forward, m, adapter, &fo, en->pool, e)) != KD_OK) goto done;
+    if ((c = kd_kv_pool_new(&en->kv_pool, &m->config, kv_type(&m->config, en->o.kv), PAGE_ROWS, en->o.kv_bytes, e)) != KD_OK) goto done;
     en->page_budget = kd_kv_pages_left(en->kv_pool);
-    if (en->page_budget < en->o.context / PAGE_ROWS)
-        en->o.context = en->page_budget * PAGE_ROWS;
+    if (en->page_budget < en->o.context / PAGE_ROWS) en->o.context = en->page_budget * PAGE_ROWS;
     if (en->o.context < 2) {
         c = kd_fail(e, KD_EINVAL, "%llu bytes for keys and values hold no page of %zu", (unsigned long long)en->o.kv_bytes,
                     kd_kv_page_bytes(en->kv_pool));
@@ -100,12 +97,9 @@ done:
 }
 
 void kd_engine_free(kd_engine *en) {
-    if (!en)
-        return;
-    for (size_t i = 0; i < en->waiting.n; i++)
-        seq_free(en->waiting.v[i]);
-    for (size_t i = 0; i < en->running.n; i++)
-        seq_free(en->running.v[i]);
+    if (!en) return;
+    for (size_t i = 0; i < en->waiting.n; i++) seq_free(en->waiting.v[i]);
+    for (size_t i = 0; i < en->running.n; i++) seq_free(en->running.v[i]);
     kd_free(en->waiting.v);
     kd_free(en->running.v);
     while (prefix_evict(en))
@@ -113,8 +107,7 @@ void kd_engine_free(kd_engine *en) {
     kd_free(en->prefixes);
     kd_kv_pool_free(en->kv_pool);
     kd_forward_free(en->forward);
-    if (en->own_pool)
-        kd_pool_free(en->pool);
+    if (en->own_pool) kd_pool_free(en->pool);
     kd_free(en->tokens);
     kd_free(en->batch);
     kd_free(en->want);
@@ -125,8 +118,7 @@ void kd_engine_free(kd_engine *en) {
 }
 
 static kd_code check(const kd_engine *en, const kd_request *r, kd_err *e) {
-    if (!r->prompt_n)
-        return kd_fail(e, KD_EINVAL, "the prompt has no token");
+    if (!r->prompt_n) return kd_fail(e, KD_EINVAL, "the prompt has no token");
     for (size_t i = 0; i < r->prompt_n; i++)
         if (r->prompt[i] < 0 || (size_t)r->prompt[i] >= en->V)
             return kd_fail(e, KD_EINVAL, "prompt: token %d at %zu is outside the vocabulary of %zu", r->prompt[i], i, en->V);
@@ -136,8 +128,7 @@ static kd_code check(const kd_engine *en, const kd_request *r, kd_err *e) {
         if (r->stop_tokens[i] < 0 || (size_t)r->stop_tokens[i] >= en->V)
             return kd_fail(e, KD_EINVAL, "stop token %d is outside the vocabulary of %zu", r->stop_tokens[i], en->V);
     for (size_t i = 0; i < r->stops; i++)
-        if (!r->stop[i] || !*r->stop[i])
-            return kd_fail(e, KD_EINVAL, "stop string %zu is empty", i + 1);
+        if (!r->stop[i] || !*r->stop[i]) return kd_fail(e, KD_EINVAL, "stop string %zu is empty", i + 1);
     if (r->top_logprobs > MAX_TOP || r->top_logprobs > en->V)
         return kd_fail(e, KD_EINVAL, "top log-probabilities: %zu asked for, at most %d", r->top_logprobs, MAX_TOP);
     return kd_sampling_check(&r->sampling, en->V, e);
@@ -145,8 +136,7 @@ static kd_code check(const kd_engine *en, const kd_request *r, kd_err *e) {
 
 static void *copy(kd_arena *a, const void *p, size_t n, size_t size) {
     void *q = n ? kd_arena_alloc(a, n * size) : NULL;
-    if (q)
-        memcpy(q, p, n * size);
+    if (q) memcpy(q, p, n * size);
     return q;
 }
 
@@ -158,18 +148,14 @@ static kd_code take(seq *s, const kd_request *r) {
     s->r.stop_tokens = copy(&s->arena, r->stop_tokens, r->stop_tokens_n, sizeof *r->stop_tokens);
     const char **stop = r->stops ? kd_arena_alloc(&s->arena, r->stops * sizeof *stop) : NULL;
     s->r.stop = stop;
-    if ((r->sampling.biases && !s->r.sampling.bias) || (r->stop_tokens_n && !s->r.stop_tokens) || (r->stops && !stop))
-        return KD_ENOMEM;
+    if ((r->sampling.biases && !s->r.sampling.bias) || (r->stop_tokens_n && !s->r.stop_tokens) || (r->stops && !stop)) return KD_ENOMEM;
     for (size_t i = 0; i < r->stops; i++) {
         size_t n = strlen(r->stop[i]);
-        if (!(stop[i] = kd_arena_strndup(&s->arena, r->stop[i], n)))
-            return KD_ENOMEM;
-        if (n > s->longest_stop)
-            s->longest_stop = n;
+        if (!(stop[i] = kd_arena_strndup(&s->arena, r->stop[i], n))) return KD_ENOMEM;
+        if (n > s->longest_stop) s->longest_stop = n;
     }
     s->ids.id = kd_malloc(r->prompt_n * sizeof *s->ids.id);
-    if (!s->ids.id)
-        return KD_ENOMEM;
+    if (!s->ids.id) return KD_ENOMEM;
     memcpy(s->ids.id, r->prompt, r->prompt_n * sizeof *s->ids.id);
     s->ids.n = s->ids.cap = r->prompt_n;
     return KD_OK;
@@ -177,8 +163,7 @@ static kd_code take(seq *s, const kd_request *r) {
 
 kd_code kd_engine_submit(kd_engine *en, const kd_request *r, uint64_t *id, kd_err *e) {
     kd_code c = check(en, r, e);
-    if (c != KD_OK)
-        return c;
+    if (c != KD_OK) return c;
     seq *s = kd_calloc(1, sizeof *s);
     if (!s || take(s, r) != KD_OK || kd_grow((void **)&en->waiting.v, &en->waiting.cap, en->waiting.n + 1, sizeof(seq *)) != KD_OK) {
         seq_free(s);
@@ -192,8 +177,7 @@ kd_code kd_engine_submit(kd_engine *en, const kd_request *r, uint64_t *id, kd_er
     s->id = ++en->next_id;
     s->t_submit = (int64_t)kd_now_ns();
     en->waiting.v[en->waiting.n++] = s;
-    if (id)
-        *id = s->id;
+    if (id) *id = s->id;
     return KD_OK;
 }
 
@@ -201,8 +185,7 @@ bool kd_engine_cancel(kd_engine *en, uint64_t id) {
     for (int k = 0; k < 2; k++) {
         seq_list *l = k ? &en->running : &en->waiting;
         for (size_t i = 0; i < l->n; i++)
-            if (l->v[i]->id == id)
-                return l->v[i]->cancelled = true;
+            if (l->v[i]->id == id) return l->v[i]->cancelled = true;
     }
     return false;
 }
@@ -212,6 +195,7 @@ kd_engine_stats kd_engine_get_stats(const kd_engine *en) {
     s.waiting = en->waiting.n, s.running = en->running.n;
     s.kv_bytes = kd_kv_bytes(en->kv_pool);
     s.model_bytes = en->model->bytes;
-    s.work_bytes = kd_forward_bytes(en->forward) + en->o.sequences * en->V * sizeof(float) + en->work_bytes * (size_t)kd_pool_threads(en->pool);
+    s.work_bytes =
+        kd_forward_bytes(en->forward) + en->o.sequences * en->V * sizeof(float) + en->work_bytes * (size_t)kd_pool_threads(en->pool);
     return s;
 }

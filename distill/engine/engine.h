@@ -15,27 +15,28 @@ typedef enum { KD_KV_F16, KD_KV_Q8_0, KD_KV_F32 } kd_kv_kind; /* Q8_0 falls back
 
 /* The zero value is the default of every field. */
 typedef struct {
-    int threads;        /* 0: one a processor that we may use; ignored when a pool is lent */
-    kd_pool *pool;      /* lent, or NULL */
-    size_t sequences;   /* decoded together at most (32) */
-    size_t context;     /* positions of a sequence, prompt and answer (the model's own) */
-    size_t rows;        /* rows of a forward pass at most (512); prompts longer than what is left of it are computed in pieces */
+    int threads;      /* 0: one a processor that we may use; ignored when a pool is lent */
+    kd_pool *pool;    /* lent, or NULL */
+    size_t sequences; /* decoded together at most (32) */
+    size_t context;   /* positions of a sequence, prompt and answer (the model's own) */
+    size_t rows;      /* rows of a forward pass at most (512); prompts longer than what is left of it are computed in pieces */
     kd_kv_kind kv;
-    uint64_t kv_bytes;  /* keys and values at most, cached prefixes included (half of what the machine has free) */
-    bool exact;         /* f32 arithmetic instead of 8-bit activations */
-    bool no_repack;     /* keep the shared mapping, no panels */
-    bool no_share;      /* compute every prompt whole; for measuring */
+    uint64_t kv_bytes; /* keys and values at most, cached prefixes included (half of what the machine has free) */
+    bool exact;        /* f32 arithmetic instead of 8-bit activations */
+    bool no_repack;    /* keep the shared mapping, no panels */
+    bool no_share;     /* compute every prompt whole; for measuring */
 } kd_engine_options;
 
 /* model, adapter (or NULL) and tok outlive the engine; tok NULL: ids only, no text, no stop strings, and nothing ends a sequence but
  * stop_tokens and length. Errors: KD_EINVAL, KD_ENOMEM, those of kd_forward_new. */
-kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, const kd_tokenizer *tok, const kd_engine_options *o, kd_err *e);
+kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, const kd_tokenizer *tok, const kd_engine_options *o,
+                      kd_err *e);
 void kd_engine_free(kd_engine *en); /* unfinished requests are dropped without a word */
 
 typedef enum {
-    KD_FINISH_STOP,      /* an end-of-generation token or a stop token or string */
-    KD_FINISH_LENGTH,    /* max_tokens, or the end of the context */
-    KD_FINISH_LOOP,      /* the loop guard: the answer has fallen into a cycle (loop.h) */
+    KD_FINISH_STOP,   /* an end-of-generation token or a stop token or string */
+    KD_FINISH_LENGTH, /* max_tokens, or the end of the context */
+    KD_FINISH_LOOP,   /* the loop guard: the answer has fallen into a cycle (loop.h) */
     KD_FINISH_CANCELLED
 } kd_finish;
 const char *kd_finish_name(kd_finish f); /* "stop", "length", "loop", "cancelled" */
@@ -45,18 +46,18 @@ typedef struct {
     float logprob; /* nats, of the model's own distribution (before temperature, cuts and penalties) */
 } kd_top;
 typedef struct {
-    uint64_t id;              /* as kd_engine_submit gave it */
+    uint64_t id; /* as kd_engine_submit gave it */
     kd_finish finish;
-    const int32_t *tokens;    /* [n] all that was generated, an ending token and the tokens of a stop string included */
+    const int32_t *tokens; /* [n] all that was generated, an ending token and the tokens of a stop string included */
     size_t n;
-    const char *text;         /* text_len bytes of valid UTF-8, NUL behind; without control tokens (unless asked for) and without the stop string */
+    const char *text; /* text_len bytes of valid UTF-8, NUL behind; without control tokens (unless asked for) and without the stop string */
     size_t text_len;
-    const float *logprobs;    /* [n], or NULL if not asked for */
-    const kd_top *top;        /* [n, top_k] falling, or NULL */
+    const float *logprobs; /* [n], or NULL if not asked for */
+    const kd_top *top;     /* [n, top_k] falling, or NULL */
     size_t top_k;
-    size_t prompt_tokens, shared_tokens; /* of the prompt; those among them that were not computed anew */
+    size_t prompt_tokens, shared_tokens;       /* of the prompt; those among them that were not computed anew */
     int64_t queued_ns, prompt_ns, generate_ns; /* waiting; from admission to the first token; from there to the end */
-} kd_result; /* valid during the call */
+} kd_result;                                   /* valid during the call */
 
 /* Called from kd_engine_step. A piece of text (may be empty) and the token that brought it; text held back because a stop string may begin in
  * it comes with a later token, or with id -1 at the end. */
@@ -64,24 +65,24 @@ typedef void kd_on_token(void *user, int32_t id, const char *text, size_t len);
 typedef void kd_on_done(void *user, const kd_result *r); /* once a request; it may submit and cancel */
 
 typedef struct {
-    const int32_t *prompt;    /* [prompt_n], at least one, each < V */
+    const int32_t *prompt; /* [prompt_n], at least one, each < V */
     size_t prompt_n;
     kd_sampling sampling;
-    uint64_t seed, stream;    /* token t is drawn with numbers 2t, 2t+1 of stream `stream` of key `seed` (base/rng.h) */
-    size_t max_tokens;        /* 0: to the end of the context */
-    size_t min_tokens;        /* until then no end-of-generation or stop token is drawn */
-    const char *const *stop;  /* [stops] strings that end the answer, found across token borders */
+    uint64_t seed, stream;   /* token t is drawn with numbers 2t, 2t+1 of stream `stream` of key `seed` (base/rng.h) */
+    size_t max_tokens;       /* 0: to the end of the context */
+    size_t min_tokens;       /* until then no end-of-generation or stop token is drawn */
+    const char *const *stop; /* [stops] strings that end the answer, found across token borders */
     size_t stops;
     const int32_t *stop_tokens; /* beside the tokenizer's end-of-generation tokens */
     size_t stop_tokens_n;
-    bool ignore_eog;          /* the tokenizer's end-of-generation tokens are drawn but do not end (for measuring) */
+    bool ignore_eog; /* the tokenizer's end-of-generation tokens are drawn but do not end (for measuring) */
     bool no_loop_guard;
-    bool keep_answer;         /* the next prompt will likely begin with this prompt and its answer (a talk goes on): keep both */
-    bool show_special;        /* control tokens appear in the text */
-    bool logprobs;            /* of the drawn tokens */
-    size_t top_logprobs;      /* and of the most likely ones (at most 64) */
-    kd_on_token *on_token;    /* or NULL */
-    kd_on_done *on_done;      /* or NULL */
+    bool keep_answer;      /* the next prompt will likely begin with this prompt and its answer (a talk goes on): keep both */
+    bool show_special;     /* control tokens appear in the text */
+    bool logprobs;         /* of the drawn tokens */
+    size_t top_logprobs;   /* and of the most likely ones (at most 64) */
+    kd_on_token *on_token; /* or NULL */
+    kd_on_done *on_done;   /* or NULL */
     void *user;
 } kd_request; /* copied */
 
@@ -98,7 +99,8 @@ kd_code kd_engine_run(kd_engine *en, const kd_watch *watch, kd_err *e);
 
 typedef struct {
     size_t waiting, running;
-    uint64_t steps, prompt_tokens, shared_tokens, generated_tokens, preemptions; /* since the start; preempted rows computed again are not counted twice */
+    uint64_t steps, prompt_tokens, shared_tokens, generated_tokens,
+        preemptions;                            /* since the start; preempted rows computed again are not counted twice */
     uint64_t kv_bytes, model_bytes, work_bytes; /* keys and values now; weights as stored; buffers and panels */
 } kd_engine_stats;
 kd_engine_stats kd_engine_get_stats(const kd_engine *en);

@@ -7,12 +7,12 @@
 
 typedef struct seq {
     uint64_t id;
-    kd_request r;          /* its arrays and strings are copies of ours, in arena */
+    kd_request r; /* its arrays and strings are copies of ours, in arena */
     kd_arena arena;
-    kd_ids ids;            /* prompt, then what was generated */
-    size_t limit;          /* ids at most */
-    kd_kv *kv;             /* NULL while waiting */
-    size_t shared;         /* prompt positions taken from others at first admission */
+    kd_ids ids;    /* prompt, then what was generated */
+    size_t limit;  /* ids at most */
+    kd_kv *kv;     /* NULL while waiting */
+    size_t shared; /* prompt positions taken from others at first admission */
     bool admitted, cancelled;
     kd_detokenizer *detok; /* NULL without text */
     kd_buf text;
@@ -55,19 +55,19 @@ struct kd_engine {
     bool own_pool;
     kd_forward *forward;
     kd_kv_pool *kv_pool;
-    size_t V, page_budget; /* pages in all; SIZE_MAX without a bound */
+    size_t V, page_budget;     /* pages in all; SIZE_MAX without a bound */
     seq_list waiting, running; /* running in order of admission */
     prefix *prefixes;          /* [sequences + PREFIXES] */
     size_t nprefix;
     uint64_t next_id;
     kd_engine_stats stats;
     /* of a step */
-    int32_t *tokens;       /* [rows] */
-    kd_batch_seq *batch;   /* [sequences] */
-    size_t *want;          /* [sequences] */
-    draw *draws;           /* [sequences] */
-    float *logits;         /* [sequences, V] */
-    char *work;            /* [threads] of work_bytes */
+    int32_t *tokens;     /* [rows] */
+    kd_batch_seq *batch; /* [sequences] */
+    size_t *want;        /* [sequences] */
+    draw *draws;         /* [sequences] */
+    float *logits;       /* [sequences, V] */
+    char *work;          /* [threads] of work_bytes */
     size_t work_bytes;
 };
 

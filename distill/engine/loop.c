@@ -2,8 +2,7 @@
 #include "distill/engine/loop.h"
 
 bool kd_loop_push(kd_loop *l, const int32_t *tokens, size_t n) {
-    if (!n)
-        return false;
+    if (!n) return false;
     int32_t t = tokens[n - 1];
     size_t last = n - 1 < KD_LOOP_PERIOD ? n - 1 : KD_LOOP_PERIOD;
     bool round = false;

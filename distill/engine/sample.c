@@ -24,19 +24,13 @@ size_t kd_sample_work(size_t V) {
     return V * (sizeof(cand) + sizeof(deviation)) + 64; /* candidates, and behind them weights or deviations */
 }
 
-static bool in(double v, double lo, double hi) {
-    return v >= lo && v <= hi; /* false for NaN */
-}
+static bool in(double v, double lo, double hi) { return v >= lo && v <= hi; /* false for NaN */ }
 
 kd_code kd_sampling_check(const kd_sampling *s, size_t V, kd_err *e) {
-    if (!in((double)s->temperature, 0, 1000))
-        return kd_fail(e, KD_EINVAL, "temperature: %g is outside 0..1000", (double)s->temperature);
-    if (!in((double)s->top_p, 0, 1))
-        return kd_fail(e, KD_EINVAL, "top-p: %g is outside 0..1", (double)s->top_p);
-    if (!in((double)s->min_p, 0, 1))
-        return kd_fail(e, KD_EINVAL, "min-p: %g is outside 0..1", (double)s->min_p);
-    if (!in((double)s->typical_p, 0, 1))
-        return kd_fail(e, KD_EINVAL, "typical-p: %g is outside 0..1", (double)s->typical_p);
+    if (!in((double)s->temperature, 0, 1000)) return kd_fail(e, KD_EINVAL, "temperature: %g is outside 0..1000", (double)s->temperature);
+    if (!in((double)s->top_p, 0, 1)) return kd_fail(e, KD_EINVAL, "top-p: %g is outside 0..1", (double)s->top_p);
+    if (!in((double)s->min_p, 0, 1)) return kd_fail(e, KD_EINVAL, "min-p: %g is outside 0..1", (double)s->min_p);
+    if (!in((double)s->typical_p, 0, 1)) return kd_fail(e, KD_EINVAL, "typical-p: %g is outside 0..1", (double)s->typical_p);
     if (!in((double)s->repetition_penalty, 0, 1000))
         return kd_fail(e, KD_EINVAL, "repetition-penalty: %g is outside 0..1000", (double)s->repetition_penalty);
     if (!in((double)s->presence_penalty, -1000, 1000) || !in((double)s->frequency_penalty, -1000, 1000))
@@ -44,7 +38,8 @@ kd_code kd_sampling_check(const kd_sampling *s, size_t V, kd_err *e) {
                        (double)s->frequency_penalty);
     for (size_t i = 0; i < s->biases; i++)
         if (s->bias[i].id < 0 || (size_t)s->bias[i].id >= V || isnan(s->bias[i].bias))
-            return kd_fail(e, KD_EINVAL, "logit bias: token %d, bias %g: no such token or no number", s->bias[i].id, (double)s->bias[i].bias);
+            return kd_fail(e, KD_EINVAL, "logit bias: token %d, bias %g: no such token or no number", s->bias[i].id,
+                           (double)s->bias[i].bias);
     return KD_OK;
 }
 
@@ -56,19 +51,15 @@ static int by_id(const void *a, const void *b) {
 static void penalties(const kd_sampling *s, float *logits, size_t V, const int32_t *seen, size_t nseen, int32_t *sorted) {
     float rep = s->repetition_penalty != 0.0f ? s->repetition_penalty : 1.0f;
     size_t last = s->penalty_last ? s->penalty_last : SEEN;
-    if (rep == 1.0f && s->presence_penalty == 0.0f && s->frequency_penalty == 0.0f)
-        return;
-    if (last > nseen)
-        last = nseen;
-    if (last > V)
-        last = V; /* what the work area holds */
+    if (rep == 1.0f && s->presence_penalty == 0.0f && s->frequency_penalty == 0.0f) return;
+    if (last > nseen) last = nseen;
+    if (last > V) last = V; /* what the work area holds */
     memcpy(sorted, seen + (nseen - last), last * sizeof *sorted);
     qsort(sorted, last, sizeof *sorted, by_id);
     for (size_t i = 0, n; i < last; i += n) {
         for (n = 1; i + n < last && sorted[i + n] == sorted[i]; n++)
             ;
-        if (sorted[i] < 0 || (size_t)sorted[i] >= V)
-            continue;
+        if (sorted[i] < 0 || (size_t)sorted[i] >= V) continue;
         float *l = &logits[sorted[i]];
         *l = *l <= 0 ? *l * rep : *l / rep;
         *l -= (float)n * s->frequency_penalty + s->presence_penalty;
@@ -77,16 +68,14 @@ static void penalties(const kd_sampling *s, float *logits, size_t V, const int32
 
 static int falling(const void *a, const void *b) {
     const cand *x = a, *y = b;
-    if (x->logit != y->logit)
-        return x->logit > y->logit ? -1 : 1;
+    if (x->logit != y->logit) return x->logit > y->logit ? -1 : 1;
     return (x->id > y->id) - (x->id < y->id);
 }
 
 static size_t within(cand *c, const float *logits, size_t V, float least) {
     size_t n = 0;
     for (size_t i = 0; i < V; i++)
-        if (logits[i] >= least && logits[i] != -INFINITY)
-            c[n++] = (cand){logits[i], (int32_t)i};
+        if (logits[i] >= least && logits[i] != -INFINITY) c[n++] = (cand){logits[i], (int32_t)i};
     return n;
 }
 
@@ -99,8 +88,7 @@ static size_t candidates(const kd_sampling *s, const float *logits, size_t V, fl
         size_t n = within(c, logits, V, least);
         double mass = 0;
         if (least != -INFINITY && by_mass)
-            for (size_t i = 0; i < n; i++)
-                mass += exp((double)c[i].logit - (double)max);
+            for (size_t i = 0; i < n; i++) mass += exp((double)c[i].logit - (double)max);
         bool enough = (!s->top_k || n >= s->top_k) && (!by_mass || mass >= (double)s->top_p * total * (1 + 1e-6));
         if (!s->top_k && !by_mass && s->min_p > 0 && (double)width > -log((double)s->min_p))
             enough = true;
@@ -115,20 +103,16 @@ static size_t candidates(const kd_sampling *s, const float *logits, size_t V, fl
 
 static int nearer(const void *a, const void *b) {
     const deviation *x = a, *y = b;
-    if (x->off != y->off)
-        return x->off < y->off ? -1 : 1;
+    if (x->off != y->off) return x->off < y->off ? -1 : 1;
     return falling(&x->c, &y->c);
 }
 
 /* Keeps the candidates whose surprise is nearest to the entropy until they hold typical_p; they stay sorted falling. */
 static size_t typical(cand *c, size_t n, float p, deviation *d) {
     double sum = 0, mean = 0, mass = 0, top = (double)c[0].logit;
-    for (size_t i = 0; i < n; i++)
-        sum += exp((double)c[i].logit - top);
-    for (size_t i = 0; i < n; i++)
-        mean += exp((double)c[i].logit - top) / sum * ((double)c[i].logit - top);
-    for (size_t i = 0; i < n; i++)
-        d[i] = (deviation){fabs((double)c[i].logit - top - mean), c[i]};
+    for (size_t i = 0; i < n; i++) sum += exp((double)c[i].logit - top);
+    for (size_t i = 0; i < n; i++) mean += exp((double)c[i].logit - top) / sum * ((double)c[i].logit - top);
+    for (size_t i = 0; i < n; i++) d[i] = (deviation){fabs((double)c[i].logit - top - mean), c[i]};
     qsort(d, n, sizeof *d, nearer);
     size_t k = 0;
     while (k < n && (k == 0 || mass < (double)p * sum)) {
@@ -142,8 +126,7 @@ static size_t typical(cand *c, size_t n, float p, deviation *d) {
 
 /* top-k, typical, top-p, min-p on sorted candidates; how many are left, at least one. */
 static size_t cut(const kd_sampling *s, cand *c, size_t n, double total, deviation *d) {
-    if (s->top_k && n > s->top_k)
-        n = s->top_k;
+    if (s->top_k && n > s->top_k) n = s->top_k;
     if (s->typical_p > 0 && s->typical_p < 1) {
         n = typical(c, n, s->typical_p, d);
         total = 0;
@@ -151,8 +134,7 @@ static size_t cut(const kd_sampling *s, cand *c, size_t n, double total, deviati
     if (s->top_p > 0 && s->top_p < 1) {
         double mass = 0;
         if (total <= 0) /* of what the cuts before left */
-            for (size_t i = 0; i < n; i++)
-                total += exp((double)c[i].logit - (double)c[0].logit);
+            for (size_t i = 0; i < n; i++) total += exp((double)c[i].logit - (double)c[0].logit);
         size_t k = 0;
         while (k < n && (k == 0 || mass < (double)s->top_p * total)) {
             mass += exp((double)c[k].logit - (double)c[0].logit);
@@ -162,8 +144,7 @@ static size_t cut(const kd_sampling *s, cand *c, size_t n, double total, deviati
     }
     if (s->min_p > 0) {
         double least = (double)c[0].logit + log((double)s->min_p);
-        while (n > 1 && (double)c[n - 1].logit < least)
-            n--;
+        while (n > 1 && (double)c[n - 1].logit < least) n--;
     }
     return n;
 }
@@ -174,12 +155,10 @@ static int32_t draw_cut(const kd_sampling *s, const float *logits, size_t V, flo
     bool by_mass = s->top_p > 0 && s->top_p < 1 && !s->top_k;
     size_t n = candidates(s, logits, V, max, c);
     n = cut(s, c, n, by_mass ? kd_exp_f32(NULL, logits, V, max, 1.0f) : 0, (deviation *)(c + V));
-    for (size_t i = 0; i < n; i++)
-        sum += w[i] = exp(((double)c[i].logit - (double)max) / (double)s->temperature);
+    for (size_t i = 0; i < n; i++) sum += w[i] = exp(((double)c[i].logit - (double)max) / (double)s->temperature);
     double at = u * sum;
     for (size_t i = 0; i < n; i++)
-        if ((at -= w[i]) < 0)
-            return c[i].id;
+        if ((at -= w[i]) < 0) return c[i].id;
     return c[n - 1].id; /* rounding at the end of the row */
 }
 
@@ -191,34 +170,26 @@ static int32_t draw_all(float temperature, const float *logits, size_t V, float 
         sum += block[n++] = kd_exp_f32(p + i, logits + i, V - i < BLOCK ? V - i : BLOCK, max, 1.0f / temperature);
     double at = u * sum;
     size_t b = 0;
-    while (b + 1 < n && at >= block[b])
-        at -= block[b++];
+    while (b + 1 < n && at >= block[b]) at -= block[b++];
     int32_t last = -1; /* rounding at a block's end: the last token of it that can be drawn */
     for (size_t i = b * BLOCK; i < V && i < (b + 1) * BLOCK; i++) {
-        if (p[i] > 0)
-            last = (int32_t)i;
-        if ((at -= (double)p[i]) < 0)
-            return (int32_t)i;
+        if (p[i] > 0) last = (int32_t)i;
+        if ((at -= (double)p[i]) < 0) return (int32_t)i;
     }
-    if (last >= 0)
-        return last;
+    if (last >= 0) return last;
     for (size_t i = 0; i < V; i++) /* a last block without weight */
-        if (p[i] > 0)
-            last = (int32_t)i;
+        if (p[i] > 0) last = (int32_t)i;
     return last;
 }
 
 int32_t kd_sample(const kd_sampling *s, float *logits, size_t V, const int32_t *seen, size_t nseen, double u, void *work) {
-    for (size_t i = 0; i < s->biases; i++)
-        logits[s->bias[i].id] += s->bias[i].bias;
+    for (size_t i = 0; i < s->biases; i++) logits[s->bias[i].id] += s->bias[i].bias;
     penalties(s, logits, V, seen, nseen, work);
     float max = kd_max_f32(logits, V);
-    if (!isfinite(max))
-        return -1;
+    if (!isfinite(max)) return -1;
     if (s->temperature == 0.0f || s->top_k == 1) {
         for (size_t i = 0; i < V; i++)
-            if (logits[i] == max)
-                return (int32_t)i;
+            if (logits[i] == max) return (int32_t)i;
         return -1;
     }
     bool cuts = (s->top_k && s->top_k < V) || (s->top_p > 0 && s->top_p < 1) || s->min_p > 0 || (s->typical_p > 0 && s->typical_p < 1);

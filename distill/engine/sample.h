@@ -16,14 +16,14 @@ typedef struct {
 
 /* The zero value is greedy: the most likely token, the lowest id among equals. */
 typedef struct {
-    float temperature;  /* 0: greedy */
-    uint32_t top_k;     /* 0: off */
-    float top_p;        /* 0 or 1: off */
-    float min_p;        /* 0: off */
-    float typical_p;    /* 0 or 1: off (Meister et al. 2022, arXiv:2202.00666) */
+    float temperature;        /* 0: greedy */
+    uint32_t top_k;           /* 0: off */
+    float top_p;              /* 0 or 1: off */
+    float min_p;              /* 0: off */
+    float typical_p;          /* 0 or 1: off (Meister et al. 2022, arXiv:2202.00666) */
     float repetition_penalty; /* 0 or 1: off; logits of seen tokens are divided by it (multiplied where negative); Keskar et al. 2019 */
     float presence_penalty, frequency_penalty; /* 0: off; subtracted once, and for every time, that a token was seen */
-    uint32_t penalty_last;    /* how many of the last tokens count as seen (prompt included); 0: 64 */
+    uint32_t penalty_last;                     /* how many of the last tokens count as seen (prompt included); 0: 64 */
     const kd_logit_bias *bias;
     size_t biases;
 } kd_sampling;

@@ -24,8 +24,7 @@ static void sweep_cancelled(kd_engine *en) {
 static bool fits(kd_engine *en, const seq *s, size_t shared) {
     size_t need = s->ids.n / PAGE_ROWS + 1 - shared / PAGE_ROWS + en->running.n;
     while (kd_kv_pages_left(en->kv_pool) < need)
-        if (!prefix_evict(en))
-            return en->running.n == 0; /* alone, it fits: its limit was cut to that */
+        if (!prefix_evict(en)) return en->running.n == 0; /* alone, it fits: its limit was cut to that */
     return true;
 }
 
@@ -36,8 +35,7 @@ static kd_code admit(kd_engine *en, kd_err *e) {
         size_t shared;
         bool wait;
         kd_code c = prefix_take(en, s->ids.id, s->ids.n, &kv, &shared, &wait, e);
-        if (c != KD_OK)
-            return c;
+        if (c != KD_OK) return c;
         if (wait) { /* others may pass: what they give does not depend on it */
             i++;
             continue;
@@ -46,8 +44,7 @@ static kd_code admit(kd_engine *en, kd_err *e) {
             kd_kv_free(kv);
             return KD_OK;
         }
-        if (!kv && (c = kd_kv_new(&kv, en->kv_pool, e)) != KD_OK)
-            return c;
+        if (!kv && (c = kd_kv_new(&kv, en->kv_pool, e)) != KD_OK) return c;
         if (kd_grow((void **)&en->running.v, &en->running.cap, en->running.n + 1, sizeof(seq *)) != KD_OK) {
             kd_kv_free(kv);
             return kd_fail(e, KD_ENOMEM, "no memory for %zu sequences", en->running.n + 1);
@@ -83,21 +80,15 @@ static kd_code make_room(kd_engine *en, size_t i, size_t rows, bool may_preempt,
     for (;;) {
         kd_code c = kd_kv_reserve(s->kv, kd_kv_len(s->kv) + rows, e);
         *ok = c == KD_OK;
-        if (c != KD_ELIMIT)
-            return c;
+        if (c != KD_ELIMIT) return c;
         kd_err_clear(e);
-        if (prefix_evict(en))
-            continue;
-        if (!may_preempt || i + 1 == en->running.n)
-            return KD_OK;
-        if ((c = preempt(en, e)) != KD_OK)
-            return c;
+        if (prefix_evict(en)) continue;
+        if (!may_preempt || i + 1 == en->running.n) return KD_OK;
+        if ((c = preempt(en, e)) != KD_OK) return c;
     }
 }
 
-static bool decoding(const seq *s) {
-    return kd_kv_len(s->kv) + 1 == s->ids.n && s->ids.n > s->r.prompt_n;
-}
+static bool decoding(const seq *s) { return kd_kv_len(s->kv) + 1 == s->ids.n && s->ids.n > s->r.prompt_n; }
 
 static void put(kd_engine *en, kd_batch *b, seq *s, size_t rows) {
     size_t len = kd_kv_len(s->kv);
@@ -117,28 +108,21 @@ static kd_code assemble(kd_engine *en, kd_batch *b, kd_err *e) {
     kd_code c;
     *b = (kd_batch){.tokens = en->tokens, .seqs = en->batch, .want = en->want};
     for (size_t i = 0; i < en->running.n; i++) {
-        if (!decoding(en->running.v[i]))
-            continue;
-        if ((c = make_room(en, i, 1, true, &ok, e)) != KD_OK)
-            return c;
+        if (!decoding(en->running.v[i])) continue;
+        if ((c = make_room(en, i, 1, true, &ok, e)) != KD_OK) return c;
         if (ok)
             put(en, b, en->running.v[i], 1);
         else { /* the youngest of all, and no room: it gives way itself */
-            if ((c = preempt(en, e)) != KD_OK)
-                return c;
+            if ((c = preempt(en, e)) != KD_OK) return c;
         }
     }
     for (size_t i = 0; i < en->running.n && b->n < en->o.rows; i++) {
         seq *s = en->running.v[i];
-        if (decoding(s))
-            continue;
+        if (decoding(s)) continue;
         size_t rows = s->ids.n - kd_kv_len(s->kv);
-        if (rows > en->o.rows - b->n)
-            rows = en->o.rows - b->n;
-        if ((c = make_room(en, i, rows, b->n == 0, &ok, e)) != KD_OK)
-            return c;
-        if (ok)
-            put(en, b, s, rows);
+        if (rows > en->o.rows - b->n) rows = en->o.rows - b->n;
+        if ((c = make_room(en, i, rows, b->n == 0, &ok, e)) != KD_OK) return c;
+        if (ok) put(en, b, s, rows);
     }
     return KD_OK;
 }
@@ -148,14 +132,11 @@ static kd_code accept(kd_engine *en, size_t n, kd_err *e) {
         seq *s = en->draws[k].s;
         bool done;
         kd_finish finish = KD_FINISH_STOP;
-        if (s->cancelled)
-            continue;
+        if (s->cancelled) continue;
         kd_code c = answer_push(en, s, &en->draws[k], &done, &finish, e);
-        if (c != KD_OK)
-            return c;
+        if (c != KD_OK) return c;
         en->stats.generated_tokens++;
-        if (!done)
-            continue;
+        if (!done) continue;
         for (size_t i = 0; i < en->running.n; i++)
             if (en->running.v[i] == s) {
                 seq_list_remove(&en->running, i);
@@ -185,7 +166,6 @@ kd_code kd_engine_step(kd_engine *en, size_t *left, kd_err *e) {
 kd_code kd_engine_run(kd_engine *en, const kd_watch *watch, kd_err *e) {
     size_t left = 1;
     kd_code c = KD_OK;
-    while (c == KD_OK && left && (c = (kd_code)kd_stopping(watch)) == KD_OK)
-        c = kd_engine_step(en, &left, e);
+    while (c == KD_OK && left && (c = (kd_code)kd_stopping(watch)) == KD_OK) c = kd_engine_step(en, &left, e);
     return c;
 }

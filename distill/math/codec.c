@@ -33,8 +33,7 @@ float kd_f16_to_f32(uint16_t h) {
 
 uint16_t kd_f32_to_f16(float f) {
     uint32_t u = bits_of(f), a = u & 0x7fffffff, sign = u >> 16 & 0x8000;
-    if (a > 0x7f800000)
-        return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x3ff));
+    if (a > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (a >> 13 & 0x3ff));
     if (a >= 0x477ff000) /* 65520 and up round to infinity */
         return (uint16_t)(sign | 0x7c00);
     if (a < 0x38800000) /* subnormal: adding 1/2 makes the adder round at 2^-24 */
@@ -44,46 +43,36 @@ uint16_t kd_f32_to_f16(float f) {
 
 uint16_t kd_f32_to_bf16(float f) {
     uint32_t u = bits_of(f);
-    if ((u & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(u >> 16 | 64);
+    if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 64);
     return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
 static const kd_codec_ops *ops(void) {
 #if defined(__x86_64__)
     switch (kd_cpu_get()->level) {
-    case KD_CPU_AVX512:
-        return &kd_codec_avx512;
-    case KD_CPU_AVX2:
-        return &kd_codec_avx2;
-    case KD_CPU_SCALAR:
-        break;
+    case KD_CPU_AVX512: return &kd_codec_avx512;
+    case KD_CPU_AVX2: return &kd_codec_avx2;
+    case KD_CPU_SCALAR: break;
     }
 #endif
     return &kd_codec_scalar;
 }
 
 static kd_read_fn *reader(int t) {
-    if (t < 0 || t >= KD_CODEC_SLOTS)
-        return NULL;
+    if (t < 0 || t >= KD_CODEC_SLOTS) return NULL;
     kd_read_fn *f = ops()->read[t];
     return f ? f : kd_codec_scalar.read[t];
 }
 
-bool kd_can_read(int t) {
-    return t >= 0 && t < KD_CODEC_SLOTS && kd_codec_scalar.read[t];
-}
+bool kd_can_read(int t) { return t >= 0 && t < KD_CODEC_SLOTS && kd_codec_scalar.read[t]; }
 
 void kd_dequantize(kd_dtype t, const void *src, float *dst, size_t n) {
     kd_read_fn *f = reader((int)t);
     assert(f);
-    if (f && n)
-        f(src, dst, n);
+    if (f && n) f(src, dst, n);
 }
 
-bool kd_can_write(int t) {
-    return t >= 0 && t < KD_CODEC_SLOTS && (kd_codec_scalar.write[t] || kd_quant_searches(t));
-}
+bool kd_can_write(int t) { return t >= 0 && t < KD_CODEC_SLOTS && (kd_codec_scalar.write[t] || kd_quant_searches(t)); }
 
 kd_code kd_quantize(kd_dtype t, const float *src, void *dst, size_t n, const float *importance, kd_err *e) {
     const kd_dtype_info *info = kd_dtype_get((int)t);
@@ -91,8 +80,7 @@ kd_code kd_quantize(kd_dtype t, const float *src, void *dst, size_t n, const flo
         return kd_fail(e, KD_EUNSUPPORTED, "type %s (number %d) is not one that distill writes", info ? info->name : "unknown", (int)t);
     if (n % info->block)
         return kd_fail(e, KD_EINVAL, "a row of %zu values is not whole blocks of %zu, as type %s needs", n, info->block, info->name);
-    if (n == 0)
-        return KD_OK;
+    if (n == 0) return KD_OK;
     kd_write_fn *formula = ops()->write[t] ? ops()->write[t] : kd_codec_scalar.write[t];
     if (formula && (!importance || !kd_quant_searches((int)t)))
         formula(src, dst, n);
@@ -101,6 +89,4 @@ kd_code kd_quantize(kd_dtype t, const float *src, void *dst, size_t n, const flo
     return KD_OK;
 }
 
-bool kd_all_finite(const float *v, size_t n) {
-    return ops()->all_finite(v, n);
-}
+bool kd_all_finite(const float *v, size_t n) { return ops()->all_finite(v, n); }

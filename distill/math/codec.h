@@ -20,9 +20,12 @@ bool kd_can_write(int t);
 bool kd_all_finite(const float *v, size_t n);
 
 float kd_f16_to_f32(uint16_t h);
-uint16_t kd_f32_to_f16(float f);  /* round to nearest even, as ggml and the hardware do */
+uint16_t kd_f32_to_f16(float f); /* round to nearest even, as ggml and the hardware do */
 static inline float kd_bf16_to_f32(uint16_t h) {
-    union { uint32_t u; float f; } v = {(uint32_t)h << 16};
+    union {
+        uint32_t u;
+        float f;
+    } v = {(uint32_t)h << 16};
     return v.f;
 }
 uint16_t kd_f32_to_bf16(float f); /* round to nearest even; NaN stays a quiet NaN */

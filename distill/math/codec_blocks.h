@@ -114,8 +114,7 @@ static inline void kd_unpack_scales_q3(const uint8_t s[12], int8_t sc[16]) {
 }
 /* The 8 scales of iq4_xs, offset taken off: -32..31. */
 static inline void kd_unpack_scales_iq4_xs(const kd_block_iq4_xs *b, int8_t sc[8]) {
-    for (int j = 0; j < 8; j++)
-        sc[j] = (int8_t)(((b->scales_l[j / 2] >> 4 * (j % 2) & 15) | (b->scales_h >> 2 * j & 3) << 4) - 32);
+    for (int j = 0; j < 8; j++) sc[j] = (int8_t)(((b->scales_l[j / 2] >> 4 * (j % 2) & 15) | (b->scales_h >> 2 * j & 3) << 4) - 32);
 }
 /* 2^(e - 128), the scale of an mxfp4 block over the doubled code book; subnormal at e = 0 and 1. */
 static inline float kd_e8m0_half(uint8_t e) {

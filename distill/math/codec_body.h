@@ -8,15 +8,9 @@
 
 #define KD_UNROLL _Pragma("GCC unroll 8") /* shifts and masks become constants */
 
-static inline __m128i load16(const void *p) {
-    return _mm_loadu_si128((const __m128i *)p);
-}
-static inline __m256i load32(const void *p) {
-    return _mm256_loadu_si256((const __m256i *)p);
-}
-static inline float half_to_float(uint16_t h) {
-    return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
-}
+static inline __m128i load16(const void *p) { return _mm_loadu_si128((const __m128i *)p); }
+static inline __m256i load32(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+static inline float half_to_float(uint16_t h) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(h))); }
 static inline uint16_t float_to_half(float f) {
     return (uint16_t)_mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(f), _MM_FROUND_TO_NEAREST_INT), 0);
 }
@@ -71,13 +65,10 @@ static void read_f16(const void *src, float *y, size_t n) {
     const char *p = src;
     size_t i = 0;
 #if KD_WIDE
-    for (; i + 16 <= n; i += 16)
-        _mm512_storeu_ps(y + i, _mm512_cvtph_ps(load32(p + 2 * i)));
+    for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, _mm512_cvtph_ps(load32(p + 2 * i)));
 #endif
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(y + i, _mm256_cvtph_ps(load16(p + 2 * i)));
-    if (i < n)
-        kd_codec_scalar.read[KD_F16](p + 2 * i, y + i, n - i);
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_cvtph_ps(load16(p + 2 * i)));
+    if (i < n) kd_codec_scalar.read[KD_F16](p + 2 * i, y + i, n - i);
 }
 static void read_bf16(const void *src, float *y, size_t n) {
     const char *p = src;
@@ -88,16 +79,13 @@ static void read_bf16(const void *src, float *y, size_t n) {
 #endif
     for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(y + i, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load16(p + 2 * i)), 16)));
-    if (i < n)
-        kd_codec_scalar.read[KD_BF16](p + 2 * i, y + i, n - i);
+    if (i < n) kd_codec_scalar.read[KD_BF16](p + 2 * i, y + i, n - i);
 }
 static void read_f64(const void *src, float *y, size_t n) {
     const char *p = src;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        _mm_storeu_ps(y + i, _mm256_cvtpd_ps(_mm256_castsi256_pd(load32(p + 8 * i))));
-    if (i < n)
-        kd_codec_scalar.read[KD_F64](p + 8 * i, y + i, n - i);
+    for (; i + 4 <= n; i += 4) _mm_storeu_ps(y + i, _mm256_cvtpd_ps(_mm256_castsi256_pd(load32(p + 8 * i))));
+    if (i < n) kd_codec_scalar.read[KD_F64](p + 8 * i, y + i, n - i);
 }
 static void read_f8_e4m3(const void *src, float *y, size_t n) {
     const uint8_t *p = src;
@@ -108,19 +96,16 @@ static void read_f8_e4m3(const void *src, float *y, size_t n) {
         __m128i h = _mm_blendv_epi8(_mm_slli_epi16(a, 7), _mm_set1_epi16(0x7e00), _mm_cmpeq_epi16(a, _mm_set1_epi16(0x7f)));
         _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_cvtph_ps(_mm_or_si128(h, sign)), _mm256_set1_ps(256)));
     }
-    if (i < n)
-        kd_codec_scalar.read[KD_F8_E4M3](p + i, y + i, n - i);
+    if (i < n) kd_codec_scalar.read[KD_F8_E4M3](p + i, y + i, n - i);
 }
 
 static void read_q4_0(const void *src, float *y, size_t n) {
     const kd_block_q4_0 *b = src;
-    for (size_t i = 0; i < n / 32; i++, b++, y += 32)
-        put32(y, _mm256_sub_epi8(nibbles(b->qs), _mm256_set1_epi8(8)), half_to_float(b->d));
+    for (size_t i = 0; i < n / 32; i++, b++, y += 32) put32(y, _mm256_sub_epi8(nibbles(b->qs), _mm256_set1_epi8(8)), half_to_float(b->d));
 }
 static void read_q4_1(const void *src, float *y, size_t n) {
     const kd_block_q4_1 *b = src;
-    for (size_t i = 0; i < n / 32; i++, b++, y += 32)
-        put32_off(y, nibbles(b->qs), half_to_float(b->d), half_to_float(b->m));
+    for (size_t i = 0; i < n / 32; i++, b++, y += 32) put32_off(y, nibbles(b->qs), half_to_float(b->d), half_to_float(b->m));
 }
 static void read_q5_0(const void *src, float *y, size_t n) {
     const kd_block_q5_0 *b = src;
@@ -134,21 +119,18 @@ static void read_q5_1(const void *src, float *y, size_t n) {
 }
 static void read_q8_0(const void *src, float *y, size_t n) {
     const kd_block_q8_0 *b = src;
-    for (size_t i = 0; i < n / 32; i++, b++, y += 32)
-        put32(y, load32(b->qs), half_to_float(b->d));
+    for (size_t i = 0; i < n / 32; i++, b++, y += 32) put32(y, load32(b->qs), half_to_float(b->d));
 }
 static inline void read_book(const uint8_t *qs, const int8_t *book, float d, float *y) {
     put32(y, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load16(book)), nibbles(qs)), d);
 }
 static void read_iq4_nl(const void *src, float *y, size_t n) {
     const kd_block_iq4_nl *b = src;
-    for (size_t i = 0; i < n / 32; i++, b++, y += 32)
-        read_book(b->qs, kd_iq4_values, half_to_float(b->d), y);
+    for (size_t i = 0; i < n / 32; i++, b++, y += 32) read_book(b->qs, kd_iq4_values, half_to_float(b->d), y);
 }
 static void read_mxfp4(const void *src, float *y, size_t n) {
     const kd_block_mxfp4 *b = src;
-    for (size_t i = 0; i < n / 32; i++, b++, y += 32)
-        read_book(b->qs, kd_mxfp4_values, kd_e8m0_half(b->e), y);
+    for (size_t i = 0; i < n / 32; i++, b++, y += 32) read_book(b->qs, kd_mxfp4_values, kd_e8m0_half(b->e), y);
 }
 static void read_iq4_xs(const void *src, float *y, size_t n) {
     const kd_block_iq4_xs *b = src;
@@ -157,8 +139,7 @@ static void read_iq4_xs(const void *src, float *y, size_t n) {
         int8_t sc[8];
         kd_unpack_scales_iq4_xs(b, sc);
         KD_UNROLL
-        for (int g = 0; g < 8; g++, y += 32)
-            read_book(b->qs + 16 * g, kd_iq4_values, d * (float)sc[g], y);
+        for (int g = 0; g < 8; g++, y += 32) read_book(b->qs + 16 * g, kd_iq4_values, d * (float)sc[g], y);
     }
 }
 
@@ -250,10 +231,8 @@ static void write_f16(const float *x, void *dst, size_t n) {
     for (; i + 16 <= n; i += 16)
         _mm256_storeu_si256((__m256i *)(p + 2 * i), _mm512_cvtps_ph(_mm512_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
 #endif
-    for (; i + 8 <= n; i += 8)
-        _mm_storeu_si128((__m128i *)(p + 2 * i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
-    if (i < n)
-        kd_codec_scalar.write[KD_F16](x + i, p + 2 * i, n - i);
+    for (; i + 8 <= n; i += 8) _mm_storeu_si128((__m128i *)(p + 2 * i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), _MM_FROUND_TO_NEAREST_INT));
+    if (i < n) kd_codec_scalar.write[KD_F16](x + i, p + 2 * i, n - i);
 }
 /* Eight bf16 values in the low half of each 32-bit lane. */
 static inline __m256i bf16_lanes(const float *x) {
@@ -269,8 +248,7 @@ static void write_bf16(const float *x, void *dst, size_t n) {
         __m256i v = _mm256_packus_epi32(bf16_lanes(x + i), bf16_lanes(x + i + 8));
         _mm256_storeu_si256((__m256i *)(p + 2 * i), _mm256_permute4x64_epi64(v, 0xd8));
     }
-    if (i < n)
-        kd_codec_scalar.write[KD_BF16](x + i, p + 2 * i, n - i);
+    if (i < n) kd_codec_scalar.write[KD_BF16](x + i, p + 2 * i, n - i);
 }
 
 /* A block of 32 in four registers. */
@@ -280,9 +258,7 @@ typedef struct {
 static inline block load_block(const float *x) {
     return (block){{_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8), _mm256_loadu_ps(x + 16), _mm256_loadu_ps(x + 24)}};
 }
-static inline __m256 magnitude(__m256 v) {
-    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
-}
+static inline __m256 magnitude(__m256 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
 static inline float lane_max(__m256 v) {
     __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     m = _mm_max_ps(m, _mm_movehl_ps(m, m));
@@ -297,8 +273,7 @@ static inline float lane_min(__m256 v) {
 static inline float amax_of(const block *b) {
     __m256 m = _mm256_setzero_ps();
     KD_UNROLL
-    for (int i = 0; i < 4; i++)
-        m = _mm256_max_ps(magnitude(b->v[i]), m);
+    for (int i = 0; i < 4; i++) m = _mm256_max_ps(magnitude(b->v[i]), m);
     return lane_max(m);
 }
 /* The first value whose comparison key (magnitude or itself) equals it; otherwise, if there is none. */
@@ -327,9 +302,7 @@ static inline void range(const float *x, const block *b, float *lo, float *hi) {
     *lo = first_equal(x, b, *lo, 0, *lo);
     *hi = first_equal(x, b, *hi, 0, *hi);
 }
-static inline float inverse(float d) {
-    return d != 0 ? 1.0f / d : 0.0f;
-}
+static inline float inverse(float d) { return d != 0 ? 1.0f / d : 0.0f; }
 /* The low bytes of 32 integers, in order. */
 static inline __m256i low_bytes(__m256i a, __m256i b, __m256i c, __m256i d) {
     const __m256i byte = _mm256_set1_epi32(255);
@@ -351,9 +324,7 @@ static inline void store_nibbles(uint8_t *qs, __m256i q) {
     __m128i lo = _mm256_castsi256_si128(q), hi = _mm256_extracti128_si256(q, 1), four = _mm_set1_epi8(15);
     _mm_storeu_si128((__m128i *)qs, _mm_or_si128(_mm_and_si128(lo, four), _mm_slli_epi16(_mm_and_si128(hi, four), 4)));
 }
-static inline uint32_t fifth(__m256i q) {
-    return (uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(q, 3)); /* bit 4 to bit 7 */
-}
+static inline uint32_t fifth(__m256i q) { return (uint32_t)_mm256_movemask_epi8(_mm256_slli_epi16(q, 3)); /* bit 4 to bit 7 */ }
 
 static void write_q4_0(const float *x, void *dst, size_t n) {
     kd_block_q4_0 *o = dst;
@@ -415,8 +386,7 @@ static void write_q8_0(const float *x, void *dst, size_t n) {
         float d = amax_of(&b) / 127, id = inverse(d);
         o->d = float_to_half(d);
         KD_UNROLL
-        for (int k = 0; k < 4; k++)
-            q[k] = round_away(_mm256_mul_ps(b.v[k], _mm256_set1_ps(id)));
+        for (int k = 0; k < 4; k++) q[k] = round_away(_mm256_mul_ps(b.v[k], _mm256_set1_ps(id)));
         _mm256_storeu_si256((__m256i *)o->qs, low_bytes(q[0], q[1], q[2], q[3]));
     }
 }
@@ -427,20 +397,36 @@ static bool all_finite(const float *v, size_t n) {
     for (; i + 32 <= n; i += 32) {
         __m256i bad = _mm256_setzero_si256();
         KD_UNROLL
-        for (size_t k = 0; k < 32; k += 8)
-            bad = _mm256_or_si256(bad, _mm256_cmpeq_epi32(_mm256_and_si256(load32(v + i + k), e), e));
-        if (!_mm256_testz_si256(bad, bad))
-            return false;
+        for (size_t k = 0; k < 32; k += 8) bad = _mm256_or_si256(bad, _mm256_cmpeq_epi32(_mm256_and_si256(load32(v + i + k), e), e));
+        if (!_mm256_testz_si256(bad, bad)) return false;
     }
     return kd_codec_scalar.all_finite(v + i, n - i);
 }
 
 const kd_codec_ops KD_OPS = {
-    .read = {[KD_F16] = read_f16,     [KD_BF16] = read_bf16, [KD_F64] = read_f64,   [KD_F8_E4M3] = read_f8_e4m3, [KD_Q4_0] = read_q4_0,
-             [KD_Q4_1] = read_q4_1,   [KD_Q5_0] = read_q5_0, [KD_Q5_1] = read_q5_1, [KD_Q8_0] = read_q8_0,       [KD_Q2_K] = read_q2_k,
-             [KD_Q3_K] = read_q3_k,   [KD_Q4_K] = read_q4_k, [KD_Q5_K] = read_q5_k, [KD_Q6_K] = read_q6_k,       [KD_IQ4_NL] = read_iq4_nl,
-             [KD_IQ4_XS] = read_iq4_xs, [KD_MXFP4] = read_mxfp4},
-    .write = {[KD_F16] = write_f16, [KD_BF16] = write_bf16, [KD_Q4_0] = write_q4_0, [KD_Q4_1] = write_q4_1, [KD_Q5_0] = write_q5_0,
-              [KD_Q5_1] = write_q5_1, [KD_Q8_0] = write_q8_0},
+    .read = {[KD_F16] = read_f16,
+             [KD_BF16] = read_bf16,
+             [KD_F64] = read_f64,
+             [KD_F8_E4M3] = read_f8_e4m3,
+             [KD_Q4_0] = read_q4_0,
+             [KD_Q4_1] = read_q4_1,
+             [KD_Q5_0] = read_q5_0,
+             [KD_Q5_1] = read_q5_1,
+             [KD_Q8_0] = read_q8_0,
+             [KD_Q2_K] = read_q2_k,
+             [KD_Q3_K] = read_q3_k,
+             [KD_Q4_K] = read_q4_k,
+             [KD_Q5_K] = read_q5_k,
+             [KD_Q6_K] = read_q6_k,
+             [KD_IQ4_NL] = read_iq4_nl,
+             [KD_IQ4_XS] = read_iq4_xs,
+             [KD_MXFP4] = read_mxfp4},
+    .write = {[KD_F16] = write_f16,
+              [KD_BF16] = write_bf16,
+              [KD_Q4_0] = write_q4_0,
+              [KD_Q4_1] = write_q4_1,
+              [KD_Q5_0] = write_q5_0,
+              [KD_Q5_1] = write_q5_1,
+              [KD_Q8_0] = write_q8_0},
     .all_finite = all_finite,
 };

@@ -7,21 +7,17 @@
 #include <float.h>
 #include <math.h>
 
-static void read_f32(const void *src, float *y, size_t n) {
-    memcpy(y, src, n * sizeof *y);
-}
+static void read_f32(const void *src, float *y, size_t n) { memcpy(y, src, n * sizeof *y); }
 static uint16_t u16_at(const void *p, size_t i) {
     uint16_t v;
     memcpy(&v, (const char *)p + 2 * i, sizeof v);
     return v;
 }
 static void read_f16(const void *src, float *y, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        y[i] = kd_f16_to_f32(u16_at(src, i));
+    for (size_t i = 0; i < n; i++) y[i] = kd_f16_to_f32(u16_at(src, i));
 }
 static void read_bf16(const void *src, float *y, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        y[i] = kd_bf16_to_f32(u16_at(src, i));
+    for (size_t i = 0; i < n; i++) y[i] = kd_bf16_to_f32(u16_at(src, i));
 }
 static void read_f64(const void *src, float *y, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -83,8 +79,7 @@ static void read_q8_0(const void *src, float *y, size_t n) {
     const kd_block_q8_0 *b = src;
     for (size_t i = 0; i < n / 32; i++, b++, y += 32) {
         float d = kd_f16_to_f32(b->d);
-        for (int j = 0; j < 32; j++)
-            y[j] = (float)b->qs[j] * d;
+        for (int j = 0; j < 32; j++) y[j] = (float)b->qs[j] * d;
     }
 }
 /* 32 values of a 4-bit code book. */
@@ -96,13 +91,11 @@ static void read_book(const uint8_t qs[16], const int8_t book[16], float d, floa
 }
 static void read_iq4_nl(const void *src, float *y, size_t n) {
     const kd_block_iq4_nl *b = src;
-    for (size_t i = 0; i < n / 32; i++, b++, y += 32)
-        read_book(b->qs, kd_iq4_values, kd_f16_to_f32(b->d), y);
+    for (size_t i = 0; i < n / 32; i++, b++, y += 32) read_book(b->qs, kd_iq4_values, kd_f16_to_f32(b->d), y);
 }
 static void read_mxfp4(const void *src, float *y, size_t n) {
     const kd_block_mxfp4 *b = src;
-    for (size_t i = 0; i < n / 32; i++, b++, y += 32)
-        read_book(b->qs, kd_mxfp4_values, kd_e8m0_half(b->e), y);
+    for (size_t i = 0; i < n / 32; i++, b++, y += 32) read_book(b->qs, kd_mxfp4_values, kd_e8m0_half(b->e), y);
 }
 static void read_iq4_xs(const void *src, float *y, size_t n) {
     const kd_block_iq4_xs *b = src;
@@ -110,8 +103,7 @@ static void read_iq4_xs(const void *src, float *y, size_t n) {
         float d = kd_f16_to_f32(b->d);
         int8_t sc[8];
         kd_unpack_scales_iq4_xs(b, sc);
-        for (int g = 0; g < 8; g++, y += 32)
-            read_book(b->qs + 16 * g, kd_iq4_values, d * (float)sc[g], y);
+        for (int g = 0; g < 8; g++, y += 32) read_book(b->qs + 16 * g, kd_iq4_values, d * (float)sc[g], y);
     }
 }
 
@@ -122,8 +114,7 @@ static void read_q2_k(const void *src, float *y, size_t n) {
         for (int g = 0; g < 16; g++, y += 16) {
             float dl = d * (float)(b->scales[g] & 15), ml = dmin * (float)(b->scales[g] >> 4);
             const uint8_t *q = b->qs + 32 * (g / 8) + 16 * (g % 2);
-            for (int l = 0; l < 16; l++)
-                y[l] = dl * (float)(q[l] >> 2 * (g / 2 % 4) & 3) - ml;
+            for (int l = 0; l < 16; l++) y[l] = dl * (float)(q[l] >> 2 * (g / 2 % 4) & 3) - ml;
         }
     }
 }
@@ -136,8 +127,7 @@ static void read_q3_k(const void *src, float *y, size_t n) {
         for (int g = 0; g < 16; g++, y += 16) {
             float dl = d * (float)sc[g];
             const uint8_t *q = b->qs + 32 * (g / 8) + 16 * (g % 2), *h = b->hmask + 16 * (g % 2);
-            for (int l = 0; l < 16; l++)
-                y[l] = dl * (float)((q[l] >> 2 * (g / 2 % 4) & 3) - (h[l] >> g / 2 & 1 ? 0 : 4));
+            for (int l = 0; l < 16; l++) y[l] = dl * (float)((q[l] >> 2 * (g / 2 % 4) & 3) - (h[l] >> g / 2 & 1 ? 0 : 4));
         }
     }
 }
@@ -149,8 +139,7 @@ static void read_q4_k(const void *src, float *y, size_t n) {
         kd_unpack_scales_k4(b->scales, sc, mn);
         for (int g = 0; g < 8; g++, y += 32) {
             float dl = d * (float)sc[g], ml = dmin * (float)mn[g];
-            for (int l = 0; l < 32; l++)
-                y[l] = dl * (float)(b->qs[32 * (g / 2) + l] >> 4 * (g % 2) & 15) - ml;
+            for (int l = 0; l < 32; l++) y[l] = dl * (float)(b->qs[32 * (g / 2) + l] >> 4 * (g % 2) & 15) - ml;
         }
     }
 }
@@ -162,8 +151,7 @@ static void read_q5_k(const void *src, float *y, size_t n) {
         kd_unpack_scales_k4(b->scales, sc, mn);
         for (int g = 0; g < 8; g++, y += 32) {
             float dl = d * (float)sc[g], ml = dmin * (float)mn[g];
-            for (int l = 0; l < 32; l++)
-                y[l] = dl * (float)((b->qs[32 * (g / 2) + l] >> 4 * (g % 2) & 15) | (b->qh[l] >> g & 1) << 4) - ml;
+            for (int l = 0; l < 32; l++) y[l] = dl * (float)((b->qs[32 * (g / 2) + l] >> 4 * (g % 2) & 15) | (b->qh[l] >> g & 1) << 4) - ml;
         }
     }
 }
@@ -175,17 +163,14 @@ static void read_q6_k(const void *src, float *y, size_t n) {
             float dl = d * (float)b->scales[g];
             int s = g / 2 % 4;
             const uint8_t *ql = b->ql + 64 * (g / 8) + 32 * (s % 2) + 16 * (g % 2), *qh = b->qh + 32 * (g / 8) + 16 * (g % 2);
-            for (int l = 0; l < 16; l++)
-                y[l] = dl * (float)(((ql[l] >> 4 * (s / 2) & 15) | (qh[l] >> 2 * s & 3) << 4) - 32);
+            for (int l = 0; l < 16; l++) y[l] = dl * (float)(((ql[l] >> 4 * (s / 2) & 15) | (qh[l] >> 2 * s & 3) << 4) - 32);
         }
     }
 }
 
 /* --- writing --- */
 
-static void write_f32(const float *x, void *dst, size_t n) {
-    memcpy(dst, x, n * sizeof *x);
-}
+static void write_f32(const float *x, void *dst, size_t n) { memcpy(dst, x, n * sizeof *x); }
 static void write_f16(const float *x, void *dst, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint16_t h = kd_f32_to_f16(x[i]);
@@ -218,15 +203,11 @@ static void range(const float *x, float *lo, float *hi) {
     *lo = FLT_MAX;
     *hi = -FLT_MAX;
     for (int j = 0; j < 32; j++) {
-        if (x[j] < *lo)
-            *lo = x[j];
-        if (x[j] > *hi)
-            *hi = x[j];
+        if (x[j] < *lo) *lo = x[j];
+        if (x[j] > *hi) *hi = x[j];
     }
 }
-static float inverse(float d) {
-    return d != 0 ? 1.0f / d : 0.0f;
-}
+static float inverse(float d) { return d != 0 ? 1.0f / d : 0.0f; }
 
 static void write_q4_0(const float *x, void *dst, size_t n) {
     kd_block_q4_0 *b = dst;
@@ -287,8 +268,7 @@ static void write_q5_1(const float *x, void *dst, size_t n) {
         uint32_t qh;
         b->d = kd_f32_to_f16(d);
         b->m = kd_f32_to_f16(lo);
-        for (int j = 0; j < 32; j++)
-            q[j] = trunc_byte((x[j] - lo) * id + 0.5f);
+        for (int j = 0; j < 32; j++) q[j] = trunc_byte((x[j] - lo) * id + 0.5f);
         put_5bit(q, &qh, b->qs);
         b->qh = qh;
     }
@@ -298,8 +278,7 @@ static void write_q8_0(const float *x, void *dst, size_t n) {
     for (size_t i = 0; i < n / 32; i++, b++, x += 32) {
         float d = fabsf(extreme(x)) / 127, id = inverse(d);
         b->d = kd_f32_to_f16(d);
-        for (int j = 0; j < 32; j++)
-            b->qs[j] = (int8_t)trunc_byte(roundf(x[j] * id));
+        for (int j = 0; j < 32; j++) b->qs[j] = (int8_t)trunc_byte(roundf(x[j] * id));
     }
 }
 
@@ -307,18 +286,37 @@ static bool all_finite(const float *v, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint32_t u;
         memcpy(&u, v + i, sizeof u);
-        if ((u & 0x7f800000) == 0x7f800000)
-            return false;
+        if ((u & 0x7f800000) == 0x7f800000) return false;
     }
     return true;
 }
 
 const kd_codec_ops kd_codec_scalar = {
-    .read = {[KD_F32] = read_f32,     [KD_F16] = read_f16,     [KD_BF16] = read_bf16, [KD_F64] = read_f64,   [KD_F8_E4M3] = read_f8_e4m3,
-             [KD_Q4_0] = read_q4_0,   [KD_Q4_1] = read_q4_1,   [KD_Q5_0] = read_q5_0, [KD_Q5_1] = read_q5_1, [KD_Q8_0] = read_q8_0,
-             [KD_Q2_K] = read_q2_k,   [KD_Q3_K] = read_q3_k,   [KD_Q4_K] = read_q4_k, [KD_Q5_K] = read_q5_k, [KD_Q6_K] = read_q6_k,
-             [KD_IQ4_NL] = read_iq4_nl, [KD_IQ4_XS] = read_iq4_xs, [KD_MXFP4] = read_mxfp4},
-    .write = {[KD_F32] = write_f32, [KD_F16] = write_f16, [KD_BF16] = write_bf16, [KD_Q4_0] = write_q4_0, [KD_Q4_1] = write_q4_1,
-              [KD_Q5_0] = write_q5_0, [KD_Q5_1] = write_q5_1, [KD_Q8_0] = write_q8_0},
+    .read = {[KD_F32] = read_f32,
+             [KD_F16] = read_f16,
+             [KD_BF16] = read_bf16,
+             [KD_F64] = read_f64,
+             [KD_F8_E4M3] = read_f8_e4m3,
+             [KD_Q4_0] = read_q4_0,
+             [KD_Q4_1] = read_q4_1,
+             [KD_Q5_0] = read_q5_0,
+             [KD_Q5_1] = read_q5_1,
+             [KD_Q8_0] = read_q8_0,
+             [KD_Q2_K] = read_q2_k,
+             [KD_Q3_K] = read_q3_k,
+             [KD_Q4_K] = read_q4_k,
+             [KD_Q5_K] = read_q5_k,
+             [KD_Q6_K] = read_q6_k,
+             [KD_IQ4_NL] = read_iq4_nl,
+             [KD_IQ4_XS] = read_iq4_xs,
+             [KD_MXFP4] = read_mxfp4},
+    .write = {[KD_F32] = write_f32,
+              [KD_F16] = write_f16,
+              [KD_BF16] = write_bf16,
+              [KD_Q4_0] = write_q4_0,
+              [KD_Q4_1] = write_q4_1,
+              [KD_Q5_0] = write_q5_0,
+              [KD_Q5_1] = write_q5_1,
+              [KD_Q8_0] = write_q8_0},
     .all_finite = all_finite,
 };

@@ -16,15 +16,15 @@
 #include <string.h>
 
 enum {
-    TILE = 256,    /* rows of x, and columns of the result, at most in a tile */
-    TALL = 512,    /* rows of x in a tile when the weight must be expanded for it */
-    KC = 512,      /* depth of one expanded panel */
-    ALIGN = 16,    /* tiles start on multiples of this many rows or columns */
-    THIN = 32,     /* no dimension of a product may be less for our kernels */
-    DEPTH = 1024,  /* most depth of a packed stretch */
-    LEFT = 2048,   /* most rows of a packed left operand */
+    TILE = 256,   /* rows of x, and columns of the result, at most in a tile */
+    TALL = 512,   /* rows of x in a tile when the weight must be expanded for it */
+    KC = 512,     /* depth of one expanded panel */
+    ALIGN = 16,   /* tiles start on multiples of this many rows or columns */
+    THIN = 32,    /* no dimension of a product may be less for our kernels */
+    DEPTH = 1024, /* most depth of a packed stretch */
+    LEFT = 2048,  /* most rows of a packed left operand */
     STRIP = KD_MM_STRIP,
-    WIDE = 256     /* strips of types whose blocks are wider than STRIP */
+    WIDE = 256 /* strips of types whose blocks are wider than STRIP */
 };
 
 /* OpenBLAS is loaded at the first product, not with the program: it would start its threads, which we never use, in every `distill --help`
@@ -109,8 +109,8 @@ float *kd_gemm_worker_scratch(const kd_gemm *g, int worker) { return scratch_of(
 
 void kd_gemm_hold(const kd_gemm *g, const float *x) { *(head *)g->scratch = (head){.hold = x}; }
 
-void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb, float beta,
-              float *C, size_t ldc) {
+void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb,
+              float beta, float *C, size_t ldc) {
     (void)pthread_once(&once, blas_init);
     if (M == 0 || N == 0) return;
     if (K == 0) { /* some BLAS leave C alone here */
@@ -155,7 +155,9 @@ typedef struct {
     float alpha, beta;
 } job;
 
-static bool plain(const kd_mat *w) { return w->type == KD_F32 && !w->row_map && w->row_bytes % sizeof(float) == 0 && (uintptr_t)w->data % sizeof(float) == 0; }
+static bool plain(const kd_mat *w) {
+    return w->type == KD_F32 && !w->row_map && w->row_bytes % sizeof(float) == 0 && (uintptr_t)w->data % sizeof(float) == 0;
+}
 
 /* dst[r - r0, 0..n) = W[r, c0..c0+n) in f32 for rows r0..r0+rn; c0 and n whole blocks. */
 static void expand(float *dst, size_t ldd, const kd_mat *w, size_t r0, size_t rn, size_t c0, size_t n) {
@@ -232,9 +234,9 @@ typedef struct {
     size_t ldo, M, N, K;
     const float *left, *right; /* right: plain floats [K,N], or NULL: the matrix w */
     size_t ldl, ldr;
-    bool left_turned;          /* left is stored [K,M] */
+    bool left_turned; /* left is stored [K,M] */
     const kd_mat *w;
-    bool w_turned;             /* right is W^T: its columns are W's rows */
+    bool w_turned; /* right is W^T: its columns are W's rows */
     const float *bias;
     float alpha;
     bool accumulate;
@@ -252,8 +254,10 @@ static void pack_left_task(void *ctx, size_t task, int worker) {
     const size_t mr = p->mm->mr, bytes = mr * steps_of(p, p->k) * 4;
     for (size_t i = task * PACK_ROWS; i < (task + 1) * PACK_ROWS && i * mr < p->m; i++) {
         const size_t r = p->m0 + i * mr, n = p->m - i * mr < mr ? p->m - i * mr : mr;
-        if (p->left_turned) p->mm->pack_columns(p->panels + i * bytes, mr, p->left + p->k0 * p->ldl + r, p->ldl, n, p->k);
-        else p->mm->pack_rows(p->panels + i * bytes, mr, p->left + r * p->ldl + p->k0, p->ldl, n, p->k);
+        if (p->left_turned)
+            p->mm->pack_columns(p->panels + i * bytes, mr, p->left + p->k0 * p->ldl + r, p->ldl, n, p->k);
+        else
+            p->mm->pack_rows(p->panels + i * bytes, mr, p->left + r * p->ldl + p->k0, p->ldl, n, p->k);
     }
 }
 
@@ -268,16 +272,17 @@ static void pack_right(const product *p, char *to, float *spare, size_t c, size_
         src = (const float *)p->w->data + (p->w_turned ? c * ld + p->k0 : p->k0 * ld + c);
     } else if (!src) {
         ld = p->w_turned ? p->k : n;
-        if (p->w_turned) expand(spare, ld, p->w, c, n, p->k0, p->k);
-        else expand(spare, ld, p->w, p->k0, p->k, c, n);
+        if (p->w_turned)
+            expand(spare, ld, p->w, c, n, p->k0, p->k);
+        else
+            expand(spare, ld, p->w, p->k0, p->k, c, n);
         src = spare;
     }
     if (p->w_turned) {
         mm->pack_rows(to, mm->nr, src, ld, n, p->k);
         return;
     }
-    for (size_t i = 0; i < n; i += mm->nr, to += bytes)
-        mm->pack_columns(to, mm->nr, src + i, ld, n - i < mm->nr ? n - i : mm->nr, p->k);
+    for (size_t i = 0; i < n; i += mm->nr, to += bytes) mm->pack_columns(to, mm->nr, src + i, ld, n - i < mm->nr ? n - i : mm->nr, p->k);
 }
 
 /* One panel against one panel, cut to what is there. */
@@ -293,11 +298,9 @@ static void tile(const product *p, const void *a, const void *b, size_t r, size_
     }
     float edge[16 * 32] = {0}, edge_bias[32] = {0}; /* the same sums as inside: a row does not feel where it lies */
     if (bias) memcpy(edge_bias, bias, cols * sizeof *bias);
-    for (size_t i = 0; i < rows && add; i++)
-        memcpy(edge + i * mm->nr, out + i * p->ldo, cols * sizeof *out);
+    for (size_t i = 0; i < rows && add; i++) memcpy(edge + i * mm->nr, out + i * p->ldo, cols * sizeof *out);
     mm->tile(edge, mm->nr, a, b, steps, p->alpha, add, bias ? edge_bias : NULL);
-    for (size_t i = 0; i < rows; i++)
-        memcpy(out + i * p->ldo, edge + i * mm->nr, cols * sizeof *out);
+    for (size_t i = 0; i < rows; i++) memcpy(out + i * p->ldo, edge + i * mm->nr, cols * sizeof *out);
 }
 
 static void strip_task(void *ctx, size_t task, int worker) {
@@ -318,8 +321,7 @@ static void strip_task(void *ctx, size_t task, int worker) {
 static void cut_rows(product *p) {
     const size_t strips = (p->N + p->strip - 1) / p->strip;
     p->blocks = 1;
-    while (strips * p->blocks < 12 && p->m / (p->blocks + 1) >= 8 * p->mm->mr)
-        p->blocks++;
+    while (strips * p->blocks < 12 && p->m / (p->blocks + 1) >= 8 * p->mm->mr) p->blocks++;
     p->block = (p->m / p->mm->mr / p->blocks + 1) * p->mm->mr;
     p->blocks = (p->m + p->block - 1) / p->block;
 }
@@ -361,30 +363,62 @@ static const kd_mm *kernels(const kd_gemm *g, size_t M, size_t N, size_t K) {
     return bf ? bf : kd_mm_f32();
 }
 
-void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N, float alpha,
-               bool accumulate) {
+void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
+               float alpha, bool accumulate) {
     const kd_mm *mm = kernels(g, N, w->rows, w->cols);
     if (mm) {
-        product p = {.g = g, .mm = mm, .out = y, .ldo = ldy, .M = N, .N = w->rows, .K = w->cols, .left = x, .ldl = ldx, .w = w, .w_turned = true,
-                     .bias = bias, .alpha = alpha, .accumulate = accumulate};
+        product p = {.g = g,
+                     .mm = mm,
+                     .out = y,
+                     .ldo = ldy,
+                     .M = N,
+                     .N = w->rows,
+                     .K = w->cols,
+                     .left = x,
+                     .ldl = ldx,
+                     .w = w,
+                     .w_turned = true,
+                     .bias = bias,
+                     .alpha = alpha,
+                     .accumulate = accumulate};
         multiply(&p);
         return;
     }
-    job j = {.g = g, .out = y, .in = x, .bias = bias, .ldo = ldy, .ldi = ldx, .depth = w->cols, .w = w, .alpha = alpha,
+    job j = {.g = g,
+             .out = y,
+             .in = x,
+             .bias = bias,
+             .ldo = ldy,
+             .ldi = ldx,
+             .depth = w->cols,
+             .w = w,
+             .alpha = alpha,
              .beta = accumulate ? 1.0f : 0.0f};
     tiles(&j, N, w->rows, plain(w) ? TILE : TALL, TILE);
     kd_pool_run(g->pool, y_tile, &j, j.rows.parts * j.cols.parts);
 }
 
-void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha, bool accumulate) {
+void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
+                bool accumulate) {
     const kd_mm *mm = kernels(g, N, w->cols, w->rows);
     if (mm) {
-        product p = {.g = g, .mm = mm, .out = dx, .ldo = lddx, .M = N, .N = w->cols, .K = w->rows, .left = dy, .ldl = lddy, .w = w, .alpha = alpha,
+        product p = {.g = g,
+                     .mm = mm,
+                     .out = dx,
+                     .ldo = lddx,
+                     .M = N,
+                     .N = w->cols,
+                     .K = w->rows,
+                     .left = dy,
+                     .ldl = lddy,
+                     .w = w,
+                     .alpha = alpha,
                      .accumulate = accumulate};
         multiply(&p);
         return;
     }
-    job j = {.g = g, .out = dx, .in = dy, .ldo = lddx, .ldi = lddy, .depth = w->rows, .w = w, .alpha = alpha, .beta = accumulate ? 1.0f : 0.0f};
+    job j = {
+        .g = g, .out = dx, .in = dy, .ldo = lddx, .ldi = lddy, .depth = w->rows, .w = w, .alpha = alpha, .beta = accumulate ? 1.0f : 0.0f};
     tiles(&j, N, w->cols, plain(w) ? TILE : TALL, TILE);
     size_t block = kd_dtype_get((int)w->type)->block;
     if (j.cols.step % block) { /* panels are whole blocks: 256 is a multiple of every block size */
@@ -399,8 +433,20 @@ void kd_gemm_dw(const kd_gemm *g, float *dw, size_t lddw, const float *dy, size_
     if (N == 0) return;
     const kd_mm *mm = kernels(g, rows, cols, N);
     if (mm) {
-        product p = {.g = g, .mm = mm, .out = dw, .ldo = lddw, .M = rows, .N = cols, .K = N, .left = dy, .ldl = lddy, .left_turned = true, .right = x,
-                     .ldr = ldx, .alpha = alpha, .accumulate = true};
+        product p = {.g = g,
+                     .mm = mm,
+                     .out = dw,
+                     .ldo = lddw,
+                     .M = rows,
+                     .N = cols,
+                     .K = N,
+                     .left = dy,
+                     .ldl = lddy,
+                     .left_turned = true,
+                     .right = x,
+                     .ldr = ldx,
+                     .alpha = alpha,
+                     .accumulate = true};
         multiply(&p);
         return;
     }

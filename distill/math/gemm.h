@@ -22,8 +22,8 @@ void kd_gemm_hold(const kd_gemm *g, const float *x);
 
 /* C[M,N] = alpha * op(A) op(B) + beta * C on the caller's thread; op transposes where ta, tb say so; ld* in floats, row-major.
  * beta = 0 never reads C. M, N or K may be 0. */
-void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb, float beta,
-              float *C, size_t ldc);
+void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const float *A, size_t lda, const float *B, size_t ldb,
+              float beta, float *C, size_t ldc);
 
 /* What OpenBLAS says of itself, or NULL if there is none (products are slow then); *safe: it has locks of its own, as its serial build has not
  * (products are made one after another then). Loads it. */
@@ -31,10 +31,11 @@ const char *kd_blas_describe(bool *safe);
 
 /* y[n,o] (+)= alpha * sum_c x[n,c] W[o,c] + (bias ? bias[o] : 0);  x [N, cols], y [N, rows], strides in floats.
  * A stored matrix is expanded panel by panel inside its tile. Allocates nothing. Test: tests/distill/math/test_gemm.c */
-void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N, float alpha,
-               bool accumulate);
+void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
+               float alpha, bool accumulate);
 /* dx[n,c] (+)= alpha * sum_o dy[n,o] W[o,c];  dy [N, rows], dx [N, cols]. */
-void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha, bool accumulate);
+void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
+                bool accumulate);
 /* dw[o,c] += alpha * sum_n dy[n,o] x[n,c];  dw [rows, cols]. */
 void kd_gemm_dw(const kd_gemm *g, float *dw, size_t lddw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t N, size_t rows,
                 size_t cols, float alpha);

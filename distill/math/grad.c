@@ -24,17 +24,15 @@ double kd_sum_squares(const float *x, size_t n) { /* squares in double: gradient
     double s[8] = {0};
     size_t i = 0;
     for (; i + 8 <= n; i += 8)
-        for (size_t j = 0; j < 8; j++)
-            s[j] += (double)x[i + j] * (double)x[i + j];
-    for (; i < n; i++)
-        s[0] += (double)x[i] * (double)x[i];
+        for (size_t j = 0; j < 8; j++) s[j] += (double)x[i + j] * (double)x[i + j];
+    for (; i < n; i++) s[0] += (double)x[i] * (double)x[i];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }
 
-void kd_scale_columns(float *y, size_t ldy, const float *z, size_t ldz, const float *s, const float *bias, size_t N, size_t C, bool accumulate) {
+void kd_scale_columns(float *y, size_t ldy, const float *z, size_t ldz, const float *s, const float *bias, size_t N, size_t C,
+                      bool accumulate) {
     const kd_grad_ops *ops = kd_grad_ops_get();
-    for (size_t n = 0; n < N; n++)
-        ops->scale_columns(y + n * ldy, z + n * ldz, s, bias, C, accumulate);
+    for (size_t n = 0; n < N; n++) ops->scale_columns(y + n * ldy, z + n * ldz, s, bias, C, accumulate);
 }
 
 void kd_sum_rows(float *out, const float *x, size_t ldx, size_t N, size_t C) {
@@ -47,8 +45,7 @@ void kd_sum_products(float *out, const float *a, size_t lda, const float *b, siz
 
 void kd_rmsnorm_backward(float *dx, const float *dy, const float *x, const float *w, const float *rstd, size_t N, size_t C) {
     const kd_grad_ops *ops = kd_grad_ops_get();
-    for (size_t n = 0; n < N; n++)
-        ops->rmsnorm_backward(dx + n * C, dy + n * C, x + n * C, w, rstd[n], C);
+    for (size_t n = 0; n < N; n++) ops->rmsnorm_backward(dx + n * C, dy + n * C, x + n * C, w, rstd[n], C);
 }
 
 void kd_rmsnorm_dw(float *dw, const float *dy, const float *x, const float *rstd, size_t N, size_t ld, size_t n_cols) {
@@ -59,7 +56,8 @@ void kd_swiglu_backward(float *dg, float *du, const float *dy, const float *g, c
     kd_grad_ops_get()->swiglu_backward(dg, du, dy, g, u, n);
 }
 
-void kd_dropout(float *y, size_t ldy, const float *x, size_t ldx, size_t N, size_t C, float p, uint64_t key, uint64_t stream, uint64_t row0) {
+void kd_dropout(float *y, size_t ldy, const float *x, size_t ldx, size_t N, size_t C, float p, uint64_t key, uint64_t stream,
+                uint64_t row0) {
     const uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)}, limit = (uint32_t)((double)p * 65536.0);
     const float keep = 1.0f / (1.0f - p);
     const uint64_t groups = (C + 7) / 8;
@@ -83,8 +81,7 @@ double kd_cross_entropy(float *z, size_t V, size_t target, float weight, const k
     double loss = (1.0 - (double)smooth) * (L - zt) + (double)zl * L * L;
     if (smooth != 0) {
         double mean = 0;
-        for (size_t i = 0; i < V; i++)
-            mean += (double)z[i];
+        for (size_t i = 0; i < V; i++) mean += (double)z[i];
         loss += (double)smooth * (L - mean / (double)V);
     }
     if (grad) {
@@ -100,6 +97,5 @@ void kd_adamw_step(float *p, const float *g, float *m, float *v, size_t n, float
 
 void kd_sgd_step(float *p, const float *g, size_t n, float scale, float lr, float decay) {
     const float shrink = 1.0f - lr * decay, step = lr * scale;
-    for (size_t i = 0; i < n; i++)
-        p[i] = p[i] * shrink - step * g[i];
+    for (size_t i = 0; i < n; i++) p[i] = p[i] * shrink - step * g[i];
 }

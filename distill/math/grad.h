@@ -14,7 +14,8 @@ double kd_sum_squares(const float *x, size_t n);
 double kd_dot_rows(const float *a, const float *b, size_t n); /* sum a*b, f32 products, f32 sums of 16 lanes, joined in double every 512 */
 
 /* y[n,c] = s[c] * z[n,c] + (bias ? bias[c] : 0), or y += that. y, z [N,C] with strides. DoRA's row scale. */
-void kd_scale_columns(float *y, size_t ldy, const float *z, size_t ldz, const float *s, const float *bias, size_t N, size_t C, bool accumulate);
+void kd_scale_columns(float *y, size_t ldy, const float *z, size_t ldz, const float *s, const float *bias, size_t N, size_t C,
+                      bool accumulate);
 /* out[c] += sum_n x[n,c] for c in [0,C): the gradient of a bias. */
 void kd_sum_rows(float *out, const float *x, size_t ldx, size_t N, size_t C);
 /* out[c] += scale[c] * sum_n a[n,c] * b[n,c] */
@@ -32,7 +33,8 @@ void kd_swiglu_backward(float *dg, float *du, const float *dy, const float *g, c
 
 /* Dropout by counter: keeps x[n,c] / (1-p) where 16 bits of Philox(key, stream, row*C + c) are >= p * 65536, else 0. row of n is row0 + n.
  * C is rounded up to 8 for the counter. y may be x. Applying it to a gradient is its own backward. */
-void kd_dropout(float *y, size_t ldy, const float *x, size_t ldx, size_t N, size_t C, float p, uint64_t key, uint64_t stream, uint64_t row0);
+void kd_dropout(float *y, size_t ldy, const float *x, size_t ldx, size_t N, size_t C, float p, uint64_t key, uint64_t stream,
+                uint64_t row0);
 
 /* Cross-entropy of one row of logits, its gradient in place.
  *   loss = (1-s) * (L - z[t]) + s * (L - mean z) + zl * L^2,   L = log sum exp z
@@ -60,9 +62,9 @@ typedef struct {
 typedef struct {
     const kd_span *spans;
     size_t n;
-    const int32_t *qpos;  /* [all query rows] place in its sequence: sees keys k0 .. k0+qpos; rising within a span */
-    const size_t *tasks;  /* [n+1] from kd_attention_tasks */
-    size_t H, G, D;       /* heads: query h reads kv head h / (H/G) */
+    const int32_t *qpos; /* [all query rows] place in its sequence: sees keys k0 .. k0+qpos; rising within a span */
+    const size_t *tasks; /* [n+1] from kd_attention_tasks */
+    size_t H, G, D;      /* heads: query h reads kv head h / (H/G) */
     float scale;
 } kd_attention;
 /* tasks[i] = blocks of query rows before span i; tasks[n] = all. */
@@ -70,11 +72,11 @@ void kd_attention_tasks(size_t *tasks, const kd_span *spans, size_t n);
 size_t kd_attention_scratch(int threads, size_t D); /* bytes, for both directions */
 /* o[r, h*D..] = sum_s softmax(scale q[r,h].k[s])_s v[s];  q, o [NQ, H*D] strides ldq, ldo; k, v [NK, G*D] stride ldk; lse [NQ, H].
  * Blocks of queries by blocks of keys, never a square (Dao 2023, arXiv:2307.08691). */
-void kd_attention_forward(const kd_gemm *g, const kd_attention *a, float *o, size_t ldo, float *lse, const float *q, size_t ldq, const float *k,
-                          const float *v, size_t ldk, void *scratch);
+void kd_attention_forward(const kd_gemm *g, const kd_attention *a, float *o, size_t ldo, float *lse, const float *q, size_t ldq,
+                          const float *k, const float *v, size_t ldk, void *scratch);
 /* dq (=), dk, dv (=) from dout; o and lse as forward left them. part: 2 * NK * H * D floats when H > G (else may be NULL), where NK = key rows. */
-void kd_attention_backward(const kd_gemm *g, const kd_attention *a, float *dq, float *dk, float *dv, const float *dout, size_t ldo, const float *o,
-                           const float *lse, const float *q, size_t ldq, const float *k, const float *v, size_t ldk, size_t NK, float *part,
-                           void *scratch);
+void kd_attention_backward(const kd_gemm *g, const kd_attention *a, float *dq, float *dk, float *dv, const float *dout, size_t ldo,
+                           const float *o, const float *lse, const float *q, size_t ldq, const float *k, const float *v, size_t ldk,
+                           size_t NK, float *part, void *scratch);
 
 #endif

@@ -39,8 +39,10 @@ static size_t span_of(const kd_attention *a, size_t b) {
     size_t lo = 0, hi = a->n;
     while (hi - lo > 1) {
         size_t mid = lo + (hi - lo) / 2;
-        if (a->tasks[mid] <= b) lo = mid;
-        else hi = mid;
+        if (a->tasks[mid] <= b)
+            lo = mid;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -92,9 +94,19 @@ static void forward_task(void *ctx, size_t task, int worker) {
     }
 }
 
-void kd_attention_forward(const kd_gemm *g, const kd_attention *a, float *o, size_t ldo, float *lse, const float *q, size_t ldq, const float *k,
-                          const float *v, size_t ldk, void *scratch) {
-    job j = {.g = g, .a = a, .ops = kd_grad_ops_get(), .o = o, .lse = lse, .q = q, .k = k, .v = v, .ldo = ldo, .ldq = ldq, .ldk = ldk,
+void kd_attention_forward(const kd_gemm *g, const kd_attention *a, float *o, size_t ldo, float *lse, const float *q, size_t ldq,
+                          const float *k, const float *v, size_t ldk, void *scratch) {
+    job j = {.g = g,
+             .a = a,
+             .ops = kd_grad_ops_get(),
+             .o = o,
+             .lse = lse,
+             .q = q,
+             .k = k,
+             .v = v,
+             .ldo = ldo,
+             .ldq = ldq,
+             .ldk = ldk,
              .scratch = scratch};
     kd_pool_run(g->pool, forward_task, &j, a->tasks[a->n] * a->H);
 }
@@ -123,8 +135,7 @@ static void backward_block(const job *j, const kd_span *s, size_t h, size_t qb, 
 }
 
 static void zero_rows(float *x, size_t ld, size_t n, size_t D) {
-    for (size_t i = 0; i < n; i++)
-        memset(x + i * ld, 0, D * sizeof *x);
+    for (size_t i = 0; i < n; i++) memset(x + i * ld, 0, D * sizeof *x);
 }
 
 static void backward_task(void *ctx, size_t task, int worker) {
@@ -169,17 +180,32 @@ static void join_task(void *ctx, size_t task, int worker) {
             for (size_t kv = 0; kv < a->G; kv++) {
                 float *to = out + r * j->ldk + kv * D;
                 memcpy(to, part + (kv * group * j->NK + r) * D, D * sizeof *to);
-                for (size_t i = 1; i < group; i++)
-                    j->ops->add(to, part + ((kv * group + i) * j->NK + r) * D, D);
+                for (size_t i = 1; i < group; i++) j->ops->add(to, part + ((kv * group + i) * j->NK + r) * D, D);
             }
     }
 }
 
-void kd_attention_backward(const kd_gemm *g, const kd_attention *a, float *dq, float *dk, float *dv, const float *dout, size_t ldo, const float *o,
-                           const float *lse, const float *q, size_t ldq, const float *k, const float *v, size_t ldk, size_t NK, float *part,
-                           void *scratch) {
-    job j = {.g = g, .a = a, .ops = kd_grad_ops_get(), .o = (float *)(uintptr_t)o, .lse = (float *)(uintptr_t)lse, .dq = dq, .dk = dk, .dv = dv,
-             .part = part, .dout = dout, .q = q, .k = k, .v = v, .ldo = ldo, .ldq = ldq, .ldk = ldk, .NK = NK, .scratch = scratch};
+void kd_attention_backward(const kd_gemm *g, const kd_attention *a, float *dq, float *dk, float *dv, const float *dout, size_t ldo,
+                           const float *o, const float *lse, const float *q, size_t ldq, const float *k, const float *v, size_t ldk,
+                           size_t NK, float *part, void *scratch) {
+    job j = {.g = g,
+             .a = a,
+             .ops = kd_grad_ops_get(),
+             .o = (float *)(uintptr_t)o,
+             .lse = (float *)(uintptr_t)lse,
+             .dq = dq,
+             .dk = dk,
+             .dv = dv,
+             .part = part,
+             .dout = dout,
+             .q = q,
+             .k = k,
+             .v = v,
+             .ldo = ldo,
+             .ldq = ldq,
+             .ldk = ldk,
+             .NK = NK,
+             .scratch = scratch};
     kd_pool_run(g->pool, backward_task, &j, a->n * a->H);
     if (a->H != a->G) kd_pool_run(g->pool, join_task, &j, (NK + ROWS - 1) / ROWS);
 }

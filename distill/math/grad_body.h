@@ -11,8 +11,7 @@ INL vf FN(splat)(float a) { return (vf){a, a, a, a, a, a, a, a, a, a, a, a, a, a
 /* The first n < 16 floats, zero (or fill) behind. */
 INL vf FN(load_tail)(const float *p, size_t n, float fill) {
     float t[16];
-    for (size_t i = 0; i < 16; i++)
-        t[i] = fill;
+    for (size_t i = 0; i < 16; i++) t[i] = fill;
     memcpy(t, p, n * sizeof *p);
     return FN(load)(t);
 }
@@ -27,8 +26,7 @@ INL float FN(sum)(vf v) {
     float t[16];
     FN(store)(t, v);
     float s[4];
-    for (int i = 0; i < 4; i++)
-        s[i] = (t[i] + t[i + 4]) + (t[i + 8] + t[i + 12]);
+    for (int i = 0; i < 4; i++) s[i] = (t[i] + t[i + 4]) + (t[i + 8] + t[i + 12]);
     return (s[0] + s[1]) + (s[2] + s[3]);
 }
 INL float FN(top)(vf v) {
@@ -62,26 +60,21 @@ INL vf FN(exp)(vf x) {
 
 KD_TARGET static void FN(add)(float *y, const float *x, size_t n) {
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        FN(store)(y + i, FN(load)(y + i) + FN(load)(x + i));
-    for (; i < n; i++)
-        y[i] += x[i];
+    for (; i + 16 <= n; i += 16) FN(store)(y + i, FN(load)(y + i) + FN(load)(x + i));
+    for (; i < n; i++) y[i] += x[i];
 }
 KD_TARGET static void FN(scale)(float *y, float a, size_t n) {
     size_t i = 0;
     vf s = FN(splat)(a);
-    for (; i + 16 <= n; i += 16)
-        FN(store)(y + i, FN(load)(y + i) * s);
-    for (; i < n; i++)
-        y[i] *= a;
+    for (; i + 16 <= n; i += 16) FN(store)(y + i, FN(load)(y + i) * s);
+    for (; i < n; i++) y[i] *= a;
 }
 KD_TARGET static double FN(dot)(const float *a, const float *b, size_t n) {
     double total = 0;
     for (size_t i = 0; i < n; i += 512) {
         size_t m = n - i < 512 ? n - i : 512, j = 0;
         vf s = FN(splat)(0);
-        for (; j + 16 <= m; j += 16)
-            s += FN(load)(a + i + j) * FN(load)(b + i + j);
+        for (; j + 16 <= m; j += 16) s += FN(load)(a + i + j) * FN(load)(b + i + j);
         if (j < m) s += FN(load_tail)(a + i + j, m - j, 0) * FN(load_tail)(b + i + j, m - j, 0);
         total += (double)FN(sum)(s);
     }
@@ -103,8 +96,8 @@ KD_TARGET static void FN(scale_columns)(float *y, const float *z, const float *s
     }
 }
 /* out[0..16) += scale * sum_n a * b, in stretches of 64 rows so that late rows are not lost in a large sum; b NULL counts as 1. */
-KD_TARGET static void FN(column_sums)(float *out, const float *a, size_t lda, const float *b, size_t ldb, const float *scale, const float *row,
-                                      size_t N, size_t C) {
+KD_TARGET static void FN(column_sums)(float *out, const float *a, size_t lda, const float *b, size_t ldb, const float *scale,
+                                      const float *row, size_t N, size_t C) {
     for (size_t c = 0; c < C; c += 16) {
         size_t m = C - c < 16 ? C - c : 16;
         vf total = FN(splat)(0);
@@ -126,15 +119,13 @@ KD_TARGET static void FN(column_sums)(float *out, const float *a, size_t lda, co
 KD_TARGET static void FN(rmsnorm_backward)(float *dx, const float *dy, const float *x, const float *w, float rstd, size_t C) {
     vf s = FN(splat)(0);
     size_t i = 0;
-    for (; i + 16 <= C; i += 16)
-        s += FN(load)(w + i) * FN(load)(dy + i) * FN(load)(x + i);
+    for (; i + 16 <= C; i += 16) s += FN(load)(w + i) * FN(load)(dy + i) * FN(load)(x + i);
     if (i < C) s += FN(load_tail)(w + i, C - i, 0) * FN(load_tail)(dy + i, C - i, 0) * FN(load_tail)(x + i, C - i, 0);
     float k = FN(sum)(s) * rstd * rstd / (float)C;
     vf vk = FN(splat)(k), vr = FN(splat)(rstd);
     for (i = 0; i + 16 <= C; i += 16)
         FN(store)(dx + i, FN(load)(dx + i) + vr * (FN(load)(w + i) * FN(load)(dy + i) - FN(load)(x + i) * vk));
-    for (; i < C; i++)
-        dx[i] += rstd * (w[i] * dy[i] - x[i] * k);
+    for (; i < C; i++) dx[i] += rstd * (w[i] * dy[i] - x[i] * k);
 }
 KD_TARGET static void FN(swiglu_backward)(float *dg, float *du, const float *dy, const float *g, const float *u, size_t n) {
     vf one = FN(splat)(1.0f);
@@ -178,8 +169,7 @@ KD_TARGET static double FN(exp_sum)(float *out, const float *z, size_t n, float 
 KD_TARGET static float FN(row_max)(const float *z, size_t n) {
     vf m = FN(splat)(-INFINITY);
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        m = FN(max)(FN(load)(z + i), m);
+    for (; i + 16 <= n; i += 16) m = FN(max)(FN(load)(z + i), m);
     if (i < n) m = FN(max)(FN(load_tail)(z + i, n - i, -INFINITY), m);
     return FN(top)(m);
 }
@@ -190,8 +180,10 @@ KD_TARGET static void FN(ce_gradient)(float *z, size_t n, float L, float a, floa
         size_t m = n - i < 16 ? n - i : 16;
         vf x = m == 16 ? FN(load)(z + i) : FN(load_tail)(z + i, m, 0);
         x = va * FN(exp)(x - vl) - vb;
-        if (m == 16) FN(store)(z + i, x);
-        else FN(store_tail)(z + i, x, m);
+        if (m == 16)
+            FN(store)(z + i, x);
+        else
+            FN(store_tail)(z + i, x, m);
     }
 }
 /* One row of attention backward: p = exp(s - L) into s, ds = p * (dp - delta) into dp, for the first n; zero up to width. */
@@ -208,8 +200,7 @@ KD_TARGET static void FN(attention_row)(float *s, float *dp, size_t n, size_t wi
         FN(store_tail)(s + i, p, n - i);
         FN(store_tail)(dp + i, p * (FN(load_tail)(dp + i, n - i, 0) - vd), n - i);
     }
-    for (i = n; i < width; i++)
-        s[i] = dp[i] = 0;
+    for (i = n; i < width; i++) s[i] = dp[i] = 0;
 }
 KD_TARGET static void FN(adamw)(float *p, const float *g, float *m, float *v, size_t n, float scale, const kd_adamw *o) {
     const float shrink = 1.0f - o->lr * o->decay, step = (float)((double)o->lr / o->correct1), root = (float)sqrt(o->correct2);
@@ -224,8 +215,7 @@ KD_TARGET static void FN(adamw)(float *p, const float *g, float *m, float *v, si
         vv = vv * FN(splat)(o->beta2) + vg * vg * FN(splat)(c2);
         float t[16];
         FN(store)(t, vv);
-        for (int j = 0; j < 16; j++)
-            t[j] = __builtin_sqrtf(t[j]);
+        for (int j = 0; j < 16; j++) t[j] = __builtin_sqrtf(t[j]);
         vp = vp * FN(splat)(shrink) - FN(splat)(step) * vm / (FN(load)(t) / FN(splat)(root) + FN(splat)(o->eps));
         if (full) {
             FN(store)(m + i, vm);
@@ -238,8 +228,9 @@ KD_TARGET static void FN(adamw)(float *p, const float *g, float *m, float *v, si
         }
     }
 }
-const kd_grad_ops FN(kd_grad_ops_) = {FN(add), FN(scale), FN(dot), FN(scale_columns), FN(column_sums), FN(rmsnorm_backward), FN(swiglu_backward),
-                                      FN(exp_sum), FN(row_max), FN(ce_gradient), FN(attention_row), FN(adamw)};
+const kd_grad_ops FN(kd_grad_ops_) = {
+    FN(add),     FN(scale),   FN(dot),         FN(scale_columns), FN(column_sums), FN(rmsnorm_backward), FN(swiglu_backward),
+    FN(exp_sum), FN(row_max), FN(ce_gradient), FN(attention_row), FN(adamw)};
 #undef CAT_
 #undef CAT
 #undef FN

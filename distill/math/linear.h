@@ -13,8 +13,8 @@
 /* y[n*ldy + o] = sum_c x[n*ldx + c] * W[o, c] + (bias ? bias[o] : 0), f32 sums over c in one fixed order; n < N, o < W->rows.
  *   x [N, cols] f32, y [N, rows] f32, strides in floats. accumulate: y += instead of =.
  * Work is spread over pool (NULL: the caller alone). Scratch is the pool's own (kd_linear_scratch). Allocates nothing. */
-void kd_linear_f32(const kd_mat *w, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate, kd_pool *pool,
-                   void *scratch);
+void kd_linear_f32(const kd_mat *w, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,
+                   kd_pool *pool, void *scratch);
 /* Bytes of scratch (64-byte aligned) that any call with a matrix of up to max_cols columns, up to max_n rows of x and threads workers needs. */
 size_t kd_linear_scratch(size_t max_cols, size_t max_n, int threads);
 
@@ -24,11 +24,11 @@ size_t kd_linear_scratch(size_t max_cols, size_t max_n, int threads);
 typedef struct kd_qmat kd_qmat;
 kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, kd_err *e);
 void kd_qmat_free(kd_qmat *q);
-size_t kd_qmat_bytes(const kd_qmat *q);       /* memory of its own */
-const char *kd_qmat_kind(const kd_qmat *q);   /* "int8 panels (avx512 vnni)", "f32", ...; static */
+size_t kd_qmat_bytes(const kd_qmat *q);     /* memory of its own */
+const char *kd_qmat_kind(const kd_qmat *q); /* "int8 panels (avx512 vnni)", "f32", ...; static */
 /* As kd_linear_f32 in 8-bit arithmetic; scratch of kd_qlinear_scratch bytes. */
-void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate, kd_pool *pool,
-                void *scratch);
+void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,
+                kd_pool *pool, void *scratch);
 size_t kd_qlinear_scratch(size_t max_cols, size_t max_n, int threads);
 
 #endif

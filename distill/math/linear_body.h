@@ -10,8 +10,7 @@ static void finish(const float *sum, size_t ldsum, size_t M, size_t R, const flo
     for (size_t i = 0; i < M; i++)
         for (size_t j = 0; j < R; j++) {
             float s = sum[i * ldsum + j];
-            if (bias)
-                s += bias[j];
+            if (bias) s += bias[j];
             y[i * ldy + j] = accumulate ? y[i * ldy + j] + s : s;
         }
 }
@@ -28,7 +27,8 @@ static void thin(const kd_panel *p) {
     for (; j < p->rows; j += 4)
         for (size_t n = 0; n < p->N; n++) {
             tile1(p->w + j, p->x + n * p->ldx, p->ldx, p->cols, NULL, 0, sum, 4);
-            finish(sum, 4, 1, p->rows - j < 4 ? p->rows - j : 4, p->bias ? p->bias + j : NULL, p->y + n * p->ldy + j, p->ldy, p->accumulate);
+            finish(sum, 4, 1, p->rows - j < 4 ? p->rows - j : 4, p->bias ? p->bias + j : NULL, p->y + n * p->ldy + j, p->ldy,
+                   p->accumulate);
         }
 }
 
@@ -48,8 +48,7 @@ void PANEL(const kd_panel *p) {
                 for (size_t j = 0; j < p->rows; j += TILE_R, acc += TILE_ACC) {
                     float sum[TILE_M * TILE_R];
                     const char *w[TILE_R];
-                    for (size_t r = 0; r < TILE_R; r++)
-                        w[r] = p->w[j + r] + k0 * sizeof(float);
+                    for (size_t r = 0; r < TILE_R; r++) w[r] = p->w[j + r] + k0 * sizeof(float);
                     tiles[m](w, p->x + n * p->ldx + k0, p->ldx, k, acc, more, sum, TILE_R);
                     if (!(more & 2))
                         finish(sum, TILE_R, m, p->rows - j < TILE_R ? p->rows - j : TILE_R, p->bias ? p->bias + j : NULL,

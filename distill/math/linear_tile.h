@@ -23,20 +23,17 @@ KD_INLINE void tile_body(size_t M, size_t R, const char *const *w, const float *
 #pragma GCC unroll 8
     for (size_t i = 0; i < M; i++)
 #pragma GCC unroll 8
-        for (size_t j = 0; j < R; j++)
-            a[i][j] = more & 1 ? v_load(acc + (i * R + j) * VW) : v_zero();
+        for (size_t j = 0; j < R; j++) a[i][j] = more & 1 ? v_load(acc + (i * R + j) * VW) : v_zero();
     size_t c = 0;
     for (; c + VW <= K; c += VW) {
         vf xv[8];
 #pragma GCC unroll 8
-        for (size_t i = 0; i < M; i++)
-            xv[i] = v_load(x + i * ldx + c);
+        for (size_t i = 0; i < M; i++) xv[i] = v_load(x + i * ldx + c);
 #pragma GCC unroll 8
         for (size_t j = 0; j < R; j++) {
             vf wv = v_load(w[j] + c * sizeof(float));
 #pragma GCC unroll 8
-            for (size_t i = 0; i < M; i++)
-                a[i][j] = v_fma(xv[i], wv, a[i][j]);
+            for (size_t i = 0; i < M; i++) a[i][j] = v_fma(xv[i], wv, a[i][j]);
         }
     }
     if (c < K)
@@ -44,29 +41,26 @@ KD_INLINE void tile_body(size_t M, size_t R, const char *const *w, const float *
         for (size_t j = 0; j < R; j++) {
             vf wv = v_load_n(w[j] + c * sizeof(float), K - c);
 #pragma GCC unroll 8
-            for (size_t i = 0; i < M; i++)
-                a[i][j] = v_fma(v_load_n(x + i * ldx + c, K - c), wv, a[i][j]);
+            for (size_t i = 0; i < M; i++) a[i][j] = v_fma(v_load_n(x + i * ldx + c, K - c), wv, a[i][j]);
         }
     if (more & 2) {
 #pragma GCC unroll 8
         for (size_t i = 0; i < M; i++)
 #pragma GCC unroll 8
-            for (size_t j = 0; j < R; j++)
-                v_store(acc + (i * R + j) * VW, a[i][j]);
+            for (size_t j = 0; j < R; j++) v_store(acc + (i * R + j) * VW, a[i][j]);
         return;
     }
 #pragma GCC unroll 8
     for (size_t i = 0; i < M; i++)
 #pragma GCC unroll 8
-        for (size_t j = 0; j < R; j += 4)
-            v_sum4_into(sum + i * ldsum + j, a[i][j], a[i][j + 1], a[i][j + 2], a[i][j + 3]);
+        for (size_t j = 0; j < R; j += 4) v_sum4_into(sum + i * ldsum + j, a[i][j], a[i][j + 1], a[i][j + 2], a[i][j + 3]);
 }
 
 typedef void tile_fn(const char *const *w, const float *x, size_t ldx, size_t K, float *acc, int more, float *sum, size_t ldsum);
-#define TILE(name, M, R)                                                                                                                             \
-    static __attribute__((unused, noinline)) void name(const char *const *w, const float *x, size_t ldx, size_t K, float *acc, int more, float *sum, \
-                                                       size_t ldsum) {                                                                               \
-        tile_body(M, R, w, x, ldx, K, acc, more, sum, ldsum);                                                                                        \
+#define TILE(name, M, R)                                                                                                                   \
+    static __attribute__((unused, noinline)) void name(const char *const *w, const float *x, size_t ldx, size_t K, float *acc, int more,   \
+                                                       float *sum, size_t ldsum) {                                                         \
+        tile_body(M, R, w, x, ldx, K, acc, more, sum, ldsum);                                                                              \
     }
 TILE(tile1, 1, 4)
 TILE(tile2, 2, 4)

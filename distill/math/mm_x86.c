@@ -13,24 +13,26 @@
 #define TBF __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 enum { M5 = 14, N5 = 32 };
 
-static inline __attribute__((always_inline)) T512 void store512(float *c, size_t ldc, __m512 acc[M5][2], float alpha, bool accumulate, const float *bias) {
+static inline __attribute__((always_inline)) T512 void store512(float *c, size_t ldc, __m512 acc[M5][2], float alpha, bool accumulate,
+                                                                const float *bias) {
     const __m512 va = _mm512_set1_ps(alpha);
     const __m512 b0 = bias ? _mm512_loadu_ps(bias) : _mm512_setzero_ps(), b1 = bias ? _mm512_loadu_ps(bias + 16) : _mm512_setzero_ps();
 #pragma GCC unroll 14
     for (int i = 0; i < M5; i++) {
         float *row = c + (size_t)i * ldc;
-        const __m512 o0 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row), b0) : b0, o1 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row + 16), b1) : b1;
+        const __m512 o0 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row), b0) : b0,
+                     o1 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row + 16), b1) : b1;
         _mm512_storeu_ps(row, _mm512_fmadd_ps(acc[i][0], va, o0));
         _mm512_storeu_ps(row + 16, _mm512_fmadd_ps(acc[i][1], va, o1));
     }
 }
 
-T512 static void tile512(float *c, size_t ldc, const void *pa, const void *pb, size_t steps, float alpha, bool accumulate, const float *bias) {
+T512 static void tile512(float *c, size_t ldc, const void *pa, const void *pb, size_t steps, float alpha, bool accumulate,
+                         const float *bias) {
     const float *a = pa, *b = pb;
     __m512 acc[M5][2];
 #pragma GCC unroll 14
-    for (int i = 0; i < M5; i++)
-        acc[i][0] = acc[i][1] = _mm512_setzero_ps();
+    for (int i = 0; i < M5; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
     for (size_t k = 0; k < steps; k++, a += M5, b += N5) {
         const __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + 16);
 #pragma GCC unroll 14
@@ -43,12 +45,12 @@ T512 static void tile512(float *c, size_t ldc, const void *pa, const void *pb, s
     store512(c, ldc, acc, alpha, accumulate, bias);
 }
 
-TBF static void tile_bf16(float *c, size_t ldc, const void *pa, const void *pb, size_t steps, float alpha, bool accumulate, const float *bias) {
+TBF static void tile_bf16(float *c, size_t ldc, const void *pa, const void *pb, size_t steps, float alpha, bool accumulate,
+                          const float *bias) {
     const int32_t *a = pa, *b = pb;
     __m512 acc[M5][2];
 #pragma GCC unroll 14
-    for (int i = 0; i < M5; i++)
-        acc[i][0] = acc[i][1] = _mm512_setzero_ps();
+    for (int i = 0; i < M5; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
     for (size_t k = 0; k < steps; k++, a += M5, b += N5) {
         const __m512bh b0 = (__m512bh)_mm512_loadu_si512(b), b1 = (__m512bh)_mm512_loadu_si512(b + 16);
 #pragma GCC unroll 14
@@ -63,7 +65,8 @@ TBF static void tile_bf16(float *c, size_t ldc, const void *pa, const void *pb, 
 #pragma GCC unroll 14
     for (int i = 0; i < M5; i++) {
         float *row = c + (size_t)i * ldc;
-        const __m512 o0 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row), z0) : z0, o1 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row + 16), z1) : z1;
+        const __m512 o0 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row), z0) : z0,
+                     o1 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row + 16), z1) : z1;
         _mm512_storeu_ps(row, _mm512_fmadd_ps(acc[i][0], va, o0));
         _mm512_storeu_ps(row + 16, _mm512_fmadd_ps(acc[i][1], va, o1));
     }
@@ -73,12 +76,12 @@ TBF static void tile_bf16(float *c, size_t ldc, const void *pa, const void *pb, 
 #define T256 __attribute__((target("avx2,fma")))
 enum { M2 = 6, N2 = 16 };
 
-T256 static void tile256(float *c, size_t ldc, const void *pa, const void *pb, size_t steps, float alpha, bool accumulate, const float *bias) {
+T256 static void tile256(float *c, size_t ldc, const void *pa, const void *pb, size_t steps, float alpha, bool accumulate,
+                         const float *bias) {
     const float *a = pa, *b = pb;
     __m256 acc[M2][2];
 #pragma GCC unroll 6
-    for (int i = 0; i < M2; i++)
-        acc[i][0] = acc[i][1] = _mm256_setzero_ps();
+    for (int i = 0; i < M2; i++) acc[i][0] = acc[i][1] = _mm256_setzero_ps();
     for (size_t k = 0; k < steps; k++, a += M2, b += N2) {
         const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
 #pragma GCC unroll 6
@@ -93,7 +96,8 @@ T256 static void tile256(float *c, size_t ldc, const void *pa, const void *pb, s
 #pragma GCC unroll 6
     for (int i = 0; i < M2; i++) {
         float *row = c + (size_t)i * ldc;
-        const __m256 o0 = accumulate ? _mm256_add_ps(_mm256_loadu_ps(row), z0) : z0, o1 = accumulate ? _mm256_add_ps(_mm256_loadu_ps(row + 8), z1) : z1;
+        const __m256 o0 = accumulate ? _mm256_add_ps(_mm256_loadu_ps(row), z0) : z0,
+                     o1 = accumulate ? _mm256_add_ps(_mm256_loadu_ps(row + 8), z1) : z1;
         _mm256_storeu_ps(row, _mm256_fmadd_ps(acc[i][0], va, o0));
         _mm256_storeu_ps(row + 8, _mm256_fmadd_ps(acc[i][1], va, o1));
     }
@@ -104,8 +108,7 @@ T256 static void tile256(float *c, size_t ldc, const void *pa, const void *pb, s
 static inline __attribute__((always_inline)) T256 void turn8(__m256 t[8], const float *src, size_t ld) {
     __m256 r[8], s[8];
 #pragma GCC unroll 8
-    for (size_t i = 0; i < 8; i++)
-        r[i] = _mm256_loadu_ps(src + i * ld);
+    for (size_t i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(src + i * ld);
 #pragma GCC unroll 4
     for (int i = 0; i < 8; i += 2) {
         s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
@@ -139,16 +142,13 @@ T256 static void pack_rows_f32(void *pd, size_t lanes, const float *src, size_t 
                 __m256 t[8];
                 turn8(t, src + (p + i) * ld + k, ld);
 #pragma GCC unroll 8
-                for (size_t j = 0; j < 8; j++)
-                    _mm256_storeu_ps(dst + (k + j) * lanes + i, t[j]);
+                for (size_t j = 0; j < 8; j++) _mm256_storeu_ps(dst + (k + j) * lanes + i, t[j]);
             }
             for (; k < depth; k++)
-                for (size_t j = 0; j < 8; j++)
-                    dst[k * lanes + i + j] = src[(p + i + j) * ld + k];
+                for (size_t j = 0; j < 8; j++) dst[k * lanes + i + j] = src[(p + i + j) * ld + k];
         }
         for (; i < m; i++)
-            for (size_t k = 0; k < depth; k++)
-                dst[k * lanes + i] = src[(p + i) * ld + k];
+            for (size_t k = 0; k < depth; k++) dst[k * lanes + i] = src[(p + i) * ld + k];
     }
 }
 
@@ -177,8 +177,7 @@ TBF static void pack_rows_bf16(void *pd, size_t lanes, const float *src, size_t 
                 const __mmask16 mask = (__mmask16)((1u << r) - 1);
                 uint32_t pairs[8];
                 _mm256_storeu_si256((__m256i *)(void *)pairs, round16(_mm512_maskz_loadu_ps(mask, row + k)));
-                for (size_t j = 0; j < (r + 1) / 2; j++)
-                    dst[(k / 2 + j) * lanes + i] = pairs[j];
+                for (size_t j = 0; j < (r + 1) / 2; j++) dst[(k / 2 + j) * lanes + i] = pairs[j];
             }
         }
     }
@@ -192,7 +191,8 @@ TBF static void pack_columns_bf16(void *pd, size_t lanes, const float *src, size
             const size_t left = i < n ? n - i : 0, width = lanes - i < 16 ? lanes - i : 16;
             const __mmask16 in = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1), out = (__mmask16)((1u << width) - 1);
             const __m512i lo = _mm512_cvtepu16_epi32(round16(_mm512_maskz_loadu_ps(in, src + k * ld + i)));
-            const __m512i hi = k + 1 < depth ? _mm512_cvtepu16_epi32(round16(_mm512_maskz_loadu_ps(in, src + (k + 1) * ld + i))) : _mm512_setzero_si512();
+            const __m512i hi =
+                k + 1 < depth ? _mm512_cvtepu16_epi32(round16(_mm512_maskz_loadu_ps(in, src + (k + 1) * ld + i))) : _mm512_setzero_si512();
             _mm512_mask_storeu_epi32(dst + i, out, _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16)));
         }
 }

@@ -9,12 +9,9 @@
 const kd_ops *kd_ops_get(void) {
 #if defined(__x86_64__)
     switch (kd_cpu_get()->level) {
-    case KD_CPU_AVX512:
-        return &kd_ops_avx512;
-    case KD_CPU_AVX2:
-        return &kd_ops_avx2;
-    case KD_CPU_SCALAR:
-        break;
+    case KD_CPU_AVX512: return &kd_ops_avx512;
+    case KD_CPU_AVX2: return &kd_ops_avx2;
+    case KD_CPU_SCALAR: break;
     }
 #endif
     return &kd_ops_scalar;
@@ -35,50 +32,32 @@ void kd_rope_table(float *cos_, float *sin_, size_t positions, const float *inv_
 
 void kd_rope(float *x, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D) {
     const kd_ops *k = kd_ops_get();
-    for (size_t n = 0; n < N; n++)
-        k->rope(x + n * ldx, cos_ + (size_t)pos[n] * (D / 2), sin_ + (size_t)pos[n] * (D / 2), heads, D, 1.0f);
+    for (size_t n = 0; n < N; n++) k->rope(x + n * ldx, cos_ + (size_t)pos[n] * (D / 2), sin_ + (size_t)pos[n] * (D / 2), heads, D, 1.0f);
 }
 
 void kd_rope_backward(float *dx, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D) {
     const kd_ops *k = kd_ops_get();
-    for (size_t n = 0; n < N; n++)
-        k->rope(dx + n * ldx, cos_ + (size_t)pos[n] * (D / 2), sin_ + (size_t)pos[n] * (D / 2), heads, D, -1.0f);
+    for (size_t n = 0; n < N; n++) k->rope(dx + n * ldx, cos_ + (size_t)pos[n] * (D / 2), sin_ + (size_t)pos[n] * (D / 2), heads, D, -1.0f);
 }
 
-void kd_swiglu(float *y, const float *g, const float *u, size_t n) {
-    kd_ops_get()->swiglu(y, g, u, n);
-}
+void kd_swiglu(float *y, const float *g, const float *u, size_t n) { kd_ops_get()->swiglu(y, g, u, n); }
 
-double kd_softmax(float *v, size_t n) {
-    return kd_ops_get()->softmax(v, n);
-}
+double kd_softmax(float *v, size_t n) { return kd_ops_get()->softmax(v, n); }
 
-double kd_logsumexp(const float *v, size_t n) {
-    return kd_ops_get()->logsumexp(v, n);
-}
+double kd_logsumexp(const float *v, size_t n) { return kd_ops_get()->logsumexp(v, n); }
 
-float kd_max_f32(const float *v, size_t n) {
-    return kd_ops_get()->max(v, n);
-}
+float kd_max_f32(const float *v, size_t n) { return kd_ops_get()->max(v, n); }
 
-double kd_exp_f32(float *out, const float *v, size_t n, float m, float a) {
-    return kd_ops_get()->exp_sum(out, v, n, m, a);
-}
+double kd_exp_f32(float *out, const float *v, size_t n, float m, float a) { return kd_ops_get()->exp_sum(out, v, n, m, a); }
 
-float kd_dot_f32(const float *a, const float *b, size_t n) {
-    return kd_ops_get()->dot(a, b, n);
-}
+float kd_dot_f32(const float *a, const float *b, size_t n) { return kd_ops_get()->dot(a, b, n); }
 
-void kd_axpy_f32(float *y, float a, const float *x, size_t n) {
-    kd_ops_get()->axpy(y, a, x, n);
-}
+void kd_axpy_f32(float *y, float a, const float *x, size_t n) { kd_ops_get()->axpy(y, a, x, n); }
 
-size_t kd_attend_block(size_t R) {
-    return R >= KD_ATTEND_VECS ? 1 : KD_ATTEND_VECS / R < 16 ? KD_ATTEND_VECS / R : 16;
-}
+size_t kd_attend_block(size_t R) { return R >= KD_ATTEND_VECS ? 1 : KD_ATTEND_VECS / R < 16 ? KD_ATTEND_VECS / R : 16; }
 
-void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
-                    float scale) {
+void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R,
+                    size_t D, float scale) {
     const kd_ops *k = kd_ops_get();
     size_t block = kd_attend_block(R);
     for (size_t n = 0; n < rows; n += block)
@@ -90,6 +69,5 @@ void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t r
 void kd_attend(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work) {
     size_t R = H / G;
     (void)work;
-    for (size_t g = 0; g < G; g++)
-        kd_attend_rows(out + g * R * D, H * D, q + g * R * D, H * D, 1, kv, len, g, R, D, scale);
+    for (size_t g = 0; g < G; g++) kd_attend_rows(out + g * R * D, H * D, q + g * R * D, H * D, 1, kv, len, g, R, D, scale);
 }

@@ -18,7 +18,8 @@ void kd_rmsnorm(float *y, float *rstd, const float *x, const float *w, size_t N,
  * Source: Su et al. 2021, arXiv:2104.09864. */
 void kd_rope_table(float *cos_, float *sin_, size_t positions, const float *inv_freq, size_t D, float scale); /* [positions, D/2] each */
 void kd_rope(float *x, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D);
-void kd_rope_backward(float *dx, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads, size_t D); /* transpose, in place */
+void kd_rope_backward(float *dx, size_t ldx, const int32_t *pos, const float *cos_, const float *sin_, size_t N, size_t heads,
+                      size_t D); /* transpose, in place */
 
 /* y = silu(g) * u elementwise, silu(v) = v / (1 + exp(-v)). y may be g or u. */
 void kd_swiglu(float *y, const float *g, const float *u, size_t n);
@@ -48,8 +49,8 @@ typedef struct {
     size_t page_rows, row_stride, head_stride; /* bytes, the same for k and v */
     int type;                                  /* kd_dtype */
 } kd_kv_view;
-void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
-                    float scale);
+void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R,
+                    size_t D, float scale);
 size_t kd_attend_block(size_t R);
 /* All heads of one row: q, out [H, D], H a multiple of G. work: at least H * (len + 16) floats (no longer used). */
 void kd_attend(float *out, const float *q, const kd_kv_view *kv, size_t len, size_t H, size_t G, size_t D, float scale, float *work);

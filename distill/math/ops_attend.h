@@ -6,12 +6,16 @@
 
 #include <assert.h>
 
-enum { PIECE = 16, CHUNK = 64, WIDE = KD_ATTEND_MAX_D, VECS = KD_ATTEND_VECS }; /* keys expanded at once; keys between two looks at the maximum */
+enum {
+    PIECE = 16,
+    CHUNK = 64,
+    WIDE = KD_ATTEND_MAX_D,
+    VECS = KD_ATTEND_VECS
+}; /* keys expanded at once; keys between two looks at the maximum */
 
 KD_INLINE void expand_halves(float *dst, const char *src, size_t D) {
     size_t d = 0;
-    for (; d + VW <= D; d += VW)
-        v_store(dst + d, v_half(src + 2 * d));
+    for (; d + VW <= D; d += VW) v_store(dst + d, v_half(src + 2 * d));
     if (d < D) { /* filled to whole vectors: what is behind D is zero */
         char t[2 * VW] = {0};
         memcpy(t, src + 2 * d, 2 * (D - d));
@@ -25,16 +29,13 @@ KD_INLINE void expand_bytes(float *dst, const char *src, size_t D) { /* q8_0: bl
         memcpy(h, src, 2);
         v_store(scale, v_half(h));
         vf s = v_set(scale[0]);
-        for (size_t i = 0; i < 32; i += VW)
-            v_store(dst + d + i, v_i8(src + 2 + i) * s);
+        for (size_t i = 0; i < 32; i += VW) v_store(dst + d + i, v_i8(src + 2 + i) * s);
     }
 }
 KD_INLINE void expand_floats(float *dst, const char *src, size_t D) {
     size_t d = 0;
-    for (; d + VW <= D; d += VW)
-        v_store(dst + d, v_load(src + 4 * d));
-    if (d < D)
-        v_store(dst + d, v_load_n(src + 4 * d, D - d));
+    for (; d + VW <= D; d += VW) v_store(dst + d, v_load(src + 4 * d));
+    if (d < D) v_store(dst + d, v_load_n(src + 4 * d, D - d));
 }
 
 /* Keys or values s0 .. s0 + n of group g as floats, [n, Dp]. */
@@ -48,8 +49,7 @@ static void expand(float *dst, size_t Dp, const void *const *pages, const kd_kv_
             expand_bytes(dst, row, D);
         else
             expand_floats(dst, row, D);
-        if (++at == kv->page_rows)
-            at = 0, page++;
+        if (++at == kv->page_rows) at = 0, page++;
     }
 }
 
@@ -82,34 +82,30 @@ KD_INLINE void weigh(size_t M, size_t C, float *o, size_t ldo, const float *p, s
 #pragma GCC unroll 4
     for (size_t i = 0; i < M; i++)
 #pragma GCC unroll 4
-        for (size_t c = 0; c < C; c++)
-            a[i][c] = v_load(o + i * ldo + c * VW);
+        for (size_t c = 0; c < C; c++) a[i][c] = v_load(o + i * ldo + c * VW);
     for (size_t s = 0; s < n; s++) {
         vf x[4];
 #pragma GCC unroll 4
-        for (size_t c = 0; c < C; c++)
-            x[c] = v_load(v + s * ldv + c * VW);
+        for (size_t c = 0; c < C; c++) x[c] = v_load(v + s * ldv + c * VW);
 #pragma GCC unroll 4
         for (size_t i = 0; i < M; i++) {
             vf w = v_set(p[i * ldp + s]);
 #pragma GCC unroll 4
-            for (size_t c = 0; c < C; c++)
-                a[i][c] = v_fma(w, x[c], a[i][c]);
+            for (size_t c = 0; c < C; c++) a[i][c] = v_fma(w, x[c], a[i][c]);
         }
     }
 #pragma GCC unroll 4
     for (size_t i = 0; i < M; i++)
 #pragma GCC unroll 4
-        for (size_t c = 0; c < C; c++)
-            v_store(o + i * ldo + c * VW, a[i][c]);
+        for (size_t c = 0; c < C; c++) v_store(o + i * ldo + c * VW, a[i][c]);
 }
 #if KD_ISA == 512
 enum { WM = 4, WC = 4 };
 #else
 enum { WM = 4, WC = 2 };
 #endif
-static __attribute__((noinline)) void weigh_any(size_t M, size_t C, float *o, size_t ldo, const float *p, size_t ldp, const float *v, size_t ldv,
-                                                size_t n) {
+static __attribute__((noinline)) void weigh_any(size_t M, size_t C, float *o, size_t ldo, const float *p, size_t ldp, const float *v,
+                                                size_t ldv, size_t n) {
     size_t c = 0, m;
     for (; c < C; c += WC)
         for (m = 0; m < M; m += WM) {
@@ -143,16 +139,15 @@ static void weights(seen *z, float *score, size_t n, float *o, size_t Dp) {
         float f;
         vexp(&f, &(float){z->max - m}, 1);
         vf fv = v_set(f);
-        for (size_t d = 0; d < Dp; d += VW)
-            v_store(o + d, v_load(o + d) * fv);
+        for (size_t d = 0; d < Dp; d += VW) v_store(o + d, v_load(o + d) * fv);
         z->sum *= (double)f;
         z->max = m;
     }
     z->sum += exp_sum(score, score, n, z->max, 1.0f);
 }
 
-static void attend(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
-                   float scale) {
+static void attend(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R,
+                   size_t D, float scale) {
     float vec[VECS * WIDE], o[VECS * WIDE], score[VECS * CHUNK], values[PIECE * WIDE];
     seen z[VECS];
     size_t Dp = (D + VW - 1) / VW * VW, vecs = rows * R, all = len + rows - 1;
@@ -161,25 +156,23 @@ static void attend(float *out, size_t ldo, const float *q, size_t ldq, size_t ro
         memcpy(vec + i * D, q + i / R * ldq + i % R * D, D * sizeof *vec);
         z[i] = (seen){-INFINITY, 0};
     }
-    for (size_t i = 0; i < vecs * Dp; i++)
-        o[i] = 0;
+    for (size_t i = 0; i < vecs * Dp; i++) o[i] = 0;
     for (size_t s0 = 0; s0 < all; s0 += CHUNK) {
         size_t n = all - s0 < CHUNK ? all - s0 : CHUNK;
         scores(score, vec, vecs, kv, s0, n, g, D, scale);
         for (size_t i = 0; i < vecs; i++)
-            if (len + i / R > s0)
-                weights(&z[i], score + i * CHUNK, len + i / R - s0 < n ? len + i / R - s0 : n, o + i * Dp, Dp);
+            if (len + i / R > s0) weights(&z[i], score + i * CHUNK, len + i / R - s0 < n ? len + i / R - s0 : n, o + i * Dp, Dp);
         for (size_t p = 0; p < n; p += PIECE) {
             size_t k = n - p < PIECE ? n - p : PIECE;
             expand(values, Dp, kv->v_pages, kv, s0 + p, k, g, D);
             for (size_t r = 0; r < rows; r++)
                 if (len + r > s0 + p) /* rows that end before take no part, so that nothing behind them is felt */
-                    weigh_any(R, Dp / VW, o + r * R * Dp, Dp, score + r * R * CHUNK + p, CHUNK, values, Dp, len + r - s0 - p < k ? len + r - s0 - p : k);
+                    weigh_any(R, Dp / VW, o + r * R * Dp, Dp, score + r * R * CHUNK + p, CHUNK, values, Dp,
+                              len + r - s0 - p < k ? len + r - s0 - p : k);
         }
     }
     for (size_t i = 0; i < vecs; i++) {
         float *y = out + i / R * ldo + i % R * D, f = (float)(1.0 / z[i].sum);
-        for (size_t d = 0; d < D; d++)
-            y[d] = o[i * Dp + d] * f;
+        for (size_t d = 0; d < D; d++) y[d] = o[i * Dp + d] * f;
     }
 }

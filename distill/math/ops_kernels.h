@@ -17,8 +17,8 @@ typedef struct {
     float (*dot)(const float *a, const float *b, size_t n);
     void (*axpy)(float *y, float a, const float *x, size_t n);
     void (*exp)(float *y, const float *x, size_t n); /* y[i] = exp(x[i]) */
-    void (*attend)(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R, size_t D,
-                   float scale); /* rows * R <= KD_ATTEND_VECS */
+    void (*attend)(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R,
+                   size_t D, float scale); /* rows * R <= KD_ATTEND_VECS */
 } kd_ops;
 extern const kd_ops kd_ops_scalar;
 #if defined(__x86_64__)

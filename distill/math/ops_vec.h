@@ -144,16 +144,13 @@ KD_INLINE void v_sum4_into(float *p, vf a, vf b, vf c, vf d) { _mm_storeu_ps(p, 
 KD_INLINE float v_sum(vf a) { return _mm_cvtss_f32(v_sum4(a, a, a, a)); }
 #else
 KD_INLINE float v_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
-KD_INLINE void v_sum4_into(float *p, vf a, vf b, vf c, vf d) {
-    p[0] = v_sum(a), p[1] = v_sum(b), p[2] = v_sum(c), p[3] = v_sum(d);
-}
+KD_INLINE void v_sum4_into(float *p, vf a, vf b, vf c, vf d) { p[0] = v_sum(a), p[1] = v_sum(b), p[2] = v_sum(c), p[3] = v_sum(d); }
 #endif
 KD_INLINE float v_max_lane(vf a) {
     float t[VW], m;
     v_store(t, a);
     m = t[0];
-    for (int i = 1; i < VW; i++)
-        m = t[i] > m ? t[i] : m;
+    for (int i = 1; i < VW; i++) m = t[i] > m ? t[i] : m;
     return m;
 }
 
@@ -162,7 +159,7 @@ KD_INLINE float v_max_lane(vf a) {
 KD_INLINE vf v_exp(vf x) {
     x = v_min(v_set(89.0f), v_max(v_set(-104.0f), x));
     vf n = v_round(x * v_set(1.44269504088896341f));
-    vf r = v_fma(n, v_set(-0.693359375f), x);        /* ln2 = 0.693359375 - 2.12194440e-4; the first has 9 bits, so n * it is exact */
+    vf r = v_fma(n, v_set(-0.693359375f), x); /* ln2 = 0.693359375 - 2.12194440e-4; the first has 9 bits, so n * it is exact */
     r = v_fma(n, v_set(2.12194440054690583e-4f), r);
     vf r2 = r * r;
     vf p1 = v_fma(r, v_set(1.0f / 24), v_set(1.0f / 6)), p2 = v_fma(r, v_set(1.0f / 720), v_set(1.0f / 120));

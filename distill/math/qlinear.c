@@ -14,19 +14,17 @@ struct kd_qmat {
     kd_mat w;
     const kd_qkernels *k; /* NULL: f32 */
     kd_qformat f;
-    int8_t book[16];      /* as the tiles want it */
+    int8_t book[16];                                /* as the tiles want it */
     size_t blocks, panels, code_bytes, scale_bytes; /* of a panel */
-    uint8_t *codes;       /* [panels], or NULL: packed anew in every call */
+    uint8_t *codes;                                 /* [panels], or NULL: packed anew in every call */
     char *scales;
 };
 
 const kd_qkernels *kd_qkernels_get(void) {
 #if defined(__x86_64__)
     const kd_cpu *c = kd_cpu_get();
-    if (c->level >= KD_CPU_AVX512 && c->avx512_vnni)
-        return &kd_qkernels_avx512vnni;
-    if (c->level >= KD_CPU_AVX2)
-        return c->avx_vnni ? &kd_qkernels_avxvnni : &kd_qkernels_avx2;
+    if (c->level >= KD_CPU_AVX512 && c->avx512_vnni) return &kd_qkernels_avx512vnni;
+    if (c->level >= KD_CPU_AVX2) return c->avx_vnni ? &kd_qkernels_avxvnni : &kd_qkernels_avx2;
 #endif
     return NULL;
 }
@@ -53,8 +51,7 @@ static void *panel_memory(size_t n) {
     const size_t large = (size_t)1 << 21;
     void *p = kd_aligned_alloc(n >= large ? large : 64, n ? n : 64);
 #if defined(MADV_HUGEPAGE)
-    if (p && n >= large)
-        (void)madvise(p, n / large * large, MADV_HUGEPAGE); /* a wish */
+    if (p && n >= large) (void)madvise(p, n / large * large, MADV_HUGEPAGE); /* a wish */
 #endif
     return p;
 }
@@ -62,8 +59,7 @@ static void *panel_memory(size_t n) {
 kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, kd_err *e) {
     kd_qmat *q = kd_calloc(1, sizeof *q);
     *out = NULL;
-    if (!q)
-        return kd_fail(e, KD_ENOMEM, "matrix of %zu x %zu: out of memory", w->rows, w->cols);
+    if (!q) return kd_fail(e, KD_ENOMEM, "matrix of %zu x %zu: out of memory", w->rows, w->cols);
     q->w = *w;
     q->k = kd_qkernels_get();
     if (!q->k || w->cols % KD_QBLOCK || !w->cols || !kd_qformat_of((int)w->type, q->k->signed_bytes, &q->f)) {
@@ -88,20 +84,15 @@ kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, 
 }
 
 void kd_qmat_free(kd_qmat *q) {
-    if (!q)
-        return;
+    if (!q) return;
     kd_free(q->codes);
     kd_free(q->scales);
     kd_free(q);
 }
 
-size_t kd_qmat_bytes(const kd_qmat *q) {
-    return sizeof *q + (q->codes ? q->panels * (q->code_bytes + q->scale_bytes) : 0);
-}
+size_t kd_qmat_bytes(const kd_qmat *q) { return sizeof *q + (q->codes ? q->panels * (q->code_bytes + q->scale_bytes) : 0); }
 
-const char *kd_qmat_kind(const kd_qmat *q) {
-    return q->k ? q->k->name : "f32";
-}
+const char *kd_qmat_kind(const kd_qmat *q) { return q->k ? q->k->name : "f32"; }
 
 /* A worker's floats and bytes: expanded scales and mins of a task's panels, and panels that are packed anew. */
 static size_t worker_bytes(size_t blocks) {
@@ -136,15 +127,15 @@ static void quantize_rows(void *ctx, size_t task, int worker) {
 
 /* How many rows the next tile takes: sixes (fours where there is no six), the rest without a single one at the end where that can be. */
 static size_t next_rows(const kd_qkernels *k, kd_qkind kind, size_t left) {
-    if (left >= 6 && k->tile[kind][6] && left != 8 && left != 7)
-        return 6;
+    if (left >= 6 && k->tile[kind][6] && left != 8 && left != 7) return 6;
     return left >= 6 || left == 4 ? 4 : left >= 3 ? 3 : left;
 }
 
 static void panels_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     const kd_qmat *q = j->q;
-    size_t p0 = task * j->group, P = q->panels - p0 < j->group ? q->panels - p0 : j->group, scale_floats = q->blocks * kd_qper(q->f.kind) * KD_QROWS;
+    size_t p0 = task * j->group, P = q->panels - p0 < j->group ? q->panels - p0 : j->group,
+           scale_floats = q->blocks * kd_qper(q->f.kind) * KD_QROWS;
     float *expanded = (float *)(j->scratch + (size_t)worker * j->worker);
     uint8_t *packed = (uint8_t *)(expanded + 2 * GROUP * scale_floats);
     const uint8_t *codes[GROUP];
@@ -158,12 +149,15 @@ static void panels_task(void *ctx, size_t task, int worker) {
             codes[p] = c, scales[p] = (char *)c + q->code_bytes;
             kd_qpack_panel(&q->w, (p0 + p) * KD_QROWS, &q->f, c, (char *)c + q->code_bytes);
         }
-        if (!wide)
-            q->k->scales(expanded + 2 * p * scale_floats, expanded + (2 * p + 1) * scale_floats, scales[p], &q->f, q->blocks);
+        if (!wide) q->k->scales(expanded + 2 * p * scale_floats, expanded + (2 * p + 1) * scale_floats, scales[p], &q->f, q->blocks);
     }
     for (size_t p = 0, step = wide ? GROUP : 2; p < P; p += step) {
         size_t row0 = (p0 + p) * KD_QROWS;
-        kd_qtile t = {.book = q->book, .blocks = q->blocks, .bias = j->bias ? j->bias + row0 : NULL, .ldy = j->ldy, .rows = q->w.rows - row0,
+        kd_qtile t = {.book = q->book,
+                      .blocks = q->blocks,
+                      .bias = j->bias ? j->bias + row0 : NULL,
+                      .ldy = j->ldy,
+                      .rows = q->w.rows - row0,
                       .accumulate = j->accumulate};
         for (size_t i = 0; i < step; i++) {
             size_t at = p + i < P ? p + i : p; /* a pair whose second panel is not there reads the first twice, and writes it once */
@@ -180,16 +174,25 @@ static void panels_task(void *ctx, size_t task, int worker) {
     }
 }
 
-void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate, kd_pool *pool,
-                void *scratch) {
+void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,
+                kd_pool *pool, void *scratch) {
     if (!q->k) {
         kd_linear_f32(&q->w, bias, x, ldx, y, ldy, N, accumulate, pool, scratch);
         return;
     }
-    if (!N || !q->w.rows)
-        return;
-    job j = {.q = q, .bias = bias, .x = x, .y = y, .ldx = ldx, .ldy = ldy, .N = N, .group = N == 1 ? GROUP : 2, .accumulate = accumulate,
-             .act = scratch, .scratch = (char *)scratch + N * q->blocks * sizeof(kd_qact), .worker = worker_bytes(q->blocks)};
+    if (!N || !q->w.rows) return;
+    job j = {.q = q,
+             .bias = bias,
+             .x = x,
+             .y = y,
+             .ldx = ldx,
+             .ldy = ldy,
+             .N = N,
+             .group = N == 1 ? GROUP : 2,
+             .accumulate = accumulate,
+             .act = scratch,
+             .scratch = (char *)scratch + N * q->blocks * sizeof(kd_qact),
+             .worker = worker_bytes(q->blocks)};
     kd_pool_run(N * q->w.cols >= 16384 ? pool : NULL, quantize_rows, &j, (N + 7) / 8);
     kd_pool_run(pool, panels_task, &j, (q->panels + j.group - 1) / j.group);
 }

@@ -33,8 +33,8 @@ KD_INLINE vi i_dup128(const void *p) { return _mm256_broadcastsi128_si256(_mm_lo
 KD_INLINE vi i_fifth(vi nib, const uint8_t *bits) {
     int32_t k;
     memcpy(&k, bits, 4);
-    vi each = _mm256_shuffle_epi8(_mm256_set1_epi32(k), _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3,
-                                                                         3, 3, 3, 3, 3, 3));
+    vi each = _mm256_shuffle_epi8(_mm256_set1_epi32(k), _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2,
+                                                                         2, 2, 3, 3, 3, 3, 3, 3, 3, 3));
     vi bit = _mm256_set1_epi64x((long long)0x8040201008040201);
     return _mm256_or_si256(nib, _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(each, bit), bit), _mm256_set1_epi8(16)));
 }
@@ -55,7 +55,8 @@ KD_INLINE void step(kd_qkind k, vi *s, vi *h, vi w, vi x) {
     *s = _mm256_dpbusd_avx_epi32(*s, w, x);
 #else
     if (k == KD_QK_8 || k == KD_QK_4B)
-        *s = _mm256_add_epi32(*s, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), _mm256_set1_epi16(1)));
+        *s =
+            _mm256_add_epi32(*s, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)), _mm256_set1_epi16(1)));
     else
         *h = _mm256_add_epi16(*h, _mm256_maddubs_epi16(w, x));
 #endif
@@ -63,8 +64,7 @@ KD_INLINE void step(kd_qkind k, vi *s, vi *h, vi w, vi x) {
 KD_INLINE void fold(kd_qkind k, vi *s, vi *h) {
     (void)k, (void)s, (void)h;
 #if !QDOT
-    if (k == KD_QK_8 || k == KD_QK_4B)
-        return;
+    if (k == KD_QK_8 || k == KD_QK_4B) return;
     *s = _mm256_add_epi32(*s, _mm256_madd_epi16(*h, _mm256_set1_epi16(1)));
     *h = i_zero();
 #endif
@@ -90,23 +90,21 @@ KD_INLINE vf v_bf16(const void *p) { return _mm512_castsi512_ps(_mm512_slli_epi3
 KD_INLINE vf v_bf16(const void *p) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16)); }
 #endif
 /* Scale and min of part `half` of block b for the rows from r0 on, however they are kept (kd_qscale_bytes). */
-KD_INLINE void scale_at(kd_qscale q, size_t per, bool has_min, const kd_qtile *t, size_t p, size_t b, size_t half, size_t r0, vf *scale, vf *min) {
+KD_INLINE void scale_at(kd_qscale q, size_t per, bool has_min, const kd_qtile *t, size_t p, size_t b, size_t half, size_t r0, vf *scale,
+                        vf *min) {
     const char *s = t->scale[p];
     if (q == KD_QS_EXPANDED) {
         *scale = v_load(s + ((b * per + half) * KD_QROWS + r0) * sizeof(float));
-        if (has_min)
-            *min = v_load(t->min[p] + (b * per + half) * KD_QROWS + r0);
+        if (has_min) *min = v_load(t->min[p] + (b * per + half) * KD_QROWS + r0);
     } else if (q == KD_QS_SUPER) {
         size_t n = 8 * per, i = b % 8 * per + half;
         s += b / 8 * (has_min ? 2 : 1) * (32 + n * 16);
         *scale = v_half(s + 2 * r0) * v_i8(s + (has_min ? 64 : 32) + 16 * i + r0);
-        if (has_min)
-            *min = (v_zero() - v_half(s + 32 + 2 * r0)) * v_i8(s + 64 + 16 * (n + i) + r0);
+        if (has_min) *min = (v_zero() - v_half(s + 32 + 2 * r0)) * v_i8(s + 64 + 16 * (n + i) + r0);
     } else {
         s += b * (has_min ? 64 : 32) + 2 * r0;
         *scale = q == KD_QS_F16 ? v_half(s) : v_bf16(s);
-        if (has_min)
-            *min = v_half(s + 32);
+        if (has_min) *min = v_half(s + 32);
     }
 }
 
@@ -120,8 +118,7 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
 #pragma GCC unroll 8
     for (size_t p = 0; p < P; p++)
 #pragma GCC unroll 8
-        for (size_t m = 0; m < M; m++)
-            acc[p][m] = v_zero();
+        for (size_t m = 0; m < M; m++) acc[p][m] = v_zero();
     for (size_t b = 0; b < t->blocks; b++) {
         const kd_qact *x = t->x + b;
 #pragma GCC unroll 2
@@ -139,8 +136,7 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
                 for (size_t v = 0; v < 4; v++) {
                     vi lo[4], hi[4];
 #pragma GCC unroll 8
-                    for (size_t p = 0; p < P; p++)
-                        unpack(k, t->codes[p] + b * cb, lane, v, book, &lo[p], &hi[p]);
+                    for (size_t p = 0; p < P; p++) unpack(k, t->codes[p] + b * cb, lane, v, book, &lo[p], &hi[p]);
 #pragma GCC unroll 8
                     for (size_t m = 0; m < M; m++) {
                         vi a = i_set32(x[m * t->blocks].q + 4 * v), c = i_set32(x[m * t->blocks].q + 16 + 4 * v);
@@ -148,8 +144,7 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
                         for (size_t p = 0; p < P; p++) {
                             step(k, &s[p][m], &h[p][m], lo[p], a);
                             step(k, &s[p][m], &h[p][m], hi[p], c);
-                            if (v == 3 || ((k == KD_QK_5 || k == KD_QK_5M) && v == 1))
-                                fold(k, &s[p][m], &h[p][m]);
+                            if (v == 3 || ((k == KD_QK_5 || k == KD_QK_5M) && v == 1)) fold(k, &s[p][m], &h[p][m]);
                         }
                     }
                 }
@@ -159,16 +154,14 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
                     size_t v = half * 4 + i;
                     vi w[4];
 #pragma GCC unroll 8
-                    for (size_t p = 0; p < P; p++)
-                        w[p] = i_load(t->codes[p] + b * cb + 64 * v + lane);
+                    for (size_t p = 0; p < P; p++) w[p] = i_load(t->codes[p] + b * cb + 64 * v + lane);
 #pragma GCC unroll 8
                     for (size_t m = 0; m < M; m++) {
                         vi a = i_set32(x[m * t->blocks].q + 4 * v);
 #pragma GCC unroll 8
                         for (size_t p = 0; p < P; p++) {
                             step(k, &s[p][m], &h[p][m], w[p], a);
-                            if (i % 2)
-                                fold(k, &s[p][m], &h[p][m]);
+                            if (i % 2) fold(k, &s[p][m], &h[p][m]);
                         }
                     }
                 }
@@ -180,8 +173,7 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
 #pragma GCC unroll 8
                 for (size_t m = 0; m < M; m++) {
                     acc[p][m] = v_fma(i_float(s[p][m]) * scale, v_set(x[m * t->blocks].d), acc[p][m]);
-                    if (has_min)
-                        acc[p][m] = v_fma(min, v_set(x[m * t->blocks].dsum[half]), acc[p][m]);
+                    if (has_min) acc[p][m] = v_fma(min, v_set(x[m * t->blocks].dsum[half]), acc[p][m]);
                 }
             }
         }
@@ -190,16 +182,13 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
     for (size_t p = 0; p < P; p++) {
         size_t at = p * KD_QROWS + r0, n = t->rows < at ? 0 : t->rows - at;
         vf bias = v_zero();
-        if (t->bias && n)
-            bias = n >= VW ? v_load(t->bias + at) : v_load_n(t->bias + at, n);
+        if (t->bias && n) bias = n >= VW ? v_load(t->bias + at) : v_load_n(t->bias + at, n);
 #pragma GCC unroll 8
         for (size_t m = 0; m < M; m++) {
             float *y = t->y + m * t->ldy + at;
             vf v = acc[p][m];
-            if (t->bias)
-                v = v + bias;
-            if (t->accumulate && n)
-                v = v + (n >= VW ? v_load(y) : v_load_n(y, n));
+            if (t->bias) v = v + bias;
+            if (t->accumulate && n) v = v + (n >= VW ? v_load(y) : v_load_n(y, n));
             if (n >= VW)
                 v_store(y, v);
             else if (n)
@@ -217,15 +206,12 @@ KD_INLINE void whole(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile
     for (size_t p = 0; p < P && p * KD_QROWS < t->rows; p++) {
         one.codes[0] = t->codes[p], one.scale[0] = t->scale[p], one.min[0] = t->min[p];
         one.y = t->y + p * KD_QROWS, one.bias = t->bias ? t->bias + p * KD_QROWS : NULL, one.rows = t->rows - p * KD_QROWS;
-        for (size_t lane = 0; lane < 64; lane += 32)
-            core(k, q, 1, M, &one, lane);
+        for (size_t lane = 0; lane < 64; lane += 32) core(k, q, 1, M, &one, lane);
     }
 #endif
 }
-#define QTILE(name, k, q, P, M)                                                                                                                      \
-    static __attribute__((noinline)) void name(const kd_qtile *t) {                                                                                  \
-        whole(k, q, P, M, t);                                                                                                                        \
-    }
+#define QTILE(name, k, q, P, M)                                                                                                            \
+    static __attribute__((noinline)) void name(const kd_qtile *t) { whole(k, q, P, M, t); }
 #if KD_ISA == 512
 #define BIG(k) QTILE(tile6_##k, k, KD_QS_EXPANDED, 2, 6)
 #define BIG_OF(k) tile6_##k
@@ -233,8 +219,8 @@ KD_INLINE void whole(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile
 #define BIG(k)
 #define BIG_OF(k) NULL
 #endif
-#define KIND(k)                                                                                                                                      \
-    QTILE(tile1_##k, k, KD_QS_EXPANDED, 2, 1)                                                                                                        \
+#define KIND(k)                                                                                                                            \
+    QTILE(tile1_##k, k, KD_QS_EXPANDED, 2, 1)                                                                                              \
     QTILE(tile2_##k, k, KD_QS_EXPANDED, 2, 2) QTILE(tile3_##k, k, KD_QS_EXPANDED, 2, 3) QTILE(tile4_##k, k, KD_QS_EXPANDED, 2, 4) BIG(k)
 KIND(KD_QK_4)
 KIND(KD_QK_4M)
@@ -257,11 +243,18 @@ QTILE(wide_8, KD_QK_8, KD_QS_F16, 4, 1)
 QTILE(wide_6s, KD_QK_6H, KD_QS_SUPER, 4, 1)
 QTILE(wide_6ms, KD_QK_6HM, KD_QS_SUPER, 4, 1)
 #define ROW(k) [k] = {NULL, tile1_##k, tile2_##k, tile3_##k, tile4_##k, NULL, BIG_OF(k)}
-#define TILES {ROW(KD_QK_4), ROW(KD_QK_4M), ROW(KD_QK_4B), ROW(KD_QK_5), ROW(KD_QK_5M), ROW(KD_QK_8), ROW(KD_QK_6H), ROW(KD_QK_6HM)}
-#define WIDES                                                                                                                                        \
-    {[KD_QK_4] = {wide_4, NULL, NULL},    [KD_QK_4M] = {wide_4m, NULL, wide_4ms}, [KD_QK_4B] = {wide_4b, wide_4bb, wide_4bs},                        \
-     [KD_QK_5] = {wide_5, NULL, NULL},    [KD_QK_5M] = {wide_5m, NULL, wide_5ms}, [KD_QK_8] = {wide_8, NULL, NULL},                                  \
-     [KD_QK_6H] = {NULL, NULL, wide_6s},  [KD_QK_6HM] = {NULL, NULL, wide_6ms}}
+#define TILES                                                                                                                              \
+    { ROW(KD_QK_4), ROW(KD_QK_4M), ROW(KD_QK_4B), ROW(KD_QK_5), ROW(KD_QK_5M), ROW(KD_QK_8), ROW(KD_QK_6H), ROW(KD_QK_6HM) }
+#define WIDES                                                                                                                              \
+    {                                                                                                                                      \
+        [KD_QK_4] = {wide_4, NULL, NULL}, [KD_QK_4M] = {wide_4m, NULL, wide_4ms}, [KD_QK_4B] = {wide_4b, wide_4bb, wide_4bs},              \
+        [KD_QK_5] = {wide_5, NULL, NULL}, [KD_QK_5M] = {wide_5m, NULL, wide_5ms}, [KD_QK_8] = {wide_8, NULL, NULL},                        \
+        [KD_QK_6H] = {NULL, NULL, wide_6s}, [KD_QK_6HM] = {                                                                                \
+            NULL,                                                                                                                          \
+            NULL,                                                                                                                          \
+            wide_6ms                                                                                                                       \
+        }                                                                                                                                  \
+    }
 
 /* d = max|x| / 127, q = round(x / d) to even. A NaN or infinity makes d one, and so every output of the row. */
 static void quantize(kd_qact *out, const float *x, size_t blocks, int offset, size_t per) {
@@ -271,7 +264,8 @@ static void quantize(kd_qact *out, const float *x, size_t blocks, int offset, si
         __m256i m = _mm256_setzero_si256();
         for (int i = 0; i < 4; i++) {
             v[i] = _mm256_loadu_ps(x + 8 * i);
-            m = _mm256_max_epi32(m, _mm256_and_si256(_mm256_castps_si256(v[i]), absolute)); /* order of bits is that of numbers, NaN on top */
+            m = _mm256_max_epi32(m,
+                                 _mm256_and_si256(_mm256_castps_si256(v[i]), absolute)); /* order of bits is that of numbers, NaN on top */
         }
         __m128i q = _mm_max_epi32(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1));
         q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
@@ -287,8 +281,7 @@ static void quantize(kd_qact *out, const float *x, size_t blocks, int offset, si
         __m128i two = _mm_hadd_epi32(lo, hi);
         two = _mm_hadd_epi32(two, two);
         int32_t s0 = _mm_cvtsi128_si32(two), s1 = _mm_extract_epi32(two, 1);
-        if (per == 1)
-            s0 += s1, s1 = 0;
+        if (per == 1) s0 += s1, s1 = 0;
         float d = max / 127.0f;
         out->d = d;
         out->start[0] = -offset * s0, out->start[1] = -offset * s1;
@@ -304,10 +297,8 @@ static void scales_small(float *scale, float *min, const char *src, const kd_qfo
                                                               : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(d), 16)));
         }
         src += 32;
-        if (!kd_qhas_min(f->kind))
-            continue;
-        for (size_t i = 0; i < KD_QROWS; i += 8)
-            _mm256_storeu_ps(min + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(src + 2 * i))));
+        if (!kd_qhas_min(f->kind)) continue;
+        for (size_t i = 0; i < KD_QROWS; i += 8) _mm256_storeu_ps(min + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(src + 2 * i))));
         src += 32, min += KD_QROWS;
     }
 }
@@ -324,8 +315,7 @@ static void scales(float *scale, float *min, const void *src, const kd_qformat *
         const char *sub = p + (has_min ? 64 : 32);
         for (size_t i = 0; i < KD_QROWS; i += 8) {
             __m256 d = _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 2 * i))), e = d;
-            if (has_min)
-                e = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 32 + 2 * i))));
+            if (has_min) e = _mm256_sub_ps(_mm256_setzero_ps(), _mm256_cvtph_ps(_mm_loadu_si128((const void *)(p + 32 + 2 * i))));
             for (size_t j = 0; j < n; j++) {
                 __m256 s = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(sub + 16 * j + i))));
                 _mm256_storeu_ps(scale + (b / 8 * n + j) * KD_QROWS + i, _mm256_mul_ps(d, s));

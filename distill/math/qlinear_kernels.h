@@ -18,13 +18,13 @@
 enum { KD_QROWS = 16, KD_QBLOCK = 32, KD_QCOLS = 6 }; /* rows a panel, columns a block, x rows a tile at most */
 
 typedef enum {
-    KD_QK_4,     /* 4-bit codes */
-    KD_QK_4M,    /* with a min */
-    KD_QK_4B,    /* 4-bit codes into a book of signed bytes */
-    KD_QK_5,     /* 5-bit codes */
+    KD_QK_4,  /* 4-bit codes */
+    KD_QK_4M, /* with a min */
+    KD_QK_4B, /* 4-bit codes into a book of signed bytes */
+    KD_QK_5,  /* 5-bit codes */
     KD_QK_5M,
-    KD_QK_8,     /* signed bytes, stored plus 128 (as they are where the machine multiplies through maddubs: kd_qkernels.signed_bytes) */
-    KD_QK_6H,    /* codes of at most 6 bits in bytes, scale of 16 columns */
+    KD_QK_8,  /* signed bytes, stored plus 128 (as they are where the machine multiplies through maddubs: kd_qkernels.signed_bytes) */
+    KD_QK_6H, /* codes of at most 6 bits in bytes, scale of 16 columns */
     KD_QK_6HM,
     KD_QKINDS
 } kd_qkind;
@@ -34,15 +34,13 @@ typedef enum { KD_QS_F16, KD_QS_BF16, KD_QS_SUPER, KD_QSCALES, KD_QS_EXPANDED = 
 typedef struct {
     kd_qkind kind;
     kd_qscale scale;
-    int offset;           /* taken off through the start of the integer sum */
-    const int8_t *book;   /* KD_QK_4B: 16 values */
+    int offset;         /* taken off through the start of the integer sum */
+    const int8_t *book; /* KD_QK_4B: 16 values */
 } kd_qformat;
 static inline size_t kd_qcode_bytes(kd_qkind k) { /* of a block */
     return k <= KD_QK_4B ? 256 : k <= KD_QK_5M ? 320 : 512;
 }
-static inline bool kd_qhas_min(kd_qkind k) {
-    return k == KD_QK_4M || k == KD_QK_5M || k == KD_QK_6HM;
-}
+static inline bool kd_qhas_min(kd_qkind k) { return k == KD_QK_4M || k == KD_QK_5M || k == KD_QK_6HM; }
 static inline size_t kd_qper(kd_qkind k) { /* scales a block */
     return k >= KD_QK_6H ? 2 : 1;
 }
@@ -67,23 +65,23 @@ _Static_assert(sizeof(kd_qact) == 64, "a block of activations is a cache line");
 /* A tile: P panels against M rows of activations; y[m * ldy + p * 16 + r] (+)= sum + bias. */
 typedef struct {
     const uint8_t *codes[4];
-    const void *scale[4];           /* a wide tile: as stored in the panel */
-    const float *min[4];            /* others: scale and min expanded, f32 [blocks * per, 16] */
+    const void *scale[4]; /* a wide tile: as stored in the panel */
+    const float *min[4];  /* others: scale and min expanded, f32 [blocks * per, 16] */
     const int8_t *book;
     size_t blocks;
-    const kd_qact *x;               /* rows of blocks */
+    const kd_qact *x; /* rows of blocks */
     float *y;
-    const float *bias;              /* or NULL */
-    size_t ldy, rows;               /* rows of y that there are, of P * 16 */
+    const float *bias; /* or NULL */
+    size_t ldy, rows;  /* rows of y that there are, of P * 16 */
     bool accumulate;
 } kd_qtile;
 typedef void kd_qtile_fn(const kd_qtile *t);
 typedef struct {
     const char *name;
     bool signed_bytes;
-    kd_qtile_fn *wide[KD_QKINDS][KD_QSCALES];     /* four panels, one row; NULL where no type has such scales */
-    kd_qtile_fn *tile[KD_QKINDS][KD_QCOLS + 1];   /* two panels, [M] rows; NULL where M is composed of smaller ones */
-    void (*quantize)(kd_qact *out, const float *x, size_t blocks, int offset, size_t per); /* one row */
+    kd_qtile_fn *wide[KD_QKINDS][KD_QSCALES];   /* four panels, one row; NULL where no type has such scales */
+    kd_qtile_fn *tile[KD_QKINDS][KD_QCOLS + 1]; /* two panels, [M] rows; NULL where M is composed of smaller ones */
+    void (*quantize)(kd_qact *out, const float *x, size_t blocks, int offset, size_t per);         /* one row */
     void (*scales)(float *scale, float *min, const void *src, const kd_qformat *f, size_t blocks); /* expands a panel's */
 } kd_qkernels;
 #if defined(__x86_64__)

@@ -28,8 +28,7 @@ bool kd_qformat_of(int type, bool signed_bytes, kd_qformat *out) {
     case KD_Q2_K: f.kind = KD_QK_6HM, f.scale = KD_QS_SUPER; break;
     default: return false;
     }
-    if ((f.kind == KD_QK_8 || f.kind == KD_QK_4B) && !signed_bytes)
-        f.offset = 128;
+    if ((f.kind == KD_QK_8 || f.kind == KD_QK_4B) && !signed_bytes) f.offset = 128;
     *out = f;
     return true;
 }
@@ -37,14 +36,13 @@ bool kd_qformat_of(int type, bool signed_bytes, kd_qformat *out) {
 /* One stored block (of 32 or 256 columns) taken apart. */
 typedef struct {
     uint8_t code[SUPER];
-    uint16_t d, dmin;      /* KD_QS_F16, KD_QS_BF16: of the block; KD_QS_SUPER: of the super-block */
+    uint16_t d, dmin; /* KD_QS_F16, KD_QS_BF16: of the block; KD_QS_SUPER: of the super-block */
     int8_t sub[16], mn[16];
 } parts;
 
 /* The nibbles of a block of a code book (read_book's order). */
 static void nibbles(uint8_t *code, const uint8_t *qs) {
-    for (int j = 0; j < 16; j++)
-        code[j] = qs[j] & 15, code[j + 16] = qs[j] >> 4;
+    for (int j = 0; j < 16; j++) code[j] = qs[j] & 15, code[j + 16] = qs[j] >> 4;
 }
 
 /* Whole floats to the low bytes of (int)v + offset; n a multiple of 16. */
@@ -53,13 +51,11 @@ static void low_bytes(uint8_t *dst, const float *v, size_t n, int offset) {
     const __m128i off = _mm_set1_epi32(offset), low = _mm_set1_epi32(255);
     for (size_t i = 0; i < n; i += 16) {
         __m128i q[4];
-        for (int k = 0; k < 4; k++)
-            q[k] = _mm_and_si128(_mm_add_epi32(_mm_cvttps_epi32(_mm_loadu_ps(v + i + 4 * k)), off), low);
+        for (int k = 0; k < 4; k++) q[k] = _mm_and_si128(_mm_add_epi32(_mm_cvttps_epi32(_mm_loadu_ps(v + i + 4 * k)), off), low);
         _mm_storeu_si128((void *)(dst + i), _mm_packus_epi16(_mm_packs_epi32(q[0], q[1]), _mm_packs_epi32(q[2], q[3])));
     }
 #else
-    for (size_t i = 0; i < n; i++)
-        dst[i] = (uint8_t)((int)v[i] + offset);
+    for (size_t i = 0; i < n; i++) dst[i] = (uint8_t)((int)v[i] + offset);
 #endif
 }
 
@@ -105,11 +101,10 @@ static void take_small(parts *p, int type, const char *src, const kd_qformat *f)
 static void take_k4(parts *p, int type, const char *src) {
     kd_block_q5_k b;
     uint8_t sc[8], mn[8], one[12] = {1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 1, 1}; /* scales 1, mins 0 */
-    memcpy(&b, src, kd_dtype_get(type)->bytes); /* q4_k is q5_k without qh: d, dmin and scales lie alike */
+    memcpy(&b, src, kd_dtype_get(type)->bytes);                           /* q4_k is q5_k without qh: d, dmin and scales lie alike */
     p->d = b.d, p->dmin = b.dmin;
     kd_unpack_scales_k4(b.scales, sc, mn);
-    for (int i = 0; i < 8; i++)
-        p->sub[i] = (int8_t)sc[i], p->mn[i] = (int8_t)mn[i];
+    for (int i = 0; i < 8; i++) p->sub[i] = (int8_t)sc[i], p->mn[i] = (int8_t)mn[i];
     b.d = ONE, b.dmin = 0;
     memcpy(b.scales, one, 12);
     codes(p, type, &b, SUPER, 0);
@@ -139,8 +134,7 @@ static void take_super(parts *p, int type, const char *src, const kd_qformat *f)
         kd_block_q2_k b;
         memcpy(&b, src, sizeof b);
         p->d = b.d, p->dmin = b.dmin;
-        for (int i = 0; i < 16; i++)
-            p->sub[i] = b.scales[i] & 15, p->mn[i] = (int8_t)(b.scales[i] >> 4);
+        for (int i = 0; i < 16; i++) p->sub[i] = b.scales[i] & 15, p->mn[i] = (int8_t)(b.scales[i] >> 4);
         b.d = ONE, b.dmin = 0;
         memset(b.scales, 1, 16);
         codes(p, type, &b, SUPER, 0);
@@ -149,27 +143,23 @@ static void take_super(parts *p, int type, const char *src, const kd_qformat *f)
         memcpy(&b, src, sizeof b);
         p->d = b.d;
         kd_unpack_scales_iq4_xs(&b, p->sub);
-        for (int g = 0; g < 8; g++)
-            nibbles(p->code + 32 * g, b.qs + 16 * g);
+        for (int g = 0; g < 8; g++) nibbles(p->code + 32 * g, b.qs + 16 * g);
     }
 }
 
-static void put32(uint8_t *p, uint32_t w) {
-    memcpy(p, &w, 4);
-}
+static void put32(uint8_t *p, uint32_t w) { memcpy(p, &w, 4); }
 
 /* The codes of 32 columns of row r into their places, four at a time. */
 static void lay(uint8_t *dst, const uint8_t *code, size_t r, kd_qkind k) {
     uint32_t w[8];
     memcpy(w, code, sizeof w);
     if (k > KD_QK_5M) {
-        for (size_t s = 0; s < 8; s++)
-            put32(dst + 64 * s + 4 * r, w[s]);
+        for (size_t s = 0; s < 8; s++) put32(dst + 64 * s + 4 * r, w[s]);
         return;
     }
-    for (size_t s = 0; s < 4; s++)
-        put32(dst + 64 * s + 4 * r, (w[s] & 0x0f0f0f0f) | (w[s + 4] & 0x0f0f0f0f) << 4);
-    for (size_t s = 0; k >= KD_QK_5 && s < 8; s++) { /* the fifth bits of four codes side by side: a product gathers them in its highest nibble */
+    for (size_t s = 0; s < 4; s++) put32(dst + 64 * s + 4 * r, (w[s] & 0x0f0f0f0f) | (w[s + 4] & 0x0f0f0f0f) << 4);
+    for (size_t s = 0; k >= KD_QK_5 && s < 8;
+         s++) { /* the fifth bits of four codes side by side: a product gathers them in its highest nibble */
         unsigned four = ((w[s] >> 4 & 0x01010101u) * 0x10204080u) >> 28;
         uint8_t *at = dst + 256 + 8 * s + r / 2;
         *at = (uint8_t)(*at | four << 4 * (r % 2));
@@ -179,16 +169,13 @@ static void lay(uint8_t *dst, const uint8_t *code, size_t r, kd_qkind k) {
 static void lay_scales(char *dst, const parts *p, size_t r, const kd_qformat *f) {
     bool min = kd_qhas_min(f->kind);
     memcpy(dst + 2 * r, &p->d, 2);
-    if (min)
-        memcpy(dst + 32 + 2 * r, &p->dmin, 2);
-    if (f->scale != KD_QS_SUPER)
-        return;
+    if (min) memcpy(dst + 32 + 2 * r, &p->dmin, 2);
+    if (f->scale != KD_QS_SUPER) return;
     char *sub = dst + (min ? 64 : 32);
     size_t n = 8 * kd_qper(f->kind);
     for (size_t i = 0; i < n; i++) {
         sub[16 * i + r] = (char)p->sub[i];
-        if (min)
-            sub[16 * (n + i) + r] = (char)p->mn[i];
+        if (min) sub[16 * (n + i) + r] = (char)p->mn[i];
     }
 }
 
@@ -205,8 +192,7 @@ void kd_qpack_panel(const kd_mat *w, size_t row0, const kd_qformat *f, uint8_t *
                 take_super(&p, (int)w->type, src, f);
             else
                 take_small(&p, (int)w->type, src, f);
-            for (size_t i = 0; i < per; i++)
-                lay(code + (b + i) * cb, p.code + 32 * i, r, f->kind);
+            for (size_t i = 0; i < per; i++) lay(code + (b + i) * cb, p.code + 32 * i, r, f->kind);
             lay_scales(scale + b / per * sb, &p, r, f);
         }
     }

@@ -29,7 +29,8 @@ KD_INLINE vf asym_error(const group *g, int n, int l, vf scale, vf min, float to
     for (int i = 0; i < n; i += 2) {
         KD_UNROLL
         for (int k = 0; k < 2; k++) {
-            vf y = v_add(v_load(g->x[i + k] + l), min), w = v_load(g->w[i + k] + l), q = v_round_mul(y, id, 0, top), r = v_fnma(scale, q, y);
+            vf y = v_add(v_load(g->x[i + k] + l), min), w = v_load(g->w[i + k] + l), q = v_round_mul(y, id, 0, top),
+               r = v_fnma(scale, q, y);
             e[k] = v_fma(v_mul(w, r), r, e[k]);
             a[k] = v_fma(w, q, a[k]);
         }
@@ -78,8 +79,8 @@ KD_INLINE void solve(const extent *t, const moments *m, int unsigned_min, vf *sc
 
 typedef struct {
     int n, per, unsigned_min;
-    float top;          /* greatest code */
-    const float *ends;  /* pairs: where on the grid the least and the greatest value of a block are put */
+    float top;         /* greatest code */
+    const float *ends; /* pairs: where on the grid the least and the greatest value of a block are put */
     int count, rounds;
     float slots;        /* greatest integer scale and min */
     const float *tops;  /* pairs of places (scales, then mins) tried for the greatest scale and the greatest min of a super-block */
@@ -87,7 +88,7 @@ typedef struct {
     int radius, refits; /* around the wished integer; how often d and dmin are fitted anew */
 } asym_plan;
 typedef struct {
-    _Alignas(64) float scale[KD_LANES], min[KD_LANES]; /* value = scale * code - min */
+    _Alignas(64) float scale[KD_LANES], min[KD_LANES];         /* value = scale * code - min */
     float q[KD_LANES], qq[KD_LANES], w[KD_LANES], x[KD_LANES]; /* sums of w*q, w*q*q, w, w*x */
 } affine;
 
@@ -96,8 +97,7 @@ static void search_affine(const group *g, const asym_plan p, affine *out) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         extent t = extent_pass(g, p.n, l, p.unsigned_min);
         vf best, at = v_set(0), q = v_set(0), qq = v_set(0), off = v_mul(t.x, v_inverse(t.w)), low = v_sub(v_set(0), t.base);
-        if (p.unsigned_min)
-            off = v_min(off, low);
+        if (p.unsigned_min) off = v_min(off, low);
         best = v_mul(off, v_fnma(off, t.w, v_add(t.x, t.x)));
         for (int c = 0; c < p.count + p.rounds; c++) {
             vf s, u, gain, sc = at, mn = v_sub(low, off);
@@ -158,15 +158,13 @@ static void choose_pairs(const group *g, const asym_plan p, const affine *a, int
     }
     for (int b = 0; b < KD_LANES; b += p.per) {
         c->total[b] = 0;
-        for (int l = b; l < b + p.per; l++)
-            c->total[b] += c->e[l];
+        for (int l = b; l < b + p.per; l++) c->total[b] += c->e[l];
     }
 }
 static void keep_better_pairs(asym_choice *best, const asym_choice *c, int per) {
     size_t bytes = (size_t)per * sizeof(float);
     for (int b = 0; b < KD_LANES; b += per) {
-        if (!(c->total[b] < best->total[b]))
-            continue;
+        if (!(c->total[b] < best->total[b])) continue;
         best->total[b] = c->total[b];
         memcpy(best->d + b, c->d + b, bytes);
         memcpy(best->dmin + b, c->dmin + b, bytes);
@@ -209,8 +207,7 @@ static void refit_pairs(const group *g, const asym_plan p, const asym_choice *be
 }
 static float greatest(const float *v, int n) {
     float m = 0;
-    for (int i = 0; i < n; i++)
-        m = v[i] > m ? v[i] : m;
+    for (int i = 0; i < n; i++) m = v[i] > m ? v[i] : m;
     return m;
 }
 /* d and dmin of each super-block: of the pairs that put its greatest scale and min at tops, the one that costs least when every block's
@@ -234,8 +231,7 @@ static void spread_tops(const group *g, const asym_plan p, const affine *a, cons
             v_store(stepm + k, hm);
             v_store(cost + k, e);
         }
-        for (int k = 1; k < pairs; k++)
-            at = cost[k] < cost[at] ? k : at;
+        for (int k = 1; k < pairs; k++) at = cost[k] < cost[at] ? k : at;
         for (int l = b; l < b + p.per; l++) {
             c->d[l] = step[at] == 0 && s > 0 ? 0x1p-24f * g->inv[b] : step[at];
             c->dmin[l] = stepm[at] == 0 && m > 0 ? 0x1p-24f * g->inv[b] : stepm[at];
@@ -317,8 +313,6 @@ static void super_asym(const group *g, const asym_plan p, asym_choice *best) {
         choose_pairs(g, p, &a, 1, &c);
         keep_better_pairs(best, &c, p.per);
     }
-    if (nearly_exact(g, p.n, p.per, best->e))
-        try_all_pairs(g, p, best);
-    if (nearly_exact(g, p.n, p.per, best->e) && greatest(wish.min, KD_LANES) <= 0)
-        try_lifted(g, p, &wish, best);
+    if (nearly_exact(g, p.n, p.per, best->e)) try_all_pairs(g, p, best);
+    if (nearly_exact(g, p.n, p.per, best->e) && greatest(wish.min, KD_LANES) <= 0) try_lifted(g, p, &wish, best);
 }

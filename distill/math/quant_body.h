@@ -92,7 +92,8 @@ static const float tops_128[16] = {-128, -127, -126, -125, -124, -123, -122, -12
 
 static void q3_k(const float *x, void *dst, size_t n, const float *im) {
     kd_block_q3_k *o = dst;
-    const sym_plan plan = {16, 16, -32, 31, im ? places_4_w : places_4, im ? COUNT(places_4_w) : COUNT(places_4), im ? 2 : 1, tops_32, im ? 2 : 1, im ? 3 : 0};
+    const sym_plan plan = {16,         16,      -32,        31,        im ? places_4_w : places_4, im ? COUNT(places_4_w) : COUNT(places_4),
+                           im ? 2 : 1, tops_32, im ? 2 : 1, im ? 3 : 0};
     for (size_t at = 0; at < n; at += 256, o++) {
         group g;
         sym_choice c;
@@ -152,20 +153,28 @@ static void iq4_xs(const float *x, void *dst, size_t n, const float *im) {
 
 static const float ends_3_w[] = {-0.45f, 3.45f, 0, 3.9f, -0.75f, 3, -0.15f, 3.6f, 0.45f, 3.9f, -0.9f, 2.7f, -0.45f, 3.15f, 0.6f, 3};
 static const float ends_3[] = {-0.3f, 3.3f, -0.75f, 3.15f, 0, 3.45f, 0, 2.85f, 0.15f, 3.75f, -0.75f, 3.75f};
-static const float ends_15_w[] = {-0, 15.2f, -0.6f, 15, 0.2f, 15.6f, -0, 14, -0.6f, 16.2f, 1, 14, -1.4f, 15.8f, -0, 14.8f, -0.2f, 16.6f, 1, 13.4f, -1.6f, 15.2f, 0.2f, 14.2f, -0.6f, 16.6f, -0.8f, 15.8f, 0.8f, 14.6f, 0.4f, 16.6f, -0.8f, 14.8f, 1.6f, 14, -0.4f, 15.2f, -1.4f, 16.2f};
-static const float ends_15[] = {-0.2f, 15.2f, 0.2f, 15.4f, -0.4f, 14.8f, 1, 15, -0, 15.2f, -0.2f, 15, 1, 14, 0.6f, 15, -0.8f, 15.2f, -0, 14.4f};
-static const float ends_31_w[] = {-0.2f, 31, 0.6f, 31.2f, 1, 29.8f, -0, 31.8f, 1.6f, 30.2f, -0.8f, 31, 0.2f, 30.2f, -0, 31.2f, 1.6f, 29.4f, -1, 31.8f, 1, 29.4f, 0.8f, 30.4f, -1.6f, 31.4f, 0.2f, 32.4f, -0.4f, 30.8f, 1, 30.8f, 0.4f, 30.8f, -1.6f, 32.4f, 1.4f, 29.4f, -0.4f, 31.6f};
-static const float ends_31[] = {-0.2f, 31.2f, -0.2f, 30.2f, 0.8f, 30.2f, -0.4f, 31, 0.2f, 31.2f, 1.2f, 30.8f, 1.6f, 30.2f, 0.2f, 30.6f, 1, 29.4f, -0.6f, 30.8f};
-static const float tops_15[96] = {9, 9, 9, 9, 10.5f, 10.5f, 10.5f, 10.5f, 12, 12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 15, 16, 16, 16, 16, 18, 18, 18, 18, 21, 21, 21, 21, 25, 25, 25, 25, 30, 30, 30, 30, 40, 40, 40, 40,
-12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24};
+static const float ends_15_w[] = {-0,   15.2f, -0.6f, 15,    0.2f,  15.6f, -0,    14,    -0.6f, 16.2f, 1,     14,    -1.4f, 15.8f,
+                                  -0,   14.8f, -0.2f, 16.6f, 1,     13.4f, -1.6f, 15.2f, 0.2f,  14.2f, -0.6f, 16.6f, -0.8f, 15.8f,
+                                  0.8f, 14.6f, 0.4f,  16.6f, -0.8f, 14.8f, 1.6f,  14,    -0.4f, 15.2f, -1.4f, 16.2f};
+static const float ends_15[] = {-0.2f, 15.2f, 0.2f, 15.4f, -0.4f, 14.8f, 1,     15,    -0, 15.2f,
+                                -0.2f, 15,    1,    14,    0.6f,  15,    -0.8f, 15.2f, -0, 14.4f};
+static const float ends_31_w[] = {-0.2f, 31,    0.6f, 31.2f, 1,    29.8f, -0,    31.8f, 1.6f, 30.2f, -0.8f, 31,    0.2f, 30.2f,
+                                  -0,    31.2f, 1.6f, 29.4f, -1,   31.8f, 1,     29.4f, 0.8f, 30.4f, -1.6f, 31.4f, 0.2f, 32.4f,
+                                  -0.4f, 30.8f, 1,    30.8f, 0.4f, 30.8f, -1.6f, 32.4f, 1.4f, 29.4f, -0.4f, 31.6f};
+static const float ends_31[] = {-0.2f, 31.2f, -0.2f, 30.2f, 0.8f, 30.2f, -0.4f, 31,    0.2f,  31.2f,
+                                1.2f,  30.8f, 1.6f,  30.2f, 0.2f, 30.6f, 1,     29.4f, -0.6f, 30.8f};
+static const float tops_15[96] = {9,  9,  9,  9,  10.5f, 10.5f, 10.5f, 10.5f, 12, 12, 12, 12, 13, 13, 13, 13, 14, 14, 14, 14,
+                                  15, 15, 15, 15, 16,    16,    16,    16,    18, 18, 18, 18, 21, 21, 21, 21, 25, 25, 25, 25,
+                                  30, 30, 30, 30, 40,    40,    40,    40,    12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24,
+                                  12, 15, 18, 24, 12,    15,    18,    24,    12, 15, 18, 24, 12, 15, 18, 24, 12, 15, 18, 24,
+                                  12, 15, 18, 24, 12,    15,    18,    24,    12, 15, 18, 24, 12, 15, 18, 24};
 static const float tops_63[32] = {63, 63, 63, 63, 61, 61, 61, 61, 59, 59, 59, 59, 57, 57, 57, 57,
                                   63, 61, 59, 57, 63, 61, 59, 57, 63, 61, 59, 57, 63, 61, 59, 57};
 
 /* Codes of a block in its own order. */
 static void encode_affine(const float *src, float inv, float scale, float min, float top, int n, uint8_t *q) {
     float id = fabsf(scale) < 1e-30f ? 0 : 1.0f / scale;
-    for (int i = 0; i < n; i += KD_W)
-        v_bytes(q + i, v_round_mul(v_add(v_mul(v_load(src + i), v_set(inv)), v_set(min)), v_set(id), 0, top));
+    for (int i = 0; i < n; i += KD_W) v_bytes(q + i, v_round_mul(v_add(v_mul(v_load(src + i), v_set(inv)), v_set(min)), v_set(id), 0, top));
 }
 
 /* What is nearly exact: its range over every number of codes, begun at each of the first eight, for the f16 pair that rounds best. */
@@ -197,8 +206,7 @@ static void affine_scales(const group *g, const asym_plan p, codes_scale ds, cod
         vf m = half_in(g, l, v_load(a.min + l)), s = v_load(a.scale + l);
         moments t = moments_pass(g, 32, l, s, m, v_sub(v_set(0), m), p.top);
         vf rest = v_set(0); /* where all codes are 0, the greatest one spells what rounding the offset lost */
-        for (int i = 0; i < 32; i++)
-            rest = v_fma(v_add(v_load(g->x[i] + l), m), v_load(g->w[i] + l), rest);
+        for (int i = 0; i < 32; i++) rest = v_fma(v_add(v_load(g->x[i] + l), m), v_load(g->w[i] + l), rest);
         rest = v_mul(rest, v_inverse(v_load(a.w + l)));
         vf one = half_in(g, l, rest), all = half_in(g, l, v_mul(rest, v_set(1 / p.top)));
         vm coarse = v_lt(v_abs(v_fnma(all, v_set(p.top), rest)), v_abs(v_sub(one, rest))); /* the last code or the first one */
@@ -210,8 +218,7 @@ static void affine_scales(const group *g, const asym_plan p, codes_scale ds, cod
         v_store(ds + l, v_sel(hopeless, v_set(0), s));
         v_store(left + l, v_min(e, energy_pass(g, 32, l)));
     }
-    if (nearly_exact(g, 32, 1, left))
-        try_all_affine(g, p.top, ds, dm, left);
+    if (nearly_exact(g, 32, 1, left)) try_all_affine(g, p.top, ds, dm, left);
 }
 static void q4_1(const float *x, void *dst, size_t n, const float *im) {
     kd_block_q4_1 *o = dst;
@@ -270,7 +277,7 @@ static void q2_k(const float *x, void *dst, size_t n, const float *im) {
 }
 /* Q4_K and Q5_K, two super-blocks at a time: d, dmin, scales and codes of each to put. */
 static void k45(const float *x, size_t n, const float *im, const asym_plan plan, void *dst, size_t size,
-                   void (*put)(void *block, const uint16_t d[2], const int s[8], const int m[8], const uint8_t q[256])) {
+                void (*put)(void *block, const uint16_t d[2], const int s[8], const int m[8], const uint8_t q[256])) {
     for (size_t at = 0; at < n; at += 512) {
         int count = n - at < 512 ? 8 : 16;
         group g;
@@ -306,11 +313,13 @@ static void put_q5_k(void *block, const uint16_t d[2], const int s[8], const int
     pack_low(q, o->qs);
 }
 static void q4_k(const float *x, void *dst, size_t n, const float *im) {
-    const asym_plan plan = {32, 8, 1, 15, im ? ends_15_w : ends_15, im ? COUNT(ends_15_w) / 2 : COUNT(ends_15) / 2, 1, 63, tops_63, 16, 1, 2};
+    const asym_plan plan = {32,      8,  1, 15, im ? ends_15_w : ends_15, im ? COUNT(ends_15_w) / 2 : COUNT(ends_15) / 2, 1, 63,
+                            tops_63, 16, 1, 2};
     k45(x, n, im, plan, dst, sizeof(kd_block_q4_k), put_q4_k);
 }
 static void q5_k(const float *x, void *dst, size_t n, const float *im) {
-    const asym_plan plan = {32, 8, 1, 31, im ? ends_31_w : ends_31, im ? COUNT(ends_31_w) / 2 : COUNT(ends_31) / 2, 1, 63, tops_63, 16, 1, 2};
+    const asym_plan plan = {32,      8,  1, 31, im ? ends_31_w : ends_31, im ? COUNT(ends_31_w) / 2 : COUNT(ends_31) / 2, 1, 63,
+                            tops_63, 16, 1, 2};
     k45(x, n, im, plan, dst, sizeof(kd_block_q5_k), put_q5_k);
 }
 
@@ -363,6 +372,6 @@ static void mxfp4(const float *x, void *dst, size_t n, const float *im) {
 }
 
 kd_search_fn *const KD_SEARCH[KD_CODEC_SLOTS] = {
-    [KD_Q4_0] = q4_0, [KD_Q4_1] = q4_1, [KD_Q5_0] = q5_0, [KD_Q5_1] = q5_1,     [KD_Q8_0] = q8_0,     [KD_Q2_K] = q2_k, [KD_Q3_K] = q3_k,
+    [KD_Q4_0] = q4_0, [KD_Q4_1] = q4_1, [KD_Q5_0] = q5_0, [KD_Q5_1] = q5_1,     [KD_Q8_0] = q8_0,     [KD_Q2_K] = q2_k,   [KD_Q3_K] = q3_k,
     [KD_Q4_K] = q4_k, [KD_Q5_K] = q5_k, [KD_Q6_K] = q6_k, [KD_IQ4_NL] = iq4_nl, [KD_IQ4_XS] = iq4_xs, [KD_MXFP4] = mxfp4,
 };

@@ -16,27 +16,22 @@ static void spread(float (*out)[KD_LANES], const float *src, int n, int count) {
     int l = 0;
 #if KD_W > 1
     for (; l + 8 <= count; l += 8)
-        for (int i = 0; i < n; i += 8)
-            v_transpose8((float(*)[KD_LANES])(out[i] + l), src + (size_t)l * (size_t)n + i, (size_t)n);
+        for (int i = 0; i < n; i += 8) v_transpose8((float(*)[KD_LANES])(out[i] + l), src + (size_t)l * (size_t)n + i, (size_t)n);
 #endif
     for (; l < KD_LANES; l++)
-        for (int i = 0; i < n; i++)
-            out[i][l] = l < count ? src[(size_t)l * (size_t)n + (size_t)i] : 0;
+        for (int i = 0; i < n; i++) out[i][l] = l < count ? src[(size_t)l * (size_t)n + (size_t)i] : 0;
 }
 /* Per lane the largest magnitude of its super-block of per lanes. */
 static void largest(float (*x)[KD_LANES], int n, int per, float m[KD_LANES]) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf a = v_set(0);
-        for (int i = 0; i < n; i++)
-            a = v_max(v_abs(v_load(x[i] + l)), a);
+        for (int i = 0; i < n; i++) a = v_max(v_abs(v_load(x[i] + l)), a);
         v_store(m + l, a);
     }
     for (int b = 0; per > 1 && b < KD_LANES; b += per) {
         float a = 0;
-        for (int l = b; l < b + per; l++)
-            a = m[l] > a ? m[l] : a;
-        for (int l = b; l < b + per; l++)
-            m[l] = a;
+        for (int l = b; l < b + per; l++) a = m[l] > a ? m[l] : a;
+        for (int l = b; l < b + per; l++) m[l] = a;
     }
 }
 static float power_of_two(unsigned biased) {
@@ -87,27 +82,19 @@ static float half_of(const group *g, int l, float v) {
     t = t > KD_HALF_MAX ? KD_HALF_MAX : t < -KD_HALF_MAX ? -KD_HALF_MAX : t;
     return kd_f16_to_f32(kd_f32_to_f16(t)) * g->inv[l];
 }
-static uint16_t half_bits(const group *g, int l, float v) {
-    return kd_f32_to_f16(v * g->unit[l]);
-}
+static uint16_t half_bits(const group *g, int l, float v) { return kd_f32_to_f16(v * g->unit[l]); }
 
 /* Codes that a symmetric scale multiplies. */
 typedef enum { GRID_4, GRID_8, GRID_16, GRID_32, GRID_127, GRID_IQ4 } grid;
 extern const float kd_iq4_tree[16], kd_iq4_book[16];
 KD_INLINE vf nearest(grid gr, vf x, vf id) {
     switch (gr) {
-    case GRID_4:
-        return v_round_mul(x, id, -4, 3);
-    case GRID_8:
-        return v_round_mul(x, id, -8, 7);
-    case GRID_16:
-        return v_round_mul(x, id, -16, 15);
-    case GRID_32:
-        return v_round_mul(x, id, -32, 31);
-    case GRID_127:
-        return v_round_mul(x, id, -127, 127);
-    case GRID_IQ4:
-        break;
+    case GRID_4: return v_round_mul(x, id, -4, 3);
+    case GRID_8: return v_round_mul(x, id, -8, 7);
+    case GRID_16: return v_round_mul(x, id, -16, 15);
+    case GRID_32: return v_round_mul(x, id, -32, 31);
+    case GRID_127: return v_round_mul(x, id, -127, 127);
+    case GRID_IQ4: break;
     }
     return v_book(v_mul(x, id), kd_iq4_tree, kd_iq4_book);
 }
@@ -142,8 +129,7 @@ KD_INLINE vf error_pass(grid gr, const group *g, int n, int l, vf ds) {
 /* sum w * x^2: the error of giving up. */
 KD_INLINE vf energy_pass(const group *g, int n, int l) {
     vf e = v_set(0);
-    for (int i = 0; i < n; i++)
-        e = v_fma(v_mul(v_load(g->w[i] + l), v_load(g->x[i] + l)), v_load(g->x[i] + l), e);
+    for (int i = 0; i < n; i++) e = v_fma(v_mul(v_load(g->w[i] + l), v_load(g->x[i] + l)), v_load(g->x[i] + l), e);
     return e;
 }
 /* The value of largest magnitude, signed. */

@@ -28,18 +28,15 @@ typedef __mmask16 vm;
 #define v_abs(a) _mm512_abs_ps(a)
 #define v_lt(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 #define v_sel(m, a, b) _mm512_mask_blend_ps(m, b, a) /* m ? a : b */
-KD_INLINE vf v_half(vf v) {
-    return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-}
+KD_INLINE vf v_half(vf v) { return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
 /* Lanes hold integers of 0..255 (negative ones wrap): their low bytes to p. */
-KD_INLINE void v_bytes(uint8_t *p, vf v) {
-    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
-}
+KD_INLINE void v_bytes(uint8_t *p, vf v) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))); }
 /* Node 16..31 of a tree of 15 thresholds in heap order (tree[1] the root): how many thresholds lie below v, plus 16. */
 KD_INLINE __m512i v_descend(vf v, const float tree[16]) {
     const __m512 t = _mm512_loadu_ps(tree);
     const __m512i one = _mm512_set1_epi32(1);
-    __m512i node = _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(v, _mm512_set1_ps(tree[1]), _CMP_GT_OQ), _mm512_set1_epi32(2), _mm512_set1_epi32(3));
+    __m512i node =
+        _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(v, _mm512_set1_ps(tree[1]), _CMP_GT_OQ), _mm512_set1_epi32(2), _mm512_set1_epi32(3));
     for (int i = 0; i < 3; i++) {
         __mmask16 up = _mm512_cmp_ps_mask(v, _mm512_permutexvar_ps(node, t), _CMP_GT_OQ);
         node = _mm512_add_epi32(node, node);
@@ -54,9 +51,7 @@ KD_INLINE vf v_book_index(vf v, const float tree[16]) {
     return _mm512_cvtepi32_ps(_mm512_sub_epi32(v_descend(v, tree), _mm512_set1_epi32(16)));
 }
 /* The power of two at or below a >= 1. */
-KD_INLINE vf v_floor2(vf a) {
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7f800000)));
-}
+KD_INLINE vf v_floor2(vf a) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32(0x7f800000))); }
 
 #elif KD_W == 8
 typedef __m256 vf;
@@ -75,9 +70,7 @@ typedef __m256 vm;
 #define v_abs(a) _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
 #define v_lt(a, b) _mm256_cmp_ps(a, b, _CMP_LT_OQ)
 #define v_sel(m, a, b) _mm256_blendv_ps(b, a, m)
-KD_INLINE vf v_half(vf v) {
-    return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-}
+KD_INLINE vf v_half(vf v) { return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT)); }
 KD_INLINE void v_bytes(uint8_t *p, vf v) {
     __m256i i = _mm256_and_si256(_mm256_cvtps_epi32(v), _mm256_set1_epi32(255));
     __m128i w = _mm_packus_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
@@ -100,9 +93,7 @@ KD_INLINE vf v_book(vf v, const float tree[16], const float book[16]) {
 KD_INLINE vf v_book_index(vf v, const float tree[16]) {
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(v_descend(v, tree), _mm256_set1_epi32(16)));
 }
-KD_INLINE vf v_floor2(vf a) {
-    return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x7f800000)));
-}
+KD_INLINE vf v_floor2(vf a) { return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x7f800000))); }
 
 #else
 typedef float vf;
@@ -122,27 +113,16 @@ typedef int vm;
 KD_INLINE vf v_min(vf a, vf b) { /* the second operand where they do not compare, as the instructions have it */
     return a < b ? a : b;
 }
-KD_INLINE vf v_max(vf a, vf b) {
-    return a > b ? a : b;
-}
-KD_INLINE vf v_half(vf v) {
-    return kd_f16_to_f32(kd_f32_to_f16(v));
-}
-KD_INLINE void v_bytes(uint8_t *p, vf v) {
-    *p = (uint8_t)((uint32_t)(int32_t)v & 255);
-}
+KD_INLINE vf v_max(vf a, vf b) { return a > b ? a : b; }
+KD_INLINE vf v_half(vf v) { return kd_f16_to_f32(kd_f32_to_f16(v)); }
+KD_INLINE void v_bytes(uint8_t *p, vf v) { *p = (uint8_t)((uint32_t)(int32_t)v & 255); }
 KD_INLINE int v_descend(vf v, const float tree[16]) {
     int node = 1;
-    while (node < 16)
-        node = 2 * node + (v > tree[node]);
+    while (node < 16) node = 2 * node + (v > tree[node]);
     return node;
 }
-KD_INLINE vf v_book(vf v, const float tree[16], const float book[16]) {
-    return book[v_descend(v, tree) - 16];
-}
-KD_INLINE vf v_book_index(vf v, const float tree[16]) {
-    return (float)(v_descend(v, tree) - 16);
-}
+KD_INLINE vf v_book(vf v, const float tree[16], const float book[16]) { return book[v_descend(v, tree) - 16]; }
+KD_INLINE vf v_book_index(vf v, const float tree[16]) { return (float)(v_descend(v, tree) - 16); }
 KD_INLINE vf v_floor2(vf a) {
     uint32_t u;
     memcpy(&u, &a, 4);
@@ -157,8 +137,7 @@ KD_INLINE vf v_floor2(vf a) {
 KD_INLINE void v_transpose8(float (*out)[16], const float *src, size_t stride) {
     __m256 a[8], b[8];
     KD_UNROLL
-    for (size_t i = 0; i < 8; i++)
-        a[i] = _mm256_loadu_ps(src + i * stride);
+    for (size_t i = 0; i < 8; i++) a[i] = _mm256_loadu_ps(src + i * stride);
     KD_UNROLL
     for (int i = 0; i < 8; i += 2) { /* pairs of rows interleaved: b[i] columns 0 1 4 5, b[i + 1] columns 2 3 6 7 */
         b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
@@ -179,18 +158,12 @@ KD_INLINE void v_transpose8(float (*out)[16], const float *src, size_t stride) {
 }
 #endif
 
-KD_INLINE vf v_clamp(vf v, float lo, float hi) {
-    return v_min(v_max(v, v_set(lo)), v_set(hi));
-}
+KD_INLINE vf v_clamp(vf v, float lo, float hi) { return v_min(v_max(v, v_set(lo)), v_set(hi)); }
 /* Adding it rounds to an integer (to even) for |v| < 2^22; beyond, sums stay ordered, so that clamping afterwards is right. */
 #define KD_MAGIC 12582912.0f
-KD_INLINE vf v_round(vf v) {
-    return v_sub(v_add(v, v_set(KD_MAGIC)), v_set(KD_MAGIC));
-}
+KD_INLINE vf v_round(vf v) { return v_sub(v_add(v, v_set(KD_MAGIC)), v_set(KD_MAGIC)); }
 /* a * b rounded to an integer of lo..hi. */
-KD_INLINE vf v_round_mul(vf a, vf b, float lo, float hi) {
-    return v_clamp(v_sub(v_fma(a, b, v_set(KD_MAGIC)), v_set(KD_MAGIC)), lo, hi);
-}
+KD_INLINE vf v_round_mul(vf a, vf b, float lo, float hi) { return v_clamp(v_sub(v_fma(a, b, v_set(KD_MAGIC)), v_set(KD_MAGIC)), lo, hi); }
 /* 1 / v, and 0 for 0. */
 KD_INLINE vf v_inverse(vf v) {
     vm zero = v_lt(v_abs(v), v_set(1e-30f));

@@ -8,29 +8,17 @@
 /* Calls body with gr as a constant: one copy of each body a grid. */
 #define KD_BY_GRID(body, ...)                                                                                                              \
     switch (gr) {                                                                                                                          \
-    case GRID_4:                                                                                                                           \
-        body(GRID_4, __VA_ARGS__);                                                                                                         \
-        break;                                                                                                                             \
-    case GRID_8:                                                                                                                           \
-        body(GRID_8, __VA_ARGS__);                                                                                                         \
-        break;                                                                                                                             \
-    case GRID_16:                                                                                                                          \
-        body(GRID_16, __VA_ARGS__);                                                                                                        \
-        break;                                                                                                                             \
-    case GRID_32:                                                                                                                          \
-        body(GRID_32, __VA_ARGS__);                                                                                                        \
-        break;                                                                                                                             \
-    case GRID_127:                                                                                                                         \
-        body(GRID_127, __VA_ARGS__);                                                                                                       \
-        break;                                                                                                                             \
-    case GRID_IQ4:                                                                                                                         \
-        body(GRID_IQ4, __VA_ARGS__);                                                                                                       \
-        break;                                                                                                                             \
+    case GRID_4: body(GRID_4, __VA_ARGS__); break;                                                                                         \
+    case GRID_8: body(GRID_8, __VA_ARGS__); break;                                                                                         \
+    case GRID_16: body(GRID_16, __VA_ARGS__); break;                                                                                       \
+    case GRID_32: body(GRID_32, __VA_ARGS__); break;                                                                                       \
+    case GRID_127: body(GRID_127, __VA_ARGS__); break;                                                                                     \
+    case GRID_IQ4: body(GRID_IQ4, __VA_ARGS__); break;                                                                                     \
     }
 
 /* Per lane: the scale of the best of the candidates (places on the grid of the extreme value), alternated rounds times, and its sum w*q*q. */
 KD_INLINE void search_scale_in(grid gr, const group *g, int n, const float *places, int count, int rounds, float scale[KD_LANES],
-                            float weight[KD_LANES]) {
+                               float weight[KD_LANES]) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf inv = v_inverse(extreme_pass(g, n, l)), best = v_set(0), at = v_set(0), wqq = v_set(0);
         for (int c = 0; c < count + rounds; c++) {
@@ -46,9 +34,8 @@ KD_INLINE void search_scale_in(grid gr, const group *g, int n, const float *plac
         v_store(weight + l, wqq);
     }
 }
-static void search_scale(grid gr, const group *g, int n, const float *places, int count, int rounds, float scale[KD_LANES], float weight[KD_LANES]) {
-    KD_BY_GRID(search_scale_in, g, n, places, count, rounds, scale, weight)
-}
+static void search_scale(grid gr, const group *g, int n, const float *places, int count, int rounds, float scale[KD_LANES],
+                         float weight[KD_LANES]){KD_BY_GRID(search_scale_in, g, n, places, count, rounds, scale, weight)}
 
 /* Codes of one block in its own order, offset added: bytes. */
 KD_INLINE void encode_in(grid gr, const float *src, float inv, float ds, float offset, int n, uint8_t *q) {
@@ -66,9 +53,7 @@ static void encode(grid gr, const float *src, float inv, float ds, float offset,
  * worth trying them all: error below this share of the energy. */
 #define KD_NEARLY_EXACT 0x1p-16f
 /* Of 16 places on a grid down to lo, the kth. */
-static inline float place_of(grid gr, float lo, int k) {
-    return gr == GRID_IQ4 ? kd_iq4_book[k] : lo * (float)(k + 1) / 16;
-}
+static inline float place_of(grid gr, float lo, int k) { return gr == GRID_IQ4 ? kd_iq4_book[k] : lo * (float)(k + 1) / 16; }
 KD_INLINE void try_all_scales_in(grid gr, const group *g, float lo, float ds[KD_LANES], float e[KD_LANES]) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf m = extreme_pass(g, 32, l), best = v_load(e + l), at = v_load(ds + l);
@@ -88,8 +73,7 @@ static void try_all_scales(grid gr, const group *g, float lo, float ds[KD_LANES]
 static bool nearly_exact(const group *g, int n, int per, const float e[KD_LANES]) {
     _Alignas(64) float energy[KD_LANES];
     bool any = false;
-    for (int l = 0; l < KD_LANES; l += KD_W)
-        v_store(energy + l, energy_pass(g, n, l));
+    for (int l = 0; l < KD_LANES; l += KD_W) v_store(energy + l, energy_pass(g, n, l));
     for (int b = 0; b < KD_LANES; b += per) {
         float left = 0, all = 0;
         for (int l = b; l < b + per; l++) {
@@ -108,21 +92,18 @@ KD_INLINE void round_scales_in(grid gr, const group *g, float ds[KD_LANES], floa
         v_store(e + l, error_pass(gr, g, 32, l, s));
     }
 }
-static void round_scales(grid gr, const group *g, float ds[KD_LANES], float e[KD_LANES]) {
-    KD_BY_GRID(round_scales_in, g, ds, e)
-}
+static void round_scales(grid gr, const group *g, float ds[KD_LANES], float e[KD_LANES]) { KD_BY_GRID(round_scales_in, g, ds, e) }
 /* Blocks of 32 with an f16 scale each: scales (in units) of up to 16 blocks. lo: the lowest code. */
 static void block_scales(grid gr, const group *g, const float *places, int count, int rounds, float lo, float ds[KD_LANES]) {
     _Alignas(64) float e[KD_LANES];
     search_scale(gr, g, 32, places, count, rounds, ds, e);
     round_scales(gr, g, ds, e);
-    if (gr != GRID_127 && nearly_exact(g, 32, 1, e))
-        try_all_scales(gr, g, lo, ds, e);
+    if (gr != GRID_127 && nearly_exact(g, 32, 1, e)) try_all_scales(gr, g, lo, ds, e);
 }
 
 /* For the f16 scale d of each lane: the integer s in lo..hi within radius of want/d that has the least error. */
-KD_INLINE void choose_scales_in(grid gr, const group *g, int n, const float d[KD_LANES], const float want[KD_LANES], int radius, float lo, float hi,
-                             float s[KD_LANES], float e[KD_LANES]) {
+KD_INLINE void choose_scales_in(grid gr, const group *g, int n, const float d[KD_LANES], const float want[KD_LANES], int radius, float lo,
+                                float hi, float s[KD_LANES], float e[KD_LANES]) {
     for (int l = 0; l < KD_LANES; l += KD_W) {
         vf vd = v_load(d + l), mid = v_round(v_mul(v_load(want + l), v_inverse(vd))), best = v_set(INFINITY), at = v_set(0);
         for (int k = -radius; k <= radius; k++) {
@@ -135,18 +116,18 @@ KD_INLINE void choose_scales_in(grid gr, const group *g, int n, const float d[KD
         v_store(e + l, best);
     }
 }
-static void choose_scales(grid gr, const group *g, int n, const float d[KD_LANES], const float want[KD_LANES], int radius, float lo, float hi,
-                          float s[KD_LANES], float e[KD_LANES]) {
+static void choose_scales(grid gr, const group *g, int n, const float d[KD_LANES], const float want[KD_LANES], int radius, float lo,
+                          float hi, float s[KD_LANES], float e[KD_LANES]) {
     KD_BY_GRID(choose_scales_in, g, n, d, want, radius, lo, hi, s, e)
 }
 
 typedef struct {
-    int n, per;           /* values a block, blocks a super-block */
-    float lo, hi;         /* of the integer scales */
-    const float *places;  /* candidates of search_scale */
+    int n, per;          /* values a block, blocks a super-block */
+    float lo, hi;        /* of the integer scales */
+    const float *places; /* candidates of search_scale */
     int count, rounds;
-    const float *tops;    /* 16 places tried for the largest scale of a super-block */
-    int radius, refits;   /* around the wished integer; how often d is fitted anew */
+    const float *tops;  /* 16 places tried for the largest scale of a super-block */
+    int radius, refits; /* around the wished integer; how often d is fitted anew */
 } sym_plan;
 
 typedef struct {
@@ -156,15 +137,13 @@ typedef struct {
 static void sum_errors(sym_choice *c, int per) {
     for (int b = 0; b < KD_LANES; b += per) {
         c->total[b] = 0;
-        for (int l = b; l < b + per; l++)
-            c->total[b] += c->e[l];
+        for (int l = b; l < b + per; l++) c->total[b] += c->e[l];
     }
 }
 /* Super-blocks that are better in c move into best. */
 static void keep_better(sym_choice *best, const sym_choice *c, int per) {
     for (int b = 0; b < KD_LANES; b += per) {
-        if (!(c->total[b] < best->total[b]))
-            continue;
+        if (!(c->total[b] < best->total[b])) continue;
         best->total[b] = c->total[b];
         memcpy(best->d + b, c->d + b, (size_t)per * sizeof(float));
         memcpy(best->s + b, c->s + b, (size_t)per * sizeof(float));
@@ -173,15 +152,14 @@ static void keep_better(sym_choice *best, const sym_choice *c, int per) {
 }
 static inline float largest_scale(const float *scale, int per) {
     float m = 0;
-    for (int l = 0; l < per; l++)
-        m = fabsf(scale[l]) > fabsf(m) ? scale[l] : m;
+    for (int l = 0; l < per; l++) m = fabsf(scale[l]) > fabsf(m) ? scale[l] : m;
     return m;
 }
 enum { KD_PLACES = 128 }; /* that spread_top takes at most, in sixteens */
 /* d of each super-block: of those that put its largest scale at tops, the one that costs least when every block's scale is rounded to a
  * multiple (the codes kept: weight * (s*d - scale)^2). A lane is a place. */
 static void spread_top(const group *g, const sym_plan p, const float scale[KD_LANES], const float weight[KD_LANES], const float *tops,
-                          int count, float d[KD_LANES]) {
+                       int count, float d[KD_LANES]) {
     for (int b = 0; b < KD_LANES; b += p.per) {
         _Alignas(64) float cost[KD_PLACES], step[KD_PLACES];
         float m = largest_scale(scale + b, p.per);
@@ -196,11 +174,9 @@ static void spread_top(const group *g, const sym_plan p, const float scale[KD_LA
             v_store(step + k, h);
             v_store(cost + k, e);
         }
-        for (int k = 1; k < count; k++)
-            at = cost[k] < cost[at] ? k : at;
+        for (int k = 1; k < count; k++) at = cost[k] < cost[at] ? k : at;
         float h = step[at] == 0 && m != 0 ? 0x1p-24f * g->inv[b] : step[at];
-        for (int l = b; l < b + p.per; l++)
-            d[l] = h;
+        for (int l = b; l < b + p.per; l++) d[l] = h;
     }
 }
 KD_INLINE void fit_choice_in(grid gr, const group *g, int n, const sym_choice *c, float num[KD_LANES], float den[KD_LANES]) {
@@ -225,8 +201,7 @@ static void refit(grid gr, const group *g, int n, int per, const sym_choice *c, 
             bottom += (double)c->s[l] * (double)c->s[l] * (double)den[l];
         }
         float h = bottom > 0 ? half_of(g, b, (float)(top / bottom)) : c->d[b];
-        for (int l = b; l < b + per; l++)
-            d[l] = h;
+        for (int l = b; l < b + per; l++) d[l] = h;
     }
 }
 
@@ -234,8 +209,7 @@ static void refit(grid gr, const group *g, int n, int per, const sym_choice *c, 
 static void try_places(grid gr, const group *g, const sym_plan p, const float wish[KD_LANES], const float places[16], sym_choice *best) {
     for (int k = 0; k < 16; k++) {
         sym_choice c;
-        for (int l = 0; l < KD_LANES; l++)
-            c.d[l] = half_of(g, l, largest_scale(wish + l / p.per * p.per, p.per) / places[k]);
+        for (int l = 0; l < KD_LANES; l++) c.d[l] = half_of(g, l, largest_scale(wish + l / p.per * p.per, p.per) / places[k]);
         choose_scales(gr, g, p.n, c.d, wish, 1, p.lo, p.hi, c.s, c.e);
         sum_errors(&c, p.per);
         keep_better(best, &c, p.per);
@@ -243,16 +217,14 @@ static void try_places(grid gr, const group *g, const sym_plan p, const float wi
 }
 /* For what is nearly exact it is luck which f16 rounds best: the largest scale at every integer, the extreme value at several codes. */
 static void try_every_place(grid gr, const group *g, const sym_plan p, const float wish[KD_LANES], const float weight[KD_LANES],
-                               sym_choice *best) {
+                            sym_choice *best) {
     const float lowest = gr == GRID_4 ? 4 : 32;
     _Alignas(64) float places[KD_PLACES], other[KD_LANES];
-    for (int k = 0; k < KD_PLACES; k++)
-        places[k] = p.lo + (float)(k % (int)-p.lo);
+    for (int k = 0; k < KD_PLACES; k++) places[k] = p.lo + (float)(k % (int)-p.lo);
     for (int part = 0; part < (gr == GRID_4 ? 4 : 8); part++) {
         float times = gr == GRID_IQ4 ? kd_iq4_book[0] / kd_iq4_book[part] : lowest / (lowest - (float)part);
         sym_choice c;
-        for (int l = 0; l < KD_LANES; l++)
-            other[l] = wish[l] * times;
+        for (int l = 0; l < KD_LANES; l++) other[l] = wish[l] * times;
         spread_top(g, p, other, weight, places, -(int)p.lo, c.d);
         choose_scales(gr, g, p.n, c.d, other, 0, p.lo, p.hi, c.s, c.e);
         sum_errors(&c, p.per);
@@ -268,19 +240,16 @@ static void super_sym(grid gr, const group *g, const sym_plan p, sym_choice *bes
     choose_scales(gr, g, p.n, best->d, wish, p.radius, p.lo, p.hi, best->s, best->e);
     sum_errors(best, p.per);
     if (uneven(wish, p.per)) {
-        for (int k = 0; k < 16; k++)
-            places[k] = p.lo * rough[k];
+        for (int k = 0; k < 16; k++) places[k] = p.lo * rough[k];
         try_places(gr, g, p, wish, places, best);
     }
     for (int k = 0; k < p.refits; k++) {
         sym_choice c;
         refit(gr, g, p.n, p.per, best, c.d);
-        for (int l = 0; l < KD_LANES; l++)
-            now[l] = best->d[l] * best->s[l];
+        for (int l = 0; l < KD_LANES; l++) now[l] = best->d[l] * best->s[l];
         choose_scales(gr, g, p.n, c.d, now, 1, p.lo, p.hi, c.s, c.e);
         sum_errors(&c, p.per);
         keep_better(best, &c, p.per);
     }
-    if (nearly_exact(g, p.n, p.per, best->e))
-        try_every_place(gr, g, p, wish, weight, best);
+    if (nearly_exact(g, p.n, p.per, best->e)) try_every_place(gr, g, p, wish, weight, best);
 }

@@ -14,10 +14,8 @@ static void clear_lora(kd_lora *l) {
 }
 
 void kd_adapter_free(kd_adapter *a) {
-    if (!a)
-        return;
-    for (size_t i = 0; a->layers && i < (size_t)a->L * KD_MATS; i++)
-        clear_lora(&a->layers[i]);
+    if (!a) return;
+    for (size_t i = 0; a->layers && i < (size_t)a->L * KD_MATS; i++) clear_lora(&a->layers[i]);
     clear_lora(&a->embed);
     clear_lora(&a->head);
     kd_free(a->layers), kd_free(a->saved_embed), kd_free(a->saved_head), kd_free(a->config.base);
@@ -25,21 +23,21 @@ void kd_adapter_free(kd_adapter *a) {
 }
 
 kd_lora *kd_adapter_lora(kd_adapter *a, kd_role r, uint32_t layer) {
-    kd_lora *l = r == KD_EMBED ? &a->embed : r == KD_HEAD ? &a->head : r < KD_MATS && layer < a->L ? &a->layers[layer * KD_MATS + (uint32_t)r] : NULL;
+    kd_lora *l = r == KD_EMBED                 ? &a->embed
+                 : r == KD_HEAD                ? &a->head
+                 : r < KD_MATS && layer < a->L ? &a->layers[layer * KD_MATS + (uint32_t)r]
+                                               : NULL;
     return l && l->r ? l : NULL;
 }
 
-float kd_lora_scale(float alpha, uint32_t r, bool rslora) {
-    return rslora ? alpha / sqrtf((float)r) : alpha / (float)r;
-}
+float kd_lora_scale(float alpha, uint32_t r, bool rslora) { return rslora ? alpha / sqrtf((float)r) : alpha / (float)r; }
 
 kd_code kd_lora_new(kd_lora *l, uint32_t r, float alpha, bool rslora, bool dora, size_t in, size_t out, kd_err *e) {
     *l = (kd_lora){.r = r, .alpha = alpha, .scale = kd_lora_scale(alpha, r, rslora)};
     l->a = kd_calloc((size_t)r * in, sizeof(float));
     l->b = kd_calloc((size_t)r * out, sizeof(float));
     l->magnitude = dora ? kd_calloc(out, sizeof(float)) : NULL;
-    if (l->a && l->b && (!dora || l->magnitude))
-        return KD_OK;
+    if (l->a && l->b && (!dora || l->magnitude)) return KD_OK;
     clear_lora(l);
     return kd_fail(e, KD_ENOMEM, "adapter of rank %u on %zu x %zu: out of memory", r, out, in);
 }
@@ -47,12 +45,11 @@ kd_code kd_lora_new(kd_lora *l, uint32_t r, float alpha, bool rslora, bool dora,
 kd_code kd_adapter_new(kd_adapter **out, const kd_config *c, const kd_adapter_config *ac, kd_err *e) {
     *out = NULL;
     if (!ac->r || ac->r > 65536 || !(ac->alpha > 0) || !ac->targets)
-        return kd_fail(e, KD_EINVAL, "adapter: expected a rank in 1..65536, alpha above 0 and at least one target, found %u, %g, %u", ac->r, (double)ac->alpha, ac->targets);
-    if (ac->dora && (ac->targets >> KD_EMBED & 1))
-        return kd_fail(e, KD_EUNSUPPORTED, "adapter: DoRA on embed_tokens");
+        return kd_fail(e, KD_EINVAL, "adapter: expected a rank in 1..65536, alpha above 0 and at least one target, found %u, %g, %u", ac->r,
+                       (double)ac->alpha, ac->targets);
+    if (ac->dora && (ac->targets >> KD_EMBED & 1)) return kd_fail(e, KD_EUNSUPPORTED, "adapter: DoRA on embed_tokens");
     kd_adapter *a = kd_calloc(1, sizeof *a);
-    if (!a)
-        return kd_fail(e, KD_ENOMEM, "adapter: out of memory");
+    if (!a) return kd_fail(e, KD_ENOMEM, "adapter: out of memory");
     a->config = *ac;
     a->config.base = NULL;
     a->L = c->L;
@@ -66,10 +63,8 @@ kd_code kd_adapter_new(kd_adapter **out, const kd_config *c, const kd_adapter_co
                 kd_role_shape(c, (kd_role)r, &rows, &cols);
                 code = kd_lora_new(&a->layers[l * KD_MATS + (uint32_t)r], ac->r, ac->alpha, ac->rslora, ac->dora, cols, rows, e);
             }
-    if (!code && (ac->targets >> KD_EMBED & 1))
-        code = kd_lora_new(&a->embed, ac->r, ac->alpha, ac->rslora, false, c->V, c->C, e);
-    if (!code && (ac->targets >> KD_HEAD & 1))
-        code = kd_lora_new(&a->head, ac->r, ac->alpha, ac->rslora, ac->dora, c->C, c->V, e);
+    if (!code && (ac->targets >> KD_EMBED & 1)) code = kd_lora_new(&a->embed, ac->r, ac->alpha, ac->rslora, false, c->V, c->C, e);
+    if (!code && (ac->targets >> KD_HEAD & 1)) code = kd_lora_new(&a->head, ac->r, ac->alpha, ac->rslora, ac->dora, c->C, c->V, e);
     if (code)
         kd_adapter_free(a);
     else
@@ -78,10 +73,8 @@ kd_code kd_adapter_new(kd_adapter **out, const kd_config *c, const kd_adapter_co
 }
 
 void kd_lora_merge_row(const kd_lora *l, size_t o, float *w, size_t in) {
-    for (uint32_t r = 0; r < l->r; r++)
-        kd_axpy_f32(w, l->scale * l->b[o * l->r + r], l->a + (size_t)r * in, in);
-    for (size_t c = 0; l->row_scale && c < in; c++)
-        w[c] *= l->row_scale[o];
+    for (uint32_t r = 0; r < l->r; r++) kd_axpy_f32(w, l->scale * l->b[o * l->r + r], l->a + (size_t)r * in, in);
+    for (size_t c = 0; l->row_scale && c < in; c++) w[c] *= l->row_scale[o];
 }
 
 typedef struct {
@@ -95,19 +88,15 @@ static void bind_row(void *ctx, size_t o, int worker) {
     size_t in = b->w->cols;
     float *w = b->rows + (size_t)worker * in;
     kd_dequantize(b->w->type, kd_mat_row(b->w, o), w, in);
-    for (uint32_t r = 0; r < b->l->r; r++)
-        kd_axpy_f32(w, b->l->scale * b->l->b[o * b->l->r + r], b->l->a + (size_t)r * in, in);
+    for (uint32_t r = 0; r < b->l->r; r++) kd_axpy_f32(w, b->l->scale * b->l->b[o * b->l->r + r], b->l->a + (size_t)r * in, in);
     double s = 0;
-    for (size_t c = 0; c < in; c++)
-        s += (double)w[c] * w[c];
+    for (size_t c = 0; c < in; c++) s += (double)w[c] * w[c];
     b->l->row_scale[o] = s > 0 ? (float)(b->l->magnitude[o] / sqrt(s)) : 0;
 }
 
 static kd_code bind_lora(kd_lora *l, const kd_mat *w, float *rows, kd_pool *pool, kd_err *e) {
-    if (!l->r || !l->magnitude)
-        return KD_OK;
-    if (!l->row_scale && !(l->row_scale = kd_malloc(w->rows * sizeof(float))))
-        return kd_fail(e, KD_ENOMEM, "adapter: out of memory");
+    if (!l->r || !l->magnitude) return KD_OK;
+    if (!l->row_scale && !(l->row_scale = kd_malloc(w->rows * sizeof(float)))) return kd_fail(e, KD_ENOMEM, "adapter: out of memory");
     binding b = {l, w, rows};
     kd_pool_run(pool, bind_row, &b, w->rows);
     return KD_OK;
@@ -115,29 +104,25 @@ static kd_code bind_lora(kd_lora *l, const kd_mat *w, float *rows, kd_pool *pool
 
 kd_code kd_adapter_bind(kd_adapter *a, const kd_model *m, kd_pool *pool, kd_err *e) {
     const kd_config *c = &m->config;
-    if (a->L != c->L)
-        return kd_fail(e, KD_EINVAL, "adapter of %u layers on a model of %u", a->L, c->L);
+    if (a->L != c->L) return kd_fail(e, KD_EINVAL, "adapter of %u layers on a model of %u", a->L, c->L);
     size_t widest = c->C > c->F ? c->C : c->F, qd = (size_t)c->H * c->D;
     float *rows = kd_malloc((qd > widest ? qd : widest) * (size_t)kd_pool_threads(pool) * sizeof(float));
     kd_code code = rows ? KD_OK : kd_fail(e, KD_ENOMEM, "adapter: out of memory");
     for (uint32_t l = 0; !code && l < c->L; l++)
         for (int r = 0; !code && r < KD_MATS; r++)
             code = bind_lora(&a->layers[l * KD_MATS + (uint32_t)r], &m->layers[l].mat[r], rows, pool, e);
-    if (!code)
-        code = bind_lora(&a->head, &m->head, rows, pool, e);
+    if (!code) code = bind_lora(&a->head, &m->head, rows, pool, e);
     kd_free(rows);
     return code;
 }
 
-void kd_lora_apply(const kd_lora *l, const float *x, size_t ldx, float *y, size_t ldy, size_t N, size_t in, size_t out, float *work, kd_pool *pool,
-                   void *scratch) {
+void kd_lora_apply(const kd_lora *l, const float *x, size_t ldx, float *y, size_t ldy, size_t N, size_t in, size_t out, float *work,
+                   kd_pool *pool, void *scratch) {
     kd_mat a = {.type = KD_F32, .rows = l->r, .cols = in, .row_bytes = in * sizeof(float), .data = l->a};
     kd_mat b = {.type = KD_F32, .rows = out, .cols = l->r, .row_bytes = l->r * sizeof(float), .data = l->b};
     kd_linear_f32(&a, NULL, x, ldx, work, l->r, N, false, pool, scratch);
-    for (size_t i = 0; i < N * l->r; i++)
-        work[i] *= l->scale;
+    for (size_t i = 0; i < N * l->r; i++) work[i] *= l->scale;
     kd_linear_f32(&b, NULL, work, l->r, y, ldy, N, true, pool, scratch);
     for (size_t n = 0; l->row_scale && n < N; n++)
-        for (size_t o = 0; o < out; o++)
-            y[n * ldy + o] *= l->row_scale[o];
+        for (size_t o = 0; o < out; o++) y[n * ldy + o] *= l->row_scale[o];
 }

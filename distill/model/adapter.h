@@ -10,25 +10,25 @@
 /* One adapted matrix [out,in]: W' = W + scale * B A; with DoRA, row o of W' times magnitude[o] / ||W'[o]||. r = 0: not adapted. */
 typedef struct {
     uint32_t r;
-    float alpha, scale;   /* scale = alpha/r, or alpha/sqrt(r) (rsLoRA) */
-    float *a, *b;         /* a [r,in], b [out,r] */
-    float *magnitude;     /* [out] or NULL; DoRA */
-    float *row_scale;     /* [out] magnitude / ||W + scale B A||, or NULL until kd_adapter_bind */
+    float alpha, scale; /* scale = alpha/r, or alpha/sqrt(r) (rsLoRA) */
+    float *a, *b;       /* a [r,in], b [out,r] */
+    float *magnitude;   /* [out] or NULL; DoRA */
+    float *row_scale;   /* [out] magnitude / ||W + scale B A||, or NULL until kd_adapter_bind */
 } kd_lora;
 
 typedef struct {
     uint32_t r;
     float alpha, dropout;
     bool rslora, dora;
-    char *base;           /* base_model_name_or_path, may be NULL */
-    uint32_t targets;     /* bit KD_Q .. KD_DOWN, bit KD_EMBED, bit KD_HEAD */
+    char *base;       /* base_model_name_or_path, may be NULL */
+    uint32_t targets; /* bit KD_Q .. KD_DOWN, bit KD_EMBED, bit KD_HEAD */
 } kd_adapter_config;
 
 typedef struct kd_adapter {
     kd_adapter_config config;
     uint32_t L;
-    kd_lora *layers;      /* [L * KD_MATS], layer-major */
-    kd_lora embed, head;  /* LoRA on embed_tokens (a [r,V], b [C,r] as PEFT has them) and lm_head */
+    kd_lora *layers;                 /* [L * KD_MATS], layer-major */
+    kd_lora embed, head;             /* LoRA on embed_tokens (a [r,V], b [C,r] as PEFT has them) and lm_head */
     float *saved_embed, *saved_head; /* [V,C] modules_to_save, or NULL */
 } kd_adapter;
 
@@ -49,8 +49,8 @@ kd_code kd_adapter_bind(kd_adapter *a, const kd_model *m, kd_pool *pool, kd_err 
 
 /* y (already W x, without bias) becomes the adapted product: y = row_scale * (y + scale * B (A x)); bias is added behind. x [N,in], y [N,out].
  * work: N * r floats; scratch as kd_linear_f32 has it. Row n depends on row n alone, to the bit. */
-void kd_lora_apply(const kd_lora *l, const float *x, size_t ldx, float *y, size_t ldy, size_t N, size_t in, size_t out, float *work, kd_pool *pool,
-                   void *scratch);
+void kd_lora_apply(const kd_lora *l, const float *x, size_t ldx, float *y, size_t ldy, size_t N, size_t in, size_t out, float *work,
+                   kd_pool *pool, void *scratch);
 /* row o of the merged matrix: w [in] (the stored row as f32) becomes row_scale * (w + scale * B[o] A). */
 void kd_lora_merge_row(const kd_lora *l, size_t o, float *w, size_t in);
 

@@ -18,45 +18,36 @@ static kd_code fail(kd_err *e, kd_code c, const char *path, const char *key, con
 /* Features that change what an adapter computes: absent, null, false, 0, or an empty container. */
 static bool off(const kd_json_node *n) {
     switch (kd_json_typeof(n)) {
-    case KD_JSON_BOOL:
-        return !kd_json_bool(n, true);
-    case KD_JSON_NUMBER:
-        return kd_json_number(n, 1) == 0;
-    case KD_JSON_STRING:
-        return kd_json_string(n).len == 0;
+    case KD_JSON_BOOL: return !kd_json_bool(n, true);
+    case KD_JSON_NUMBER: return kd_json_number(n, 1) == 0;
+    case KD_JSON_STRING: return kd_json_string(n).len == 0;
     case KD_JSON_ARRAY:
-    case KD_JSON_OBJECT:
-        return kd_json_count(n) == 0;
-    default:
-        return true;
+    case KD_JSON_OBJECT: return kd_json_count(n) == 0;
+    default: return true;
     }
 }
 
 static kd_code read_config(kd_adapter *a, const kd_json_node *o, const char *path, kd_err *e) {
-    static const char *const refused[] = {"fan_in_fan_out", "lora_bias", "layer_replication", "trainable_token_indices", "use_qalora", "use_bdlora",
-                                          "alora_invocation_tokens", "arrow_config", "target_parameters", "monteclora_config", "velora_config", "kasa_config"};
+    static const char *const refused[] = {"fan_in_fan_out",    "lora_bias",         "layer_replication",       "trainable_token_indices",
+                                          "use_qalora",        "use_bdlora",        "alora_invocation_tokens", "arrow_config",
+                                          "target_parameters", "monteclora_config", "velora_config",           "kasa_config"};
     kd_str type = kd_json_string(kd_json_get(o, "peft_type")), bias = kd_json_string(kd_json_get(o, "bias"));
-    if (!kd_str_is(type, "LORA"))
-        return fail(e, KD_EUNSUPPORTED, path, "peft_type", "an adapter that is not LORA");
-    if (bias.data && !kd_str_is(bias, "none"))
-        return fail(e, KD_EUNSUPPORTED, path, "bias", "trained biases");
+    if (!kd_str_is(type, "LORA")) return fail(e, KD_EUNSUPPORTED, path, "peft_type", "an adapter that is not LORA");
+    if (bias.data && !kd_str_is(bias, "none")) return fail(e, KD_EUNSUPPORTED, path, "bias", "trained biases");
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        if (!off(kd_json_get(o, refused[i])))
-            return fail(e, KD_EUNSUPPORTED, path, refused[i], "a feature that we do not have");
+        if (!off(kd_json_get(o, refused[i]))) return fail(e, KD_EUNSUPPORTED, path, refused[i], "a feature that we do not have");
     int64_t r;
     double alpha = kd_json_number(kd_json_get(o, "lora_alpha"), 8);
     if (!kd_json_int(kd_json_get(o, "r"), &r) || r < 1 || r > 65536)
         return fail(e, KD_EFORMAT, path, "r", "expected an integer in 1..65536");
-    if (!(isfinite(alpha) && alpha > 0))
-        return fail(e, KD_EFORMAT, path, "lora_alpha", "expected a number above 0");
+    if (!(isfinite(alpha) && alpha > 0)) return fail(e, KD_EFORMAT, path, "lora_alpha", "expected a number above 0");
     a->config.r = (uint32_t)r;
     a->config.alpha = (float)alpha;
     a->config.dropout = (float)kd_json_number(kd_json_get(o, "lora_dropout"), 0);
     a->config.rslora = kd_json_bool(kd_json_get(o, "use_rslora"), false);
     a->config.dora = kd_json_bool(kd_json_get(o, "use_dora"), false);
     kd_str base = kd_json_string(kd_json_get(o, "base_model_name_or_path"));
-    if (base.data && !(a->config.base = kd_strndup(base.data, base.len)))
-        return kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
+    if (base.data && !(a->config.base = kd_strndup(base.data, base.len))) return kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
     return KD_OK;
 }
 
@@ -71,12 +62,10 @@ static kd_code pattern_value(const kd_json_node *table, const char *module, doub
         size_t from, to;
         kd_code c = kd_buf_printf(&p, "^(.*\\.)?(%.*s)$", (int)key.len, key.data);
         c = c ? kd_fail(e, c, "adapter: out of memory") : kd_regex_new(&re, p.data, p.len, e);
-        if (!c)
-            c = kd_regex_find(re, module, strlen(module), 0, &found, &from, &to, NULL, 0, e);
+        if (!c) c = kd_regex_find(re, module, strlen(module), 0, &found, &from, &to, NULL, 0, e);
         kd_regex_free(re);
         kd_buf_clear(&p);
-        if (c)
-            return c;
+        if (c) return c;
         if (found) {
             *out = kd_json_number(n, otherwise);
             return KD_OK;
@@ -89,16 +78,14 @@ static kd_code read_floats(float **out, const kd_tensor *t, const char *path, in
     char s[64];
     bool vector = ndim == 1;
     if (t->ndim != ndim || t->shape[0] != rows || (!vector && t->shape[1] != cols))
-        return kd_fail(e, KD_EFORMAT, "%s: tensor %s: expected shape [%zu%s%.0zu], found %s", path, t->name.data, rows, vector ? "" : ", ", vector ? 0 : cols,
-                       kd_shape_text(t->ndim, t->shape, s, sizeof s));
+        return kd_fail(e, KD_EFORMAT, "%s: tensor %s: expected shape [%zu%s%.0zu], found %s", path, t->name.data, rows, vector ? "" : ", ",
+                       vector ? 0 : cols, kd_shape_text(t->ndim, t->shape, s, sizeof s));
     if (!kd_can_read((int)t->type))
         return kd_fail(e, KD_EUNSUPPORTED, "%s: tensor %s: type %s", path, t->name.data, kd_dtype_get((int)t->type)->name);
     size_t n = kd_tensor_elements(t);
-    if (!(*out = kd_malloc(n * sizeof(float))))
-        return kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
+    if (!(*out = kd_malloc(n * sizeof(float)))) return kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
     kd_dequantize(t->type, t->data, *out, n);
-    if (!kd_all_finite(*out, n))
-        return kd_fail(e, KD_EFORMAT, "%s: tensor %s: holds values that are not finite", path, t->name.data);
+    if (!kd_all_finite(*out, n)) return kd_fail(e, KD_EFORMAT, "%s: tensor %s: holds values that are not finite", path, t->name.data);
     return KD_OK;
 }
 
@@ -125,42 +112,32 @@ static const kd_tensor *find(reader *r, const char *module, const char *suffix) 
 static kd_code read_lora(reader *r, kd_lora *l, const char *module, bool embedding, size_t in, size_t out) {
     const kd_tensor *ta = find(r, module, embedding ? "lora_embedding_A" : "lora_A.weight");
     const kd_tensor *tb = find(r, module, embedding ? "lora_embedding_B" : "lora_B.weight");
-    if (!ta && !tb)
-        return KD_OK;
+    if (!ta && !tb) return KD_OK;
     if (!ta || !tb || ta->ndim != 2 || ta->shape[0] < 1 || ta->shape[0] > 65536)
         return kd_fail(r->e, KD_EFORMAT, "%s: %s: expected both factors of a rank in 1..65536", r->path, module);
     uint32_t rank = (uint32_t)ta->shape[0];
     double alpha, expect;
     kd_code c = pattern_value(kd_json_get(r->o, "alpha_pattern"), module, r->a->config.alpha, &alpha, r->e);
-    if (!c)
-        c = pattern_value(kd_json_get(r->o, "rank_pattern"), module, r->a->config.r, &expect, r->e);
+    if (!c) c = pattern_value(kd_json_get(r->o, "rank_pattern"), module, r->a->config.r, &expect, r->e);
     if (!c && expect != rank)
         c = kd_fail(r->e, KD_EFORMAT, "%s: %s: expected rank %g by adapter_config.json, found %u", r->path, module, expect, rank);
-    if (!c && !(isfinite(alpha) && alpha > 0))
-        c = kd_fail(r->e, KD_EFORMAT, "%s: %s: alpha: expected a number above 0", r->path, module);
-    if (c)
-        return c;
+    if (!c && !(isfinite(alpha) && alpha > 0)) c = kd_fail(r->e, KD_EFORMAT, "%s: %s: alpha: expected a number above 0", r->path, module);
+    if (c) return c;
     l->r = rank, l->alpha = (float)alpha;
     l->scale = kd_lora_scale(l->alpha, rank, r->a->config.rslora);
     c = read_floats(&l->a, ta, r->path, 2, rank, in, r->e);
-    if (!c)
-        c = read_floats(&l->b, tb, r->path, 2, out, rank, r->e);
-    if (c || !r->a->config.dora || embedding)
-        return c;
+    if (!c) c = read_floats(&l->b, tb, r->path, 2, out, rank, r->e);
+    if (c || !r->a->config.dora || embedding) return c;
     const kd_tensor *tm = find(r, module, "lora_magnitude_vector");
-    if (!tm)
-        tm = find(r, module, "lora_magnitude_vector.weight");
-    if (!tm)
-        return kd_fail(r->e, KD_EFORMAT, "%s: %s: expected lora_magnitude_vector of a DoRA adapter, found none", r->path, module);
+    if (!tm) tm = find(r, module, "lora_magnitude_vector.weight");
+    if (!tm) return kd_fail(r->e, KD_EFORMAT, "%s: %s: expected lora_magnitude_vector of a DoRA adapter, found none", r->path, module);
     return read_floats(&l->magnitude, tm, r->path, 1, out, 0, r->e);
 }
 
 static kd_code read_saved(reader *r, float **out, const char *module) {
     const kd_tensor *t = find(r, module, "weight");
-    if (!t)
-        t = find(r, module, "modules_to_save.weight");
-    if (!t)
-        t = find(r, module, "modules_to_save.default.weight");
+    if (!t) t = find(r, module, "modules_to_save.weight");
+    if (!t) t = find(r, module, "modules_to_save.default.weight");
     return t ? read_floats(out, t, r->path, 2, r->c->V, r->c->C, r->e) : KD_OK;
 }
 
@@ -182,17 +159,12 @@ static kd_code read_tensors(reader *r) {
             kd_role_shape(c, (kd_role)i, &rows, &cols);
             kd_lora *lora = &a->layers[l * KD_MATS + (uint32_t)i];
             code = read_lora(r, lora, module_path(s, (kd_role)i, l), false, cols, rows);
-            if (lora->r)
-                a->config.targets |= 1u << i;
+            if (lora->r) a->config.targets |= 1u << i;
         }
-    if (!code)
-        code = read_lora(r, &a->embed, module_path(s, KD_EMBED, 0), true, c->V, c->C);
-    if (!code)
-        code = read_lora(r, &a->head, module_path(s, KD_HEAD, 0), false, c->C, c->V);
-    if (!code)
-        code = read_saved(r, &a->saved_embed, module_path(s, KD_EMBED, 0));
-    if (!code)
-        code = read_saved(r, &a->saved_head, module_path(s, KD_HEAD, 0));
+    if (!code) code = read_lora(r, &a->embed, module_path(s, KD_EMBED, 0), true, c->V, c->C);
+    if (!code) code = read_lora(r, &a->head, module_path(s, KD_HEAD, 0), false, c->C, c->V);
+    if (!code) code = read_saved(r, &a->saved_embed, module_path(s, KD_EMBED, 0));
+    if (!code) code = read_saved(r, &a->saved_head, module_path(s, KD_HEAD, 0));
     a->config.targets |= (a->embed.r ? 1u << KD_EMBED : 0) | (a->head.r ? 1u << KD_HEAD : 0);
     if (!code && r->used != kd_tensors_count(r->set)) {
         for (size_t i = 0; i < kd_tensors_count(r->set); i++) {
@@ -200,11 +172,11 @@ static kd_code read_tensors(reader *r) {
             if (strncmp(name, PREFIX, sizeof PREFIX - 1))
                 return kd_fail(r->e, KD_EFORMAT, "%s: tensor %s: expected a name that begins with %s", r->path, name, PREFIX);
         }
-        code = kd_fail(r->e, KD_EUNSUPPORTED, "%s: %zu of its %zu tensors fit a %s model of %u layers; the others belong to modules that we do not adapt", r->path,
+        code = kd_fail(r->e, KD_EUNSUPPORTED,
+                       "%s: %zu of its %zu tensors fit a %s model of %u layers; the others belong to modules that we do not adapt", r->path,
                        r->used, kd_tensors_count(r->set), kd_arch_name(c->arch), c->L);
     }
-    if (!code && !a->config.targets && !a->saved_embed && !a->saved_head)
-        code = kd_fail(r->e, KD_EFORMAT, "%s: holds no adapter", r->path);
+    if (!code && !a->config.targets && !a->saved_embed && !a->saved_head) code = kd_fail(r->e, KD_EFORMAT, "%s: holds no adapter", r->path);
     return code;
 }
 
@@ -218,20 +190,15 @@ kd_code kd_adapter_open(kd_adapter **out, const char *dir, const kd_config *c, k
     kd_code code = KD_OK;
     if (!path || !weights || !a || !(a->layers = kd_calloc((size_t)c->L * KD_MATS, sizeof *a->layers)))
         code = kd_fail(e, KD_ENOMEM, "%s: out of memory", dir);
-    if (!code)
-        a->L = c->L, code = kd_file_read(&text, path, 1 << 20, e);
-    if (!code)
-        code = kd_json_parse(&doc, text.data, text.len, path, e);
-    if (!code)
-        code = read_config(a, kd_json_root(doc), path, e);
-    if (!code)
-        code = kd_safetensors_open(&st, weights, e);
+    if (!code) a->L = c->L, code = kd_file_read(&text, path, 1 << 20, e);
+    if (!code) code = kd_json_parse(&doc, text.data, text.len, path, e);
+    if (!code) code = read_config(a, kd_json_root(doc), path, e);
+    if (!code) code = kd_safetensors_open(&st, weights, e);
     if (!code) {
         reader r = {.a = a, .c = c, .set = kd_safetensors_tensors(st), .o = kd_json_root(doc), .path = weights, .e = e};
         code = read_tensors(&r);
     }
-    if (!code)
-        *out = a, a = NULL;
+    if (!code) *out = a, a = NULL;
     kd_adapter_free(a);
     kd_safetensors_close(st);
     kd_json_free(doc);
@@ -247,8 +214,7 @@ static void write_patterns(kd_jsonw *w, const kd_adapter *a, bool rank) {
     for (uint32_t l = 0; l < a->L; l++)
         for (int i = 0; i < KD_MATS; i++) {
             const kd_lora *y = &a->layers[l * KD_MATS + (uint32_t)i];
-            if (!y->r || (rank ? y->r == a->config.r : y->alpha == a->config.alpha))
-                continue;
+            if (!y->r || (rank ? y->r == a->config.r : y->alpha == a->config.alpha)) continue;
             kd_jsonw_key(w, module_path(s, (kd_role)i, l));
             if (rank)
                 kd_jsonw_int(w, y->r);
@@ -281,23 +247,21 @@ static kd_code save_config(const kd_adapter *a, const char *path, const char *ba
     kd_jsonw_key(&w, "target_modules");
     kd_jsonw_array(&w);
     for (int r = 0; r < KD_ROLES; r++)
-        if ((a->config.targets >> r & 1) && kd_module_name((kd_role)r))
-            kd_jsonw_cstr(&w, kd_module_name((kd_role)r));
+        if ((a->config.targets >> r & 1) && kd_module_name((kd_role)r)) kd_jsonw_cstr(&w, kd_module_name((kd_role)r));
     kd_jsonw_end_array(&w);
     kd_jsonw_key(&w, "modules_to_save");
     if (a->saved_embed || a->saved_head) {
         kd_jsonw_array(&w);
-        if (a->saved_embed)
-            kd_jsonw_cstr(&w, "embed_tokens");
-        if (a->saved_head)
-            kd_jsonw_cstr(&w, "lm_head");
+        if (a->saved_embed) kd_jsonw_cstr(&w, "embed_tokens");
+        if (a->saved_head) kd_jsonw_cstr(&w, "lm_head");
         kd_jsonw_end_array(&w);
     } else
         kd_jsonw_null(&w);
     write_patterns(&w, a, true);
     write_patterns(&w, a, false);
     kd_jsonw_end_object(&w);
-    kd_code c = w.code || kd_buf_putc(&out, '\n') ? kd_fail(e, KD_ENOMEM, "%s: out of memory", path) : kd_file_write(path, out.data, out.len, e);
+    kd_code c =
+        w.code || kd_buf_putc(&out, '\n') ? kd_fail(e, KD_ENOMEM, "%s: out of memory", path) : kd_file_write(path, out.data, out.len, e);
     kd_buf_clear(&out);
     return c;
 }
@@ -314,8 +278,7 @@ typedef struct {
 static void write_one(writer *w, const char *module, const char *suffix, const float *v, int ndim, size_t rows, size_t cols) {
     char s[192];
     uint64_t shape[2] = {rows, cols};
-    if (!v || w->code)
-        return;
+    if (!v || w->code) return;
     snprintf(s, sizeof s, "%s%s.%s", PREFIX, module, suffix);
     if (w->put)
         w->code = kd_safetensors_writer_put(w->w, w->next++, v, rows * (ndim == 2 ? cols : 1) * sizeof(float), w->e);
@@ -350,20 +313,13 @@ kd_code kd_adapter_save(const kd_adapter *a, const char *dir, const kd_config *c
     char *path = kd_path_join(dir, "adapter_config.json"), *weights = kd_path_join(dir, "adapter_model.safetensors");
     writer w = {.e = e};
     kd_code code = !path || !weights ? kd_fail(e, KD_ENOMEM, "%s: out of memory", dir) : kd_mkdirs(dir, e);
-    if (!code)
-        code = kd_safetensors_writer_new(&w.w, weights, 0, e);
-    if (!code)
-        code = kd_safetensors_writer_meta(w.w, "format", KD_STR("pt"), e);
-    if (!code)
-        write_all(&w, a, c), code = w.code;
-    if (!code)
-        code = kd_safetensors_writer_begin(w.w, e);
-    if (!code)
-        w.put = true, write_all(&w, a, c), code = w.code;
-    if (!code)
-        code = kd_safetensors_writer_commit(w.w, e);
-    if (!code)
-        code = save_config(a, path, base, e); /* last: a folder without it is no adapter */
+    if (!code) code = kd_safetensors_writer_new(&w.w, weights, 0, e);
+    if (!code) code = kd_safetensors_writer_meta(w.w, "format", KD_STR("pt"), e);
+    if (!code) write_all(&w, a, c), code = w.code;
+    if (!code) code = kd_safetensors_writer_begin(w.w, e);
+    if (!code) w.put = true, write_all(&w, a, c), code = w.code;
+    if (!code) code = kd_safetensors_writer_commit(w.w, e);
+    if (!code) code = save_config(a, path, base, e); /* last: a folder without it is no adapter */
     kd_safetensors_writer_free(w.w);
     kd_free(path), kd_free(weights);
     return code;

@@ -18,16 +18,13 @@ struct kd_chat {
     size_t n, cap;
 };
 
-static kd_code no_memory(const char *path, kd_err *e) {
-    return kd_fail(e, KD_ENOMEM, "%s: no memory for a chat template", path);
-}
+static kd_code no_memory(const char *path, kd_err *e) { return kd_fail(e, KD_ENOMEM, "%s: no memory for a chat template", path); }
 
 /* ---- special tokens ---- */
 
 static kd_template_string *find(const kd_chat *c, kd_str name) {
     for (size_t i = 0; i < c->n; i++)
-        if (kd_str_is(name, c->tokens[i].name))
-            return &c->tokens[i];
+        if (kd_str_is(name, c->tokens[i].name)) return &c->tokens[i];
     return NULL;
 }
 
@@ -35,8 +32,7 @@ static kd_template_string *find(const kd_chat *c, kd_str name) {
 static kd_code set_token(kd_chat *c, kd_str name, kd_str value, kd_err *e) {
     kd_template_string *t = find(c, name);
     char *copy = value.data ? kd_strndup(value.data, value.len) : NULL;
-    if (value.data && !copy)
-        return no_memory(c->path, e);
+    if (value.data && !copy) return no_memory(c->path, e);
     if (!t) {
         char *z = kd_strndup(name.data, name.len);
         if (!z || kd_grow((void **)&c->tokens, &c->cap, c->n + 1, sizeof *c->tokens) != KD_OK) {
@@ -58,10 +54,8 @@ static kd_code take_tokens(kd_chat *c, const kd_json_node *root, kd_err *e) {
     for (const kd_json_node *n = kd_json_first(root); n && rc == KD_OK; n = kd_json_next(n)) {
         kd_json_type t = kd_json_typeof(n);
         kd_str value = kd_json_string(t == KD_JSON_OBJECT ? kd_json_get(n, "content") : n);
-        if (!kd_str_ends(kd_json_key(n), "_token"))
-            continue;
-        if (value.data || t == KD_JSON_NULL)
-            rc = set_token(c, kd_json_key(n), value, e);
+        if (!kd_str_ends(kd_json_key(n), "_token")) continue;
+        if (value.data || t == KD_JSON_NULL) rc = set_token(c, kd_json_key(n), value, e);
     }
     return rc;
 }
@@ -72,8 +66,7 @@ static kd_code take_tokens(kd_chat *c, const kd_json_node *root, kd_err *e) {
 static kd_code read_beside(kd_buf *b, const char *dir, const char *name, size_t limit, kd_err *e) {
     char *path = kd_path_join(dir, name);
     kd_code rc = path ? KD_OK : no_memory(dir, e);
-    if (rc == KD_OK && kd_file_exists(path))
-        rc = kd_file_read(b, path, limit, e);
+    if (rc == KD_OK && kd_file_exists(path)) rc = kd_file_read(b, path, limit, e);
     kd_free(path);
     return rc;
 }
@@ -82,8 +75,7 @@ static kd_code parse_beside(kd_json **doc, const char *dir, const char *name, kd
     kd_buf b = {0};
     *doc = NULL;
     kd_code rc = read_beside(&b, dir, name, CONFIG_MAX, e);
-    if (rc == KD_OK && b.len)
-        rc = kd_json_parse(doc, b.data, b.len, name, e);
+    if (rc == KD_OK && b.len) rc = kd_json_parse(doc, b.data, b.len, name, e);
     kd_buf_clear(&b);
     return rc;
 }
@@ -112,20 +104,14 @@ static kd_code folder_template(kd_chat *c, const char *dir, const kd_json_node *
     kd_json *doc = NULL;
     kd_code rc = read_beside(&b, dir, "chat_template.jinja", TEMPLATE_MAX, e);
     bool own = b.data != NULL;
-    if (rc == KD_OK && own)
-        rc = parse_template(&c->chat, dir, "chat_template.jinja", kd_buf_view(&b), e);
+    if (rc == KD_OK && own) rc = parse_template(&c->chat, dir, "chat_template.jinja", kd_buf_view(&b), e);
     kd_buf_clear(&b);
-    if (rc == KD_OK)
-        rc = read_beside(&b, dir, "additional_chat_templates/tool_use.jinja", TEMPLATE_MAX, e);
-    if (rc == KD_OK && b.data)
-        rc = parse_template(&c->tool_use, dir, "tool_use.jinja", kd_buf_view(&b), e);
+    if (rc == KD_OK) rc = read_beside(&b, dir, "additional_chat_templates/tool_use.jinja", TEMPLATE_MAX, e);
+    if (rc == KD_OK && b.data) rc = parse_template(&c->tool_use, dir, "tool_use.jinja", kd_buf_view(&b), e);
     kd_buf_clear(&b);
-    if (rc == KD_OK && !own)
-        rc = config_template(c, kd_json_get(config, "chat_template"), e);
-    if (rc == KD_OK && !c->chat)
-        rc = parse_beside(&doc, dir, "chat_template.json", e);
-    if (rc == KD_OK && doc)
-        rc = config_template(c, kd_json_get(kd_json_root(doc), "chat_template"), e);
+    if (rc == KD_OK && !own) rc = config_template(c, kd_json_get(config, "chat_template"), e);
+    if (rc == KD_OK && !c->chat) rc = parse_beside(&doc, dir, "chat_template.json", e);
+    if (rc == KD_OK && doc) rc = config_template(c, kd_json_get(kd_json_root(doc), "chat_template"), e);
     kd_json_free(doc);
     return rc;
 }
@@ -136,20 +122,16 @@ static kd_code open_folder(kd_chat *c, const char *dir, bool wants_template, kd_
     const kd_json_node *root = kd_json_root(config);
     if (rc == KD_OK && kd_json_typeof(kd_json_get(root, "added_tokens_decoder")) == KD_JSON_ABSENT)
         rc = parse_beside(&map, dir, "special_tokens_map.json", e);
-    if (rc == KD_OK)
-        rc = take_tokens(c, root, e);
-    if (rc == KD_OK)
-        rc = take_tokens(c, kd_json_root(map), e);
+    if (rc == KD_OK) rc = take_tokens(c, root, e);
+    if (rc == KD_OK) rc = take_tokens(c, kd_json_root(map), e);
     /* Llama's tokenizer class has these where the files say nothing */
     kd_str class = kd_json_string(kd_json_get(root, "tokenizer_class"));
     if (kd_str_is(class, "LlamaTokenizer") || kd_str_is(class, "LlamaTokenizerFast")) {
         static const char *const own[][2] = {{"bos_token", "<s>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}};
         for (size_t i = 0; i < 3 && rc == KD_OK; i++)
-            if (!find(c, kd_str_of(own[i][0])))
-                rc = set_token(c, kd_str_of(own[i][0]), kd_str_of(own[i][1]), e);
+            if (!find(c, kd_str_of(own[i][0]))) rc = set_token(c, kd_str_of(own[i][0]), kd_str_of(own[i][1]), e);
     }
-    if (rc == KD_OK && wants_template)
-        rc = folder_template(c, dir, root, e);
+    if (rc == KD_OK && wants_template) rc = folder_template(c, dir, root, e);
     kd_json_free(config);
     kd_json_free(map);
     return rc;
@@ -163,14 +145,16 @@ static kd_code gguf_template(kd_template **out, const kd_gguf *g, const char *pa
 }
 
 static kd_code open_gguf(kd_chat *c, const char *path, bool wants_template, kd_err *e) {
-    static const char *const names[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"}, {"eos_token", "tokenizer.ggml.eos_token_id"},
-                                           {"unk_token", "tokenizer.ggml.unknown_token_id"}, {"pad_token", "tokenizer.ggml.padding_token_id"},
-                                           {"sep_token", "tokenizer.ggml.seperator_token_id"}, {"cls_token", "tokenizer.ggml.cls_token_id"},
+    static const char *const names[][2] = {{"bos_token", "tokenizer.ggml.bos_token_id"},
+                                           {"eos_token", "tokenizer.ggml.eos_token_id"},
+                                           {"unk_token", "tokenizer.ggml.unknown_token_id"},
+                                           {"pad_token", "tokenizer.ggml.padding_token_id"},
+                                           {"sep_token", "tokenizer.ggml.seperator_token_id"},
+                                           {"cls_token", "tokenizer.ggml.cls_token_id"},
                                            {"mask_token", "tokenizer.ggml.mask_token_id"}};
     kd_gguf *g;
     kd_code rc = kd_gguf_open(&g, path, e);
-    if (rc != KD_OK)
-        return rc;
+    if (rc != KD_OK) return rc;
     const kd_gguf_kv *tokens = kd_gguf_find(g, "tokenizer.ggml.tokens");
     for (size_t i = 0; i < sizeof names / sizeof *names && rc == KD_OK; i++) {
         uint32_t id;
@@ -178,10 +162,8 @@ static kd_code open_gguf(kd_chat *c, const char *path, bool wants_template, kd_e
         if (tokens && kd_gguf_u32(g, names[i][1], &id) && kd_gguf_elem_str(tokens, id, &text))
             rc = set_token(c, kd_str_of(names[i][0]), text, e);
     }
-    if (rc == KD_OK && wants_template)
-        rc = gguf_template(&c->chat, g, path, "tokenizer.chat_template", e);
-    if (rc == KD_OK && wants_template)
-        rc = gguf_template(&c->tool_use, g, path, "tokenizer.chat_template.tool_use", e);
+    if (rc == KD_OK && wants_template) rc = gguf_template(&c->chat, g, path, "tokenizer.chat_template", e);
+    if (rc == KD_OK && wants_template) rc = gguf_template(&c->tool_use, g, path, "tokenizer.chat_template.tool_use", e);
     kd_gguf_close(g);
     return rc;
 }
@@ -194,12 +176,9 @@ kd_code kd_chat_open(kd_chat **out, const char *path, const char *template_file,
     *out = NULL;
     kd_chat *c = kd_calloc(1, sizeof *c);
     kd_code rc = c && (c->path = kd_strdup(path)) ? kd_source_resolve(&s, path, e) : no_memory(path, e);
-    if (rc == KD_OK)
-        rc = s.kind == KD_SOURCE_GGUF ? open_gguf(c, s.path, !template_file, e) : open_folder(c, s.path, !template_file, e);
-    if (rc == KD_OK && template_file)
-        rc = kd_file_read(&text, template_file, TEMPLATE_MAX, e);
-    if (rc == KD_OK && template_file)
-        rc = kd_template_new(&c->chat, text.data ? text.data : "", text.len, template_file, e);
+    if (rc == KD_OK) rc = s.kind == KD_SOURCE_GGUF ? open_gguf(c, s.path, !template_file, e) : open_folder(c, s.path, !template_file, e);
+    if (rc == KD_OK && template_file) rc = kd_file_read(&text, template_file, TEMPLATE_MAX, e);
+    if (rc == KD_OK && template_file) rc = kd_template_new(&c->chat, text.data ? text.data : "", text.len, template_file, e);
     kd_buf_clear(&text);
     kd_source_clear(&s);
     if (rc == KD_OK)
@@ -210,8 +189,7 @@ kd_code kd_chat_open(kd_chat **out, const char *path, const char *template_file,
 }
 
 void kd_chat_free(kd_chat *c) {
-    if (!c)
-        return;
+    if (!c) return;
     for (size_t i = 0; i < c->n; i++) {
         kd_free((char *)(uintptr_t)c->tokens[i].name);
         kd_free((char *)(uintptr_t)c->tokens[i].value.data);
@@ -223,13 +201,9 @@ void kd_chat_free(kd_chat *c) {
     kd_free(c);
 }
 
-bool kd_chat_has(const kd_chat *c) {
-    return c->chat != NULL || c->tool_use != NULL;
-}
+bool kd_chat_has(const kd_chat *c) { return c->chat != NULL || c->tool_use != NULL; }
 
-const kd_template *kd_chat_template(const kd_chat *c, bool tools) {
-    return (tools && c->tool_use) || !c->chat ? c->tool_use : c->chat;
-}
+const kd_template *kd_chat_template(const kd_chat *c, bool tools) { return (tools && c->tool_use) || !c->chat ? c->tool_use : c->chat; }
 
 kd_str kd_chat_token(const kd_chat *c, const char *name) {
     const kd_template_string *t = find(c, kd_str_of(name));
@@ -240,15 +214,12 @@ kd_code kd_chat_render(kd_buf *out, kd_template_spans *spans, const kd_chat *c, 
     kd_json_type tools = kd_json_typeof(in->tools);
     const kd_template *t = kd_chat_template(c, tools != KD_JSON_ABSENT && tools != KD_JSON_NULL);
     kd_template_input with = *in;
-    if (!t)
-        return kd_fail(e, KD_EUNSUPPORTED, "%s: a model without a chat template", c->path);
+    if (!t) return kd_fail(e, KD_EUNSUPPORTED, "%s: a model without a chat template", c->path);
     size_t n = 0;
     kd_template_string *given = kd_malloc((c->n + 1) * sizeof *given);
-    if (!given)
-        return no_memory(c->path, e);
+    if (!given) return no_memory(c->path, e);
     for (size_t i = 0; i < c->n; i++)
-        if (c->tokens[i].value.data)
-            given[n++] = c->tokens[i];
+        if (c->tokens[i].value.data) given[n++] = c->tokens[i];
     with.strings = given;
     with.n_strings = n;
     kd_code rc = kd_template_render(out, spans, t, &with, e);

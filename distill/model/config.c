@@ -11,12 +11,8 @@ static const struct {
     const char *type, *cls;
 } ARCH[KD_ARCHS] = {{"llama", "LlamaForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}};
 
-const char *kd_arch_name(kd_arch a) {
-    return ARCH[a].type;
-}
-const char *kd_arch_class(kd_arch a) {
-    return ARCH[a].cls;
-}
+const char *kd_arch_name(kd_arch a) { return ARCH[a].type; }
+const char *kd_arch_class(kd_arch a) { return ARCH[a].cls; }
 
 void kd_config_clear(kd_config *c) {
     kd_free(c->rope.factors);
@@ -37,8 +33,7 @@ static const kd_json_node *get(const kd_json_node *o, const char *key) {
 }
 
 static void fail(reader *r, kd_code c, const char *key, const char *expected) {
-    if (!r->code)
-        r->code = kd_fail(r->e, c, "%s: %s: %s", r->what, key, expected);
+    if (!r->code) r->code = kd_fail(r->e, c, "%s: %s: %s", r->what, key, expected);
 }
 
 /* An integer in 1..max; otherwise is used when the key is absent, 0 = it must be there. */
@@ -56,8 +51,7 @@ static uint32_t size_of(reader *r, const char *key, uint32_t otherwise, uint32_t
 
 static double number_of(reader *r, const kd_json_node *o, const char *key, double otherwise, bool positive) {
     const kd_json_node *n = get(o, key);
-    if (!n)
-        return otherwise;
+    if (!n) return otherwise;
     double v = kd_json_number(n, NAN);
     if (kd_json_typeof(n) != KD_JSON_NUMBER || !isfinite(v) || (positive && v <= 0)) {
         fail(r, KD_EFORMAT, key, positive ? "expected a number above 0, found something else" : "expected a number, found something else");
@@ -68,8 +62,7 @@ static double number_of(reader *r, const kd_json_node *o, const char *key, doubl
 
 static bool bool_of(reader *r, const char *key, bool otherwise) {
     const kd_json_node *n = get(r->o, key);
-    if (n && kd_json_typeof(n) != KD_JSON_BOOL)
-        fail(r, KD_EFORMAT, key, "expected true or false, found something else");
+    if (n && kd_json_typeof(n) != KD_JSON_BOOL) fail(r, KD_EFORMAT, key, "expected true or false, found something else");
     return kd_json_bool(n, otherwise);
 }
 
@@ -78,23 +71,43 @@ static void refuse_features(reader *r, kd_arch arch) {
     static const struct {
         const char *key;
         double neutral;
-    } keys[] = {{"num_local_experts", 0},       {"num_experts", 0},           {"n_routed_experts", 0},    {"use_mrope", 0},
-                {"partial_rotary_factor", 1},   {"rotary_pct", 1},            {"embedding_multiplier", 1}, {"attention_multiplier", NAN},
-                {"residual_multiplier", 1},     {"logits_scaling", 1},        {"logit_scale", 1},          {"attn_logit_softcapping", 0},
-                {"final_logit_softcapping", 0}, {"clip_qkv", 0},              {"use_sliding_window", 0},   {"query_pre_attn_scalar", NAN},
-                {"num_nextn_predict_layers", 0}, {"kv_lora_rank", 0},         {"alibi", 0},                {"use_alibi", 0},
-                {"parallel_attn", 0},           {"scale_emb", 1},             {"scale_depth", NAN},        {"dim_model_base", NAN},
-                {"no_rope_layers", NAN},        {"attention_sink_size", 0},   {"num_kv_shared_layers", 0}, {"rope_interleaved", 0}};
+    } keys[] = {{"num_local_experts", 0},
+                {"num_experts", 0},
+                {"n_routed_experts", 0},
+                {"use_mrope", 0},
+                {"partial_rotary_factor", 1},
+                {"rotary_pct", 1},
+                {"embedding_multiplier", 1},
+                {"attention_multiplier", NAN},
+                {"residual_multiplier", 1},
+                {"logits_scaling", 1},
+                {"logit_scale", 1},
+                {"attn_logit_softcapping", 0},
+                {"final_logit_softcapping", 0},
+                {"clip_qkv", 0},
+                {"use_sliding_window", 0},
+                {"query_pre_attn_scalar", NAN},
+                {"num_nextn_predict_layers", 0},
+                {"kv_lora_rank", 0},
+                {"alibi", 0},
+                {"use_alibi", 0},
+                {"parallel_attn", 0},
+                {"scale_emb", 1},
+                {"scale_depth", NAN},
+                {"dim_model_base", NAN},
+                {"no_rope_layers", NAN},
+                {"attention_sink_size", 0},
+                {"num_kv_shared_layers", 0},
+                {"rope_interleaved", 0}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const kd_json_node *n = get(r->o, keys[i].key);
-        if (!n)
-            continue;
+        if (!n) continue;
         double v = kd_json_typeof(n) == KD_JSON_BOOL ? kd_json_bool(n, false) : kd_json_number(n, NAN);
-        if (v != keys[i].neutral)
-            fail(r, KD_EUNSUPPORTED, keys[i].key, "a feature that we do not have; a model that uses it is refused");
+        if (v != keys[i].neutral) fail(r, KD_EUNSUPPORTED, keys[i].key, "a feature that we do not have; a model that uses it is refused");
     }
     if (get(r->o, "quantization_config"))
-        fail(r, KD_EUNSUPPORTED, "quantization_config", "weights quantized inside safetensors; convert the unquantized model or a GGUF file");
+        fail(r, KD_EUNSUPPORTED, "quantization_config",
+             "weights quantized inside safetensors; convert the unquantized model or a GGUF file");
     if (arch == KD_LLAMA && get(r->o, "sliding_window"))
         fail(r, KD_EUNSUPPORTED, "sliding_window", "windowed attention, which we do not have");
     const kd_json_node *types = get(r->o, "layer_types");
@@ -109,8 +122,7 @@ static void refuse_features(reader *r, kd_arch arch) {
 static void read_rope(reader *r, kd_config *c) {
     kd_rope_config *p = &c->rope;
     const kd_json_node *o = get(r->o, "rope_parameters");
-    if (!o)
-        o = get(r->o, "rope_scaling");
+    if (!o) o = get(r->o, "rope_scaling");
     if (o && kd_json_typeof(o) != KD_JSON_OBJECT) {
         fail(r, KD_EFORMAT, "rope_parameters", "expected an object, found something else");
         return;
@@ -119,12 +131,10 @@ static void read_rope(reader *r, kd_config *c) {
     p->theta = number_of(r, o, "rope_theta", p->theta, true);
     p->attention_factor = -1;
     kd_str type = kd_json_string(get(o, "rope_type"));
-    if (!type.data)
-        type = kd_json_string(get(o, "type"));
+    if (!type.data) type = kd_json_string(get(o, "type"));
     if (number_of(r, o, "partial_rotary_factor", 1, true) != 1)
         fail(r, KD_EUNSUPPORTED, "partial_rotary_factor", "rotary embedding on a part of the head, which we do not have");
-    if (get(o, "mrope_section"))
-        fail(r, KD_EUNSUPPORTED, "mrope_section", "multimodal rotary embedding, which we do not have");
+    if (get(o, "mrope_section")) fail(r, KD_EUNSUPPORTED, "mrope_section", "multimodal rotary embedding, which we do not have");
     if (!type.data || kd_str_is(type, "default")) {
         p->kind = KD_ROPE_DEFAULT;
         return;
@@ -151,12 +161,10 @@ static void read_rope(reader *r, kd_config *c) {
     p->mscale = number_of(r, o, "mscale", 0, false);
     p->mscale_all_dim = number_of(r, o, "mscale_all_dim", 0, false);
     p->truncate = kd_json_bool(get(o, "truncate"), true);
-    if (p->kind == KD_ROPE_YARN && p->original_context == 0)
-        p->original_context = c->context;
+    if (p->kind == KD_ROPE_YARN && p->original_context == 0) p->original_context = c->context;
     if (p->kind == KD_ROPE_YARN && p->factor == 0 && get(o, "original_max_position_embeddings"))
         p->factor = c->context / p->original_context;
-    if (p->factor == 0)
-        fail(r, KD_EFORMAT, "factor", "expected the rope scaling's factor, found none");
+    if (p->factor == 0) fail(r, KD_EFORMAT, "factor", "expected the rope scaling's factor, found none");
     if (p->kind == KD_ROPE_LLAMA3 && (p->original_context == 0 || p->low_freq_factor == 0 || p->high_freq_factor <= p->low_freq_factor))
         fail(r, KD_EFORMAT, "rope_scaling", "llama3 needs original_max_position_embeddings and low_freq_factor < high_freq_factor");
 }
@@ -170,8 +178,7 @@ static void read_ids(reader *r, kd_config *c) {
         c->eos[c->eos_count++] = v;
     else if (kd_json_typeof(eos) == KD_JSON_ARRAY)
         for (const kd_json_node *n = kd_json_first(eos); n && c->eos_count < 8; n = kd_json_next(n))
-            if (kd_json_int(n, &v))
-                c->eos[c->eos_count++] = v;
+            if (kd_json_int(n, &v)) c->eos[c->eos_count++] = v;
 }
 
 static void read_sizes(reader *r, kd_config *c) {
@@ -196,8 +203,7 @@ static void read_sizes(reader *r, kd_config *c) {
 kd_code kd_config_check(const kd_config *c, const char *what, kd_err *e) {
     if (c->H % c->G)
         return kd_fail(e, KD_EFORMAT, "%s: num_key_value_heads: expected a divisor of the %u query heads, found %u", what, c->H, c->G);
-    if (c->D % 2)
-        return kd_fail(e, KD_EFORMAT, "%s: head_dim: expected an even number, found %u", what, c->D);
+    if (c->D % 2) return kd_fail(e, KD_EFORMAT, "%s: head_dim: expected an even number, found %u", what, c->D);
     if (!(c->norm_eps > 0 && c->norm_eps < 1))
         return kd_fail(e, KD_EFORMAT, "%s: rms_norm_eps: expected a number in (0,1), found %g", what, (double)c->norm_eps);
     return KD_OK;
@@ -207,15 +213,14 @@ kd_code kd_config_from_json(kd_config *out, const char *text, size_t len, const 
     memset(out, 0, sizeof *out);
     kd_json *doc = NULL;
     kd_code code = kd_json_parse(&doc, text, len, what, e);
-    if (code)
-        return code;
+    if (code) return code;
     reader r = {.o = kd_json_root(doc), .what = what, .e = e};
     kd_str type = kd_json_string(get(r.o, "model_type"));
     int arch = 0;
-    while (arch < KD_ARCHS && !kd_str_is(type, ARCH[arch].type))
-        arch++;
+    while (arch < KD_ARCHS && !kd_str_is(type, ARCH[arch].type)) arch++;
     if (arch == KD_ARCHS) {
-        code = kd_fail(e, KD_EUNSUPPORTED, "%s: model_type: '%.60s' is a family that we do not have (llama, qwen2, qwen3)", what, type.data ? type.data : "");
+        code = kd_fail(e, KD_EUNSUPPORTED, "%s: model_type: '%.60s' is a family that we do not have (llama, qwen2, qwen3)", what,
+                       type.data ? type.data : "");
         goto done;
     }
     kd_str cls = kd_json_string(kd_json_first(get(r.o, "architectures")));
@@ -230,8 +235,7 @@ kd_code kd_config_from_json(kd_config *out, const char *text, size_t len, const 
     read_ids(&r, out);
     code = r.code ? r.code : kd_config_check(out, what, e);
 done:
-    if (code)
-        kd_config_clear(out);
+    if (code) kd_config_clear(out);
     kd_json_free(doc);
     return code;
 }
@@ -263,14 +267,10 @@ static void write_rope(kd_jsonw *w, const kd_rope_config *p) {
         kd_jsonw_double(w, p->beta_fast);
         kd_jsonw_key(w, "beta_slow");
         kd_jsonw_double(w, p->beta_slow);
-        if (p->attention_factor >= 0)
-            kd_jsonw_key(w, "attention_factor"), kd_jsonw_double(w, p->attention_factor);
-        if (p->mscale != 0)
-            kd_jsonw_key(w, "mscale"), kd_jsonw_double(w, p->mscale);
-        if (p->mscale_all_dim != 0)
-            kd_jsonw_key(w, "mscale_all_dim"), kd_jsonw_double(w, p->mscale_all_dim);
-        if (!p->truncate)
-            kd_jsonw_key(w, "truncate"), kd_jsonw_bool(w, false);
+        if (p->attention_factor >= 0) kd_jsonw_key(w, "attention_factor"), kd_jsonw_double(w, p->attention_factor);
+        if (p->mscale != 0) kd_jsonw_key(w, "mscale"), kd_jsonw_double(w, p->mscale);
+        if (p->mscale_all_dim != 0) kd_jsonw_key(w, "mscale_all_dim"), kd_jsonw_double(w, p->mscale_all_dim);
+        if (!p->truncate) kd_jsonw_key(w, "truncate"), kd_jsonw_bool(w, false);
     }
     kd_jsonw_end_object(w);
 }
@@ -288,8 +288,9 @@ kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd
     const struct {
         const char *key;
         int64_t v;
-    } sizes[] = {{"hidden_size", c->C},         {"intermediate_size", c->F}, {"num_hidden_layers", c->L},
-                 {"num_attention_heads", c->H}, {"num_key_value_heads", c->G}, {"head_dim", c->D},
+    } sizes[] = {{"hidden_size", c->C},         {"intermediate_size", c->F},
+                 {"num_hidden_layers", c->L},   {"num_attention_heads", c->H},
+                 {"num_key_value_heads", c->G}, {"head_dim", c->D},
                  {"vocab_size", c->V},          {"max_position_embeddings", c->context}};
     kd_jsonw_object(&w);
     kd_jsonw_key(&w, "architectures");
@@ -298,8 +299,7 @@ kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd
     kd_jsonw_end_array(&w);
     kd_jsonw_key(&w, "model_type");
     kd_jsonw_cstr(&w, kd_arch_name(c->arch));
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        kd_jsonw_key(&w, sizes[i].key), kd_jsonw_int(&w, sizes[i].v);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) kd_jsonw_key(&w, sizes[i].key), kd_jsonw_int(&w, sizes[i].v);
     kd_jsonw_key(&w, "hidden_act");
     kd_jsonw_cstr(&w, "silu");
     kd_jsonw_key(&w, "rms_norm_eps");
@@ -307,16 +307,14 @@ kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd
     snprintf(text, sizeof text, "%.8g", (double)c->norm_eps); /* a float's own digits: 1e-06, not 9.99999997e-07 */
     for (int digits = 1; digits < 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, (double)c->norm_eps);
-        if (strtof(text, NULL) == c->norm_eps)
-            break;
+        if (strtof(text, NULL) == c->norm_eps) break;
     }
     kd_jsonw_raw(&w, kd_str_of(text));
     kd_jsonw_key(&w, "initializer_range");
     kd_jsonw_double(&w, c->initializer_range > 0 ? c->initializer_range : 0.02);
     kd_jsonw_key(&w, "tie_word_embeddings");
     kd_jsonw_bool(&w, c->tied);
-    if (c->arch != KD_QWEN2)
-        kd_jsonw_key(&w, "attention_bias"), kd_jsonw_bool(&w, c->o_bias);
+    if (c->arch != KD_QWEN2) kd_jsonw_key(&w, "attention_bias"), kd_jsonw_bool(&w, c->o_bias);
     if (c->arch == KD_LLAMA)
         kd_jsonw_key(&w, "mlp_bias"), kd_jsonw_bool(&w, c->mlp_bias);
     else
@@ -326,8 +324,7 @@ kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd
     kd_jsonw_key(&w, "eos_token_id");
     if (c->eos_count > 1) {
         kd_jsonw_array(&w);
-        for (int i = 0; i < c->eos_count; i++)
-            kd_jsonw_int(&w, c->eos[i]);
+        for (int i = 0; i < c->eos_count; i++) kd_jsonw_int(&w, c->eos[i]);
         kd_jsonw_end_array(&w);
     } else if (c->eos_count == 1)
         kd_jsonw_int(&w, c->eos[0]);

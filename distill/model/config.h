@@ -13,12 +13,12 @@ typedef enum { KD_ROPE_DEFAULT, KD_ROPE_LINEAR, KD_ROPE_LLAMA3, KD_ROPE_YARN } k
 typedef struct {
     kd_rope_kind kind;
     double theta, factor;
-    double low_freq_factor, high_freq_factor;          /* llama3 */
-    double original_context;                           /* llama3, yarn */
-    double beta_fast, beta_slow;                       /* yarn */
-    double attention_factor, mscale, mscale_all_dim;   /* yarn; attention_factor < 0: by formula; mscales 0: not given */
-    bool truncate;                                     /* yarn: round the correction range, as Hugging Face does unless told not to */
-    float *factors;                                    /* [D/2] explicit divisors (GGUF's rope_freqs.weight), or NULL; the config's own */
+    double low_freq_factor, high_freq_factor;        /* llama3 */
+    double original_context;                         /* llama3, yarn */
+    double beta_fast, beta_slow;                     /* yarn */
+    double attention_factor, mscale, mscale_all_dim; /* yarn; attention_factor < 0: by formula; mscales 0: not given */
+    bool truncate;                                   /* yarn: round the correction range, as Hugging Face does unless told not to */
+    float *factors;                                  /* [D/2] explicit divisors (GGUF's rope_freqs.weight), or NULL; the config's own */
 } kd_rope_config;
 
 typedef struct {
@@ -26,16 +26,16 @@ typedef struct {
     uint32_t L, C, H, G, D, F, V; /* layers, hidden, query heads, kv heads, head width, feed-forward, vocabulary rows */
     uint32_t context;             /* max_position_embeddings */
     float norm_eps;
-    bool tied;                    /* head is the embedding */
+    bool tied; /* head is the embedding */
     bool qkv_bias, o_bias, mlp_bias, qk_norm;
     kd_rope_config rope;
-    int64_t bos, eos[8];          /* as the config says; -1 none. eos may be a list */
+    int64_t bos, eos[8]; /* as the config says; -1 none. eos may be a list */
     int eos_count;
     int64_t pad;
     double initializer_range;
 } kd_config;
 
-const char *kd_arch_name(kd_arch a); /* "llama", "qwen2", "qwen3": Hugging Face's model_type and GGUF's general.architecture alike */
+const char *kd_arch_name(kd_arch a);  /* "llama", "qwen2", "qwen3": Hugging Face's model_type and GGUF's general.architecture alike */
 const char *kd_arch_class(kd_arch a); /* "LlamaForCausalLM" ... */
 
 /* From the text of config.json. what names it in messages. Errors: KD_EFORMAT a field that is absent, of the wrong type or out of bounds;

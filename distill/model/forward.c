@@ -22,47 +22,40 @@ struct kd_forward {
     kd_adapter *adapter;
     kd_forward_options o;
     kd_pool *pool;
-    product *mats, head;     /* [L * KD_MATS], layer-major */
-    kd_mat saved_head;       /* modules_to_save of the adapter */
+    product *mats, head;                                /* [L * KD_MATS], layer-major */
+    kd_mat saved_head;                                  /* modules_to_save of the adapter */
     float *x, *h, *q, *k, *v, *att, *g, *u, *low, *sum; /* rows of each width; low: of adapters' ranks; sum [rows,C]: their products */
     float *cos_, *sin_, *inv_freq, rope_scale;
-    size_t positions;        /* in the rope tables */
-    int32_t *pos;            /* [rows] */
-    uint32_t *owner;         /* [rows] which sequence of the batch */
+    size_t positions; /* in the rope tables */
+    int32_t *pos;     /* [rows] */
+    uint32_t *owner;  /* [rows] which sequence of the batch */
     void *scratch;
     struct block {
         uint32_t first, rows;
-    } *blocks;               /* [rows] of attention: rows of one sequence that are looked at together */
-    const void **pages;      /* k and v pages of all sequences of the batch */
+    } * blocks;         /* [rows] of attention: rows of one sequence that are looked at together */
+    const void **pages; /* k and v pages of all sequences of the batch */
     size_t pages_cap;
     kd_kv_view *views;
     size_t views_cap;
     uint64_t bytes;
 };
 
-static size_t max_size(size_t a, size_t b) {
-    return a > b ? a : b;
-}
+static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 static float *floats(kd_forward *f, size_t rows, size_t width) {
     size_t n;
-    if (!kd_mul_size(rows, width, &n) || !kd_mul_size(n, sizeof(float), &n))
-        return NULL;
+    if (!kd_mul_size(rows, width, &n) || !kd_mul_size(n, sizeof(float), &n)) return NULL;
     f->bytes += n;
     return kd_aligned_alloc(64, n ? n : 64);
 }
 
 /* Rows padded to whole cache lines, so that every row starts aligned. */
-static size_t pad16(size_t n) {
-    return (n + 15) & ~(size_t)15;
-}
+static size_t pad16(size_t n) { return (n + 15) & ~(size_t)15; }
 
 static size_t max_rank(const kd_adapter *a) {
     size_t r = 1;
-    if (!a)
-        return r;
-    for (size_t i = 0; i < (size_t)a->L * KD_MATS; i++)
-        r = max_size(r, a->layers[i].r);
+    if (!a) return r;
+    for (size_t i = 0; i < (size_t)a->L * KD_MATS; i++) r = max_size(r, a->layers[i].r);
     return max_size(r, max_size(a->head.r, a->embed.r));
 }
 
@@ -71,7 +64,8 @@ static kd_code make_buffers(kd_forward *f, kd_err *e) {
     size_t R = f->o.max_rows, qd = (size_t)c->H * c->D, kd = (size_t)c->G * c->D;
     size_t widest = max_size(max_size(c->C, qd), c->F);
     int threads = kd_pool_threads(f->pool);
-    f->x = floats(f, R, c->C), f->h = floats(f, R, max_size(c->C, qd)), f->q = floats(f, R, qd), f->k = floats(f, R, kd), f->v = floats(f, R, kd);
+    f->x = floats(f, R, c->C), f->h = floats(f, R, max_size(c->C, qd)), f->q = floats(f, R, qd), f->k = floats(f, R, kd),
+    f->v = floats(f, R, kd);
     f->att = floats(f, R, qd), f->g = floats(f, R, c->F), f->u = floats(f, R, c->F);
     f->low = floats(f, R, max_rank(f->adapter));
     f->sum = floats(f, f->adapter ? R : 1, c->C);
@@ -82,7 +76,8 @@ static kd_code make_buffers(kd_forward *f, kd_err *e) {
     size_t scratch = max_size(kd_linear_scratch(widest, R, threads), f->o.fast ? kd_qlinear_scratch(widest, R, threads) : 0);
     f->scratch = kd_aligned_alloc(64, max_size(pad16(scratch), 64));
     f->bytes += scratch;
-    if (!f->x || !f->h || !f->q || !f->k || !f->v || !f->att || !f->g || !f->u || !f->low || !f->sum || !f->inv_freq || !f->pos || !f->owner || !f->blocks || !f->scratch)
+    if (!f->x || !f->h || !f->q || !f->k || !f->v || !f->att || !f->g || !f->u || !f->low || !f->sum || !f->inv_freq || !f->pos ||
+        !f->owner || !f->blocks || !f->scratch)
         return kd_fail(e, KD_ENOMEM, "forward pass of %zu rows: out of memory", R);
     kd_config_inv_freq(c, f->inv_freq, &f->rope_scale);
     return KD_OK;
@@ -91,8 +86,7 @@ static kd_code make_buffers(kd_forward *f, kd_err *e) {
 static kd_code make_products(kd_forward *f, kd_err *e) {
     const kd_model *m = f->m;
     uint32_t L = m->config.L;
-    if (!(f->mats = kd_calloc((size_t)L * KD_MATS, sizeof *f->mats)))
-        return kd_fail(e, KD_ENOMEM, "forward pass: out of memory");
+    if (!(f->mats = kd_calloc((size_t)L * KD_MATS, sizeof *f->mats))) return kd_fail(e, KD_ENOMEM, "forward pass: out of memory");
     for (uint32_t l = 0; l < L; l++)
         for (int r = 0; r < KD_MATS; r++) {
             product *p = &f->mats[l * KD_MATS + (uint32_t)r];
@@ -105,7 +99,8 @@ static kd_code make_products(kd_forward *f, kd_err *e) {
         const float *saved = f->adapter->saved_head ? f->adapter->saved_head : m->config.tied ? f->adapter->saved_embed : NULL;
         f->head.lora = kd_adapter_lora(f->adapter, KD_HEAD, 0);
         if (saved) {
-            f->saved_head = (kd_mat){.type = KD_F32, .rows = m->head.rows, .cols = m->head.cols, .row_bytes = m->head.cols * sizeof(float), .data = saved};
+            f->saved_head = (kd_mat){
+                .type = KD_F32, .rows = m->head.rows, .cols = m->head.cols, .row_bytes = m->head.cols * sizeof(float), .data = saved};
             f->head.w = &f->saved_head;
         }
     }
@@ -115,22 +110,15 @@ static kd_code make_products(kd_forward *f, kd_err *e) {
 kd_code kd_forward_new(kd_forward **out, const kd_model *m, kd_adapter *adapter, const kd_forward_options *o, kd_pool *pool, kd_err *e) {
     *out = NULL;
     kd_forward *f = kd_calloc(1, sizeof *f);
-    if (!f)
-        return kd_fail(e, KD_ENOMEM, "forward pass: out of memory");
+    if (!f) return kd_fail(e, KD_ENOMEM, "forward pass: out of memory");
     f->m = m, f->adapter = adapter, f->pool = pool;
-    if (o)
-        f->o = *o;
-    if (!f->o.max_rows)
-        f->o.max_rows = 512;
-    if (!f->o.max_logits || f->o.max_logits > f->o.max_rows)
-        f->o.max_logits = f->o.max_rows;
-    if (!f->o.context)
-        f->o.context = m->config.context;
+    if (o) f->o = *o;
+    if (!f->o.max_rows) f->o.max_rows = 512;
+    if (!f->o.max_logits || f->o.max_logits > f->o.max_rows) f->o.max_logits = f->o.max_rows;
+    if (!f->o.context) f->o.context = m->config.context;
     kd_code c = adapter ? kd_adapter_bind(adapter, m, pool, e) : KD_OK;
-    if (!c)
-        c = make_buffers(f, e);
-    if (!c)
-        c = make_products(f, e);
+    if (!c) c = make_buffers(f, e);
+    if (!c) c = make_products(f, e);
     if (c)
         kd_forward_free(f);
     else
@@ -139,22 +127,18 @@ kd_code kd_forward_new(kd_forward **out, const kd_model *m, kd_adapter *adapter,
 }
 
 void kd_forward_free(kd_forward *f) {
-    if (!f)
-        return;
-    for (size_t i = 0; f->mats && i < (size_t)f->m->config.L * KD_MATS; i++)
-        kd_qmat_free(f->mats[i].q);
+    if (!f) return;
+    for (size_t i = 0; f->mats && i < (size_t)f->m->config.L * KD_MATS; i++) kd_qmat_free(f->mats[i].q);
     kd_qmat_free(f->head.q);
-    void *all[] = {f->mats, f->x,   f->h,    f->q,        f->k,   f->v,     f->att,     f->g,    f->u,     f->low, f->sum,
-                   f->cos_, f->sin_, f->inv_freq, f->pos, f->owner, f->scratch, f->blocks, f->pages, f->views};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        kd_free(all[i]);
+    void *all[] = {f->mats, f->x,    f->h,    f->q,        f->k,   f->v,     f->att,     f->g,      f->u,     f->low,
+                   f->sum,  f->cos_, f->sin_, f->inv_freq, f->pos, f->owner, f->scratch, f->blocks, f->pages, f->views};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(all[i]);
     kd_free(f);
 }
 
 uint64_t kd_forward_bytes(const kd_forward *f) {
     uint64_t n = f->bytes + 2 * f->positions * (f->m->config.D / 2) * sizeof(float);
-    for (size_t i = 0; i < (size_t)f->m->config.L * KD_MATS; i++)
-        n += f->mats[i].q ? kd_qmat_bytes(f->mats[i].q) : 0;
+    for (size_t i = 0; i < (size_t)f->m->config.L * KD_MATS; i++) n += f->mats[i].q ? kd_qmat_bytes(f->mats[i].q) : 0;
     return n + (f->head.q ? kd_qmat_bytes(f->head.q) : 0);
 }
 
@@ -165,8 +149,7 @@ static kd_code ready(kd_forward *f, product *p, kd_err *e) {
 
 static kd_code ready_all(kd_forward *f, kd_err *e) {
     kd_code c = ready(f, &f->head, e);
-    for (size_t i = 0; !c && i < (size_t)f->m->config.L * KD_MATS; i++)
-        c = ready(f, &f->mats[i], e);
+    for (size_t i = 0; !c && i < (size_t)f->m->config.L * KD_MATS; i++) c = ready(f, &f->mats[i], e);
     return c;
 }
 
@@ -180,13 +163,10 @@ static void multiply(kd_forward *f, const product *p, const float *x, float *y, 
         kd_qlinear(p->q, bias, x, in, dst, out, N, accumulate && !apart, f->pool, f->scratch);
     else
         kd_linear_f32(p->w, bias, x, in, dst, out, N, accumulate && !apart, f->pool, f->scratch);
-    if (!apart)
-        return;
+    if (!apart) return;
     kd_lora_apply(p->lora, x, in, dst, out, N, in, out, f->low, f->pool, f->scratch);
-    for (size_t n = 0; p->bias && n < N; n++)
-        kd_axpy_f32(dst + n * out, 1.0f, p->bias, out);
-    if (dst != y)
-        kd_axpy_f32(y, 1.0f, dst, N * out);
+    for (size_t n = 0; p->bias && n < N; n++) kd_axpy_f32(dst + n * out, 1.0f, p->bias, out);
+    if (dst != y) kd_axpy_f32(y, 1.0f, dst, N * out);
 }
 
 static void embed(kd_forward *f, const int32_t *tokens, size_t n) {
@@ -203,8 +183,7 @@ static void embed(kd_forward *f, const int32_t *tokens, size_t n) {
         if (a && a->embed.r) /* embedding adapters: x += scale * B A[:,t], A [r,V], B [C,r] */
             for (size_t c = 0; c < C; c++) {
                 float s = 0;
-                for (uint32_t r = 0; r < a->embed.r; r++)
-                    s += a->embed.b[c * a->embed.r + r] * a->embed.a[(size_t)r * V + t];
+                for (uint32_t r = 0; r < a->embed.r; r++) s += a->embed.b[c * a->embed.r + r] * a->embed.a[(size_t)r * V + t];
                 x[c] += a->embed.scale * s;
             }
     }
@@ -225,8 +204,8 @@ static void attend_task(void *ctx, size_t task, int worker) {
     size_t g = task % c->G, R = c->H / c->G, qd = (size_t)c->H * c->D, i = f->blocks[task / c->G].first;
     size_t row = a->rows ? a->rows[i] : i, at = i * qd + g * R * c->D;
     (void)worker;
-    kd_attend_rows(f->att + at, qd, f->q + at, qd, f->blocks[task / c->G].rows, &f->views[f->owner[row]], (size_t)f->pos[row] + 1, g, R, c->D,
-                   1.0f / sqrtf((float)c->D));
+    kd_attend_rows(f->att + at, qd, f->q + at, qd, f->blocks[task / c->G].rows, &f->views[f->owner[row]], (size_t)f->pos[row] + 1, g, R,
+                   c->D, 1.0f / sqrtf((float)c->D));
 }
 
 /* Cuts n query rows (a->rows, or all) into blocks; how many. */
@@ -254,8 +233,7 @@ static void put_row(void *ctx, size_t i, int worker) {
 
 static void keep_rows(float *v, size_t width, const size_t *rows, size_t n) {
     for (size_t i = 0; i < n; i++)
-        if (rows[i] != i)
-            memcpy(v + i * width, v + rows[i] * width, width * sizeof(float));
+        if (rows[i] != i) memcpy(v + i * width, v + rows[i] * width, width * sizeof(float));
 }
 
 static void rotate(kd_forward *f, float *v, const int32_t *pos, size_t n, size_t heads) {
@@ -271,8 +249,7 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
     kd_rmsnorm(f->h, NULL, f->x, y->attn_norm, n, c->C, c->norm_eps);
     multiply(f, &p[KD_K], f->h, f->k, n, false);
     multiply(f, &p[KD_V], f->h, f->v, n, false);
-    if (y->k_norm)
-        kd_rmsnorm(f->k, NULL, f->k, y->k_norm, n * c->G, D, c->norm_eps);
+    if (y->k_norm) kd_rmsnorm(f->k, NULL, f->k, y->k_norm, n * c->G, D, c->norm_eps);
     rotate(f, f->k, f->pos, n, c->G);
     attention a = {.f = f, .b = b, .rows = last ? b->want : NULL, .layer = l};
     kd_pool_run(n >= 64 ? f->pool : NULL, put_row, &a, n);
@@ -288,12 +265,10 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
         keep_rows(f->h, c->C, b->want, n);
         keep_rows(f->x, c->C, b->want, n);
         pos = (int32_t *)f->k; /* keys are stored: their buffer is free */
-        for (size_t i = 0; i < n; i++)
-            pos[i] = f->pos[b->want[i]];
+        for (size_t i = 0; i < n; i++) pos[i] = f->pos[b->want[i]];
     }
     multiply(f, &p[KD_Q], f->h, f->q, n, false);
-    if (y->q_norm)
-        kd_rmsnorm(f->q, NULL, f->q, y->q_norm, n * c->H, D, c->norm_eps);
+    if (y->q_norm) kd_rmsnorm(f->q, NULL, f->q, y->q_norm, n * c->H, D, c->norm_eps);
     rotate(f, f->q, pos, n, c->H);
     kd_pool_run(f->pool, attend_task, &a, cut_blocks(f, a.rows, n) * c->G);
     multiply(f, &p[KD_O], f->att, f->x, n, true);
@@ -321,31 +296,33 @@ static kd_code prepare(kd_forward *f, const kd_batch *b, kd_err *e) {
     const kd_config *c = &f->m->config;
     size_t rows = 0, longest = 0, pages = 0;
     if (b->n > f->o.max_rows || b->nwant > f->o.max_logits)
-        return kd_fail(e, KD_EINVAL, "forward pass: expected at most %zu rows and %zu logits, found %zu and %zu", f->o.max_rows, f->o.max_logits, b->n, b->nwant);
+        return kd_fail(e, KD_EINVAL, "forward pass: expected at most %zu rows and %zu logits, found %zu and %zu", f->o.max_rows,
+                       f->o.max_logits, b->n, b->nwant);
     for (size_t s = 0; s < b->nseq; s++) {
         size_t at = kd_kv_len(b->seqs[s].kv), end;
         if (!kd_add_size(at, b->seqs[s].rows, &end) || end > f->o.context || !kd_add_size(rows, b->seqs[s].rows, &rows) || rows > b->n)
-            return kd_fail(e, KD_EINVAL, "forward pass: sequence %zu: rows %zu behind position %zu exceed the batch or the context of %zu", s, b->seqs[s].rows, at,
-                           f->o.context);
+            return kd_fail(e, KD_EINVAL, "forward pass: sequence %zu: rows %zu behind position %zu exceed the batch or the context of %zu",
+                           s, b->seqs[s].rows, at, f->o.context);
         longest = max_size(longest, end);
         for (size_t i = at; i < end; i++)
             f->pos[rows - b->seqs[s].rows + (i - at)] = (int32_t)i, f->owner[rows - b->seqs[s].rows + (i - at)] = (uint32_t)s;
         pages += 2 * kd_kv_pages(b->seqs[s].kv);
     }
-    if (rows != b->n)
-        return kd_fail(e, KD_EINVAL, "forward pass: expected %zu rows over the sequences, found %zu", b->n, rows);
+    if (rows != b->n) return kd_fail(e, KD_EINVAL, "forward pass: expected %zu rows over the sequences, found %zu", b->n, rows);
     for (size_t i = 0; i < b->n; i++)
         if (b->tokens[i] < 0 || (uint32_t)b->tokens[i] >= c->V)
             return kd_fail(e, KD_EINVAL, "forward pass: token %d: expected 0..%u", b->tokens[i], c->V - 1);
     for (size_t i = 0; i < b->nwant; i++)
         if (b->want[i] >= b->n || (i && b->want[i] <= b->want[i - 1]))
             return kd_fail(e, KD_EINVAL, "forward pass: wanted rows must rise and lie below %zu", b->n);
-    if (kd_grow((void **)&f->pages, &f->pages_cap, pages, sizeof *f->pages) || kd_grow((void **)&f->views, &f->views_cap, b->nseq, sizeof *f->views))
+    if (kd_grow((void **)&f->pages, &f->pages_cap, pages, sizeof *f->pages) ||
+        kd_grow((void **)&f->views, &f->views_cap, b->nseq, sizeof *f->views))
         return kd_fail(e, KD_ENOMEM, "forward pass: out of memory");
     if (longest > f->positions) {
         size_t want = max_size(256, 2 * f->positions), half = c->D / 2;
         want = max_size(longest, want < f->o.context ? want : f->o.context);
-        float *cos_ = kd_aligned_alloc(64, max_size(want * half * sizeof(float), 64)), *sin_ = kd_aligned_alloc(64, max_size(want * half * sizeof(float), 64));
+        float *cos_ = kd_aligned_alloc(64, max_size(want * half * sizeof(float), 64)),
+              *sin_ = kd_aligned_alloc(64, max_size(want * half * sizeof(float), 64));
         if (!cos_ || !sin_) {
             kd_free(cos_), kd_free(sin_);
             return kd_fail(e, KD_ENOMEM, "rope tables of %zu positions: out of memory", want);
@@ -359,8 +336,7 @@ static kd_code prepare(kd_forward *f, const kd_batch *b, kd_err *e) {
 
 kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *e) {
     kd_code code = prepare(f, b, e);
-    if (code || !b->n)
-        return code;
+    if (code || !b->n) return code;
     const kd_config *c = &f->m->config;
     embed(f, b->tokens, b->n);
     for (uint32_t l = 0; l < c->L; l++) {
@@ -368,8 +344,7 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
         attention_part(f, b, l, last);
         mlp_part(f, last ? b->nwant : b->n, l);
     }
-    for (size_t s = 0; s < b->nseq; s++)
-        kd_kv_set_len(b->seqs[s].kv, kd_kv_len(b->seqs[s].kv) + b->seqs[s].rows);
+    for (size_t s = 0; s < b->nseq; s++) kd_kv_set_len(b->seqs[s].kv, kd_kv_len(b->seqs[s].kv) + b->seqs[s].rows);
     if (b->nwant) {
         kd_rmsnorm(f->h, NULL, f->x, f->m->final_norm, b->nwant, c->C, c->norm_eps);
         multiply(f, &f->head, f->h, logits, b->nwant, false);

@@ -27,11 +27,11 @@ typedef struct {
     size_t rows;
 } kd_batch_seq;
 typedef struct {
-    const int32_t *tokens;      /* [n], each < V */
+    const int32_t *tokens; /* [n], each < V */
     size_t n;
-    const kd_batch_seq *seqs;   /* rows sum to n; no kv twice */
+    const kd_batch_seq *seqs; /* rows sum to n; no kv twice */
     size_t nseq;
-    const size_t *want;         /* rows whose logits are wanted, ascending */
+    const size_t *want; /* rows whose logits are wanted, ascending */
     size_t nwant;
 } kd_batch;
 /* logits [nwant, V] f32. Advances each kv by its rows. Errors: KD_EINVAL (sizes, token out of range, context exceeded): nothing changed. */

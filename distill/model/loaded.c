@@ -20,10 +20,8 @@ static kd_code adapter_folder(char **out, const char *path, kd_err *e) {
     const char *const tails[] = {"adapter_config.json", "adapter/adapter_config.json"};
     for (int i = 0; i < 2 && !*out; i++) {
         char *config = kd_path_join(path, tails[i]);
-        if (!config)
-            return kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
-        if (kd_file_exists(config))
-            *out = i ? kd_path_join(path, "adapter") : kd_strdup(path);
+        if (!config) return kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
+        if (kd_file_exists(config)) *out = i ? kd_path_join(path, "adapter") : kd_strdup(path);
         kd_free(config);
     }
     if (!*out && !(c = kd_source_resolve(&s, path, e))) {
@@ -36,19 +34,14 @@ static kd_code adapter_folder(char **out, const char *path, kd_err *e) {
 kd_code kd_load(kd_loaded *out, const char *path, const char *adapter, unsigned what, kd_err *e) {
     memset(out, 0, sizeof *out);
     kd_code c = kd_source_resolve(&out->source, path, e);
-    if (c)
-        return c;
+    if (c) return c;
     if (adapter)
         c = adapter_folder(&out->adapter_dir, adapter, e);
     else if (out->source.adapter && !(what & KD_LOAD_BASE) && !(out->adapter_dir = kd_strdup(out->source.adapter)))
         c = kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
-    if (!c && (what & KD_LOAD_WEIGHTS))
-        c = kd_model_open(&out->model, out->source.path, e);
-    if (!c && out->model && out->adapter_dir)
-        c = kd_adapter_open(&out->adapter, out->adapter_dir, &out->model->config, e);
-    if (!c && (what & KD_LOAD_VOCABULARY))
-        c = kd_tokenizer_open(&out->tokenizer, out->source.path, e);
-    if (c)
-        kd_unload(out);
+    if (!c && (what & KD_LOAD_WEIGHTS)) c = kd_model_open(&out->model, out->source.path, e);
+    if (!c && out->model && out->adapter_dir) c = kd_adapter_open(&out->adapter, out->adapter_dir, &out->model->config, e);
+    if (!c && (what & KD_LOAD_VOCABULARY)) c = kd_tokenizer_open(&out->tokenizer, out->source.path, e);
+    if (c) kd_unload(out);
     return c;
 }

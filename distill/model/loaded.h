@@ -7,9 +7,9 @@
 
 typedef struct {
     kd_source source;
-    char *adapter_dir;      /* the PEFT folder in use, or NULL */
+    char *adapter_dir; /* the PEFT folder in use, or NULL */
     kd_model *model;
-    kd_adapter *adapter;    /* or NULL */
+    kd_adapter *adapter; /* or NULL */
     kd_tokenizer *tokenizer;
 } kd_loaded;
 

@@ -33,14 +33,14 @@ static kd_code find(const opener *o, kd_role r, uint32_t layer, const kd_tensor 
     const char *name = name_of(o, s, r, layer), *path = o->m->path;
     const kd_tensor *t = kd_tensors_find(o->set, name);
     size_t rows, cols;
-    if (!t)
-        return kd_fail(o->e, KD_EFORMAT, "%s: tensor %s: expected by the config, found none", path, name);
+    if (!t) return kd_fail(o->e, KD_EFORMAT, "%s: tensor %s: expected by the config, found none", path, name);
     kd_role_shape(&o->m->config, r, &rows, &cols);
     if (cols ? t->ndim != 2 || t->shape[0] != rows || t->shape[1] != cols : t->ndim != 1 || t->shape[0] != rows)
         return kd_fail(o->e, KD_EFORMAT, "%s: tensor %s: expected shape [%zu%s%.0zu], found %s", path, name, rows, cols ? ", " : "", cols,
                        kd_shape_text(t->ndim, t->shape, found, sizeof found));
     if (!kd_can_read((int)t->type))
-        return kd_fail(o->e, KD_EUNSUPPORTED, "%s: tensor %s: type %s, which we do not read as weights", path, name, kd_dtype_get((int)t->type)->name);
+        return kd_fail(o->e, KD_EUNSUPPORTED, "%s: tensor %s: type %s, which we do not read as weights", path, name,
+                       kd_dtype_get((int)t->type)->name);
     *out = t;
     return KD_OK;
 }
@@ -48,13 +48,11 @@ static kd_code find(const opener *o, kd_role r, uint32_t layer, const kd_tensor 
 static kd_code find_mat(const opener *o, kd_role r, uint32_t layer, kd_mat *mat) {
     const kd_tensor *t;
     kd_code c = find(o, r, layer, &t);
-    if (c)
-        return c;
+    if (c) return c;
     size_t row = 0;
     kd_dtype_row_bytes((int)t->type, (size_t)t->shape[1], &row);
     *mat = (kd_mat){.type = t->type, .rows = (size_t)t->shape[0], .cols = (size_t)t->shape[1], .row_bytes = row, .data = t->data};
-    if (o->gguf && kd_role_permuted(o->m->config.arch, r))
-        mat->row_map = r == KD_Q ? o->m->files->q_map : o->m->files->k_map;
+    if (o->gguf && kd_role_permuted(o->m->config.arch, r)) mat->row_map = r == KD_Q ? o->m->files->q_map : o->m->files->k_map;
     o->m->bytes += t->bytes;
     return KD_OK;
 }
@@ -62,20 +60,16 @@ static kd_code find_mat(const opener *o, kd_role r, uint32_t layer, kd_mat *mat)
 static kd_code find_vec(const opener *o, kd_role r, uint32_t layer, const float **vec) {
     const kd_tensor *t;
     kd_code c = find(o, r, layer, &t);
-    if (c)
-        return c;
+    if (c) return c;
     size_t n = (size_t)t->shape[0];
     float *v = kd_arena_alloc(&o->m->files->arena, n * sizeof(float));
-    if (!v)
-        return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", o->m->path);
+    if (!v) return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", o->m->path);
     kd_dequantize(t->type, t->data, v, n);
     const uint32_t *map = r == KD_Q_BIAS ? o->m->files->q_map : o->m->files->k_map;
     if (o->gguf && kd_role_permuted(o->m->config.arch, r)) {
         float *w = kd_arena_alloc(&o->m->files->arena, n * sizeof(float));
-        if (!w)
-            return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", o->m->path);
-        for (size_t i = 0; i < n; i++)
-            w[i] = v[map[i]];
+        if (!w) return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", o->m->path);
+        for (size_t i = 0; i < n; i++) w[i] = v[map[i]];
         v = w;
     }
     o->m->bytes += t->bytes;
@@ -86,8 +80,7 @@ static kd_code find_vec(const opener *o, kd_role r, uint32_t layer, const float 
 /* Tensors that old checkpoints carry and nobody reads. */
 static bool ignored(const char *name, bool gguf, const kd_config *c) {
     size_t n = strlen(name);
-    if (gguf)
-        return !strcmp(name, "rope_freqs.weight");
+    if (gguf) return !strcmp(name, "rope_freqs.weight");
     return (n > 9 && !strcmp(name + n - 9, ".inv_freq")) || (c->tied && !strcmp(name, "lm_head.weight"));
 }
 
@@ -99,8 +92,8 @@ static kd_code refuse_strangers(const opener *o) {
         uint32_t layer;
         bool known = kd_name_parse(t->name.data, o->gguf, &r, &layer) && kd_role_present(&o->m->config, r) && layer < o->m->config.L;
         if (!known && !ignored(t->name.data, o->gguf, &o->m->config))
-            return kd_fail(o->e, KD_EUNSUPPORTED, "%s: tensor %s: not part of a dense %s model as its config describes it", o->m->path, t->name.data,
-                           kd_arch_name(o->m->config.arch));
+            return kd_fail(o->e, KD_EUNSUPPORTED, "%s: tensor %s: not part of a dense %s model as its config describes it", o->m->path,
+                           t->name.data, kd_arch_name(o->m->config.arch));
     }
     return KD_OK;
 }
@@ -110,21 +103,17 @@ static kd_code find_layer(const opener *o, uint32_t l) {
     const kd_config *c = &o->m->config;
     const float **const vec[] = {&y->attn_norm, &y->mlp_norm, &y->q_norm, &y->k_norm};
     kd_code code = KD_OK;
+    for (int r = KD_Q; !code && r <= KD_DOWN; r++) code = find_mat(o, (kd_role)r, l, &y->mat[r]);
     for (int r = KD_Q; !code && r <= KD_DOWN; r++)
-        code = find_mat(o, (kd_role)r, l, &y->mat[r]);
-    for (int r = KD_Q; !code && r <= KD_DOWN; r++)
-        if (kd_role_present(c, (kd_role)(KD_Q_BIAS + r)))
-            code = find_vec(o, (kd_role)(KD_Q_BIAS + r), l, &y->bias[r]);
+        if (kd_role_present(c, (kd_role)(KD_Q_BIAS + r))) code = find_vec(o, (kd_role)(KD_Q_BIAS + r), l, &y->bias[r]);
     for (int r = KD_ATTN_NORM; !code && r <= KD_K_NORM; r++)
-        if (kd_role_present(c, (kd_role)r))
-            code = find_vec(o, (kd_role)r, l, vec[r - KD_ATTN_NORM]);
+        if (kd_role_present(c, (kd_role)r)) code = find_vec(o, (kd_role)r, l, vec[r - KD_ATTN_NORM]);
     return code;
 }
 
 static uint32_t *permuted(kd_arena *a, uint32_t rows, uint32_t D) {
     uint32_t *map = kd_arena_alloc(a, rows * sizeof *map);
-    for (uint32_t r = 0; map && r < rows; r++)
-        map[r] = kd_llama_permuted_row(r, D);
+    for (uint32_t r = 0; map && r < rows; r++) map[r] = kd_llama_permuted_row(r, D);
     return map;
 }
 
@@ -136,21 +125,15 @@ static kd_code find_all(opener *o) {
     if (m->layers && o->gguf && c->arch == KD_LLAMA) {
         f->q_map = permuted(&f->arena, c->H * c->D, c->D);
         f->k_map = permuted(&f->arena, c->G * c->D, c->D);
-        if (!f->q_map || !f->k_map)
-            return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", m->path);
+        if (!f->q_map || !f->k_map) return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", m->path);
     }
-    if (!m->layers)
-        return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", m->path);
+    if (!m->layers) return kd_fail(o->e, KD_ENOMEM, "%s: out of memory", m->path);
     kd_code code = refuse_strangers(o);
-    if (!code)
-        code = find_mat(o, KD_EMBED, 0, &m->embed);
-    if (!code)
-        code = find_vec(o, KD_FINAL_NORM, 0, &m->final_norm);
+    if (!code) code = find_mat(o, KD_EMBED, 0, &m->embed);
+    if (!code) code = find_vec(o, KD_FINAL_NORM, 0, &m->final_norm);
     m->head = m->embed;
-    if (!code && !c->tied)
-        code = find_mat(o, KD_HEAD, 0, &m->head);
-    for (uint32_t l = 0; !code && l < c->L; l++)
-        code = find_layer(o, l);
+    if (!code && !c->tied) code = find_mat(o, KD_HEAD, 0, &m->head);
+    for (uint32_t l = 0; !code && l < c->L; l++) code = find_layer(o, l);
     return code;
 }
 
@@ -158,12 +141,9 @@ static kd_code open_hf(kd_model *m, opener *o, kd_err *e) {
     char *path = kd_path_join(m->path, "config.json");
     kd_buf text = {0};
     kd_code c = path ? kd_file_read(&text, path, 16 << 20, e) : kd_fail(e, KD_ENOMEM, "%s: out of memory", m->path);
-    if (!c)
-        c = kd_config_from_json(&m->config, text.data, text.len, path, e);
-    if (!c)
-        c = kd_safetensors_open(&m->files->st, m->path, e);
-    if (!c)
-        o->set = kd_safetensors_tensors(m->files->st);
+    if (!c) c = kd_config_from_json(&m->config, text.data, text.len, path, e);
+    if (!c) c = kd_safetensors_open(&m->files->st, m->path, e);
+    if (!c) o->set = kd_safetensors_tensors(m->files->st);
     kd_buf_clear(&text);
     kd_free(path);
     return c;
@@ -171,10 +151,8 @@ static kd_code open_hf(kd_model *m, opener *o, kd_err *e) {
 
 static kd_code open_gguf(kd_model *m, opener *o, kd_err *e) {
     kd_code c = kd_gguf_open(&m->files->gguf, m->path, e);
-    if (!c)
-        c = kd_config_from_gguf(&m->config, m->files->gguf, e);
-    if (!c)
-        o->set = kd_gguf_tensors(m->files->gguf), o->gguf = true;
+    if (!c) c = kd_config_from_gguf(&m->config, m->files->gguf, e);
+    if (!c) o->set = kd_gguf_tensors(m->files->gguf), o->gguf = true;
     return c;
 }
 
@@ -188,8 +166,7 @@ kd_code kd_model_open(kd_model **out, const char *path, kd_err *e) {
     opener o = {.m = m, .e = e};
     m->kind = kd_is_dir(path) ? KD_SOURCE_HF : KD_SOURCE_GGUF;
     kd_code c = m->kind == KD_SOURCE_HF ? open_hf(m, &o, e) : open_gguf(m, &o, e);
-    if (!c)
-        c = find_all(&o);
+    if (!c) c = find_all(&o);
     if (c)
         kd_model_free(m);
     else
@@ -198,8 +175,7 @@ kd_code kd_model_open(kd_model **out, const char *path, kd_err *e) {
 }
 
 void kd_model_free(kd_model *m) {
-    if (!m)
-        return;
+    if (!m) return;
     if (m->files) {
         kd_gguf_close(m->files->gguf);
         kd_safetensors_close(m->files->st);
@@ -212,33 +188,22 @@ void kd_model_free(kd_model *m) {
 }
 
 const kd_mat *kd_model_mat(const kd_model *m, kd_role r, uint32_t layer) {
-    if (r == KD_EMBED)
-        return &m->embed;
-    if (r == KD_HEAD)
-        return &m->head;
+    if (r == KD_EMBED) return &m->embed;
+    if (r == KD_HEAD) return &m->head;
     return r < KD_MATS && layer < m->config.L ? &m->layers[layer].mat[r] : NULL;
 }
 
 const float *kd_model_vec(const kd_model *m, kd_role r, uint32_t layer) {
-    if (r == KD_FINAL_NORM)
-        return m->final_norm;
-    if (r >= KD_LAYER_ROLES || layer >= m->config.L)
-        return NULL;
+    if (r == KD_FINAL_NORM) return m->final_norm;
+    if (r >= KD_LAYER_ROLES || layer >= m->config.L) return NULL;
     const kd_layer *y = &m->layers[layer];
     switch (r) {
-    case KD_ATTN_NORM:
-        return y->attn_norm;
-    case KD_MLP_NORM:
-        return y->mlp_norm;
-    case KD_Q_NORM:
-        return y->q_norm;
-    case KD_K_NORM:
-        return y->k_norm;
-    default:
-        return r >= KD_Q_BIAS && r <= KD_DOWN_BIAS ? y->bias[r - KD_Q_BIAS] : NULL;
+    case KD_ATTN_NORM: return y->attn_norm;
+    case KD_MLP_NORM: return y->mlp_norm;
+    case KD_Q_NORM: return y->q_norm;
+    case KD_K_NORM: return y->k_norm;
+    default: return r >= KD_Q_BIAS && r <= KD_DOWN_BIAS ? y->bias[r - KD_Q_BIAS] : NULL;
     }
 }
 
-const kd_gguf *kd_model_gguf(const kd_model *m) {
-    return m->files->gguf;
-}
+const kd_gguf *kd_model_gguf(const kd_model *m) { return m->files->gguf; }

@@ -8,8 +8,8 @@
 #include "distill/model/source.h"
 
 typedef struct {
-    kd_mat mat[KD_MATS];         /* q [H*D,C]  k, v [G*D,C]  o [C,H*D]  gate, up [F,C]  down [C,F] */
-    const float *bias[KD_MATS];  /* [rows] or NULL */
+    kd_mat mat[KD_MATS];               /* q [H*D,C]  k, v [G*D,C]  o [C,H*D]  gate, up [F,C]  down [C,F] */
+    const float *bias[KD_MATS];        /* [rows] or NULL */
     const float *attn_norm, *mlp_norm; /* [C] */
     const float *q_norm, *k_norm;      /* [D] or NULL */
 } kd_layer;
@@ -22,7 +22,7 @@ typedef struct kd_model {
     kd_layer *layers;        /* [L] */
     kd_source_kind kind;
     char *path;
-    uint64_t bytes;          /* of the stored weights */
+    uint64_t bytes;               /* of the stored weights */
     struct kd_model_files *files; /* maps and expanded vectors; private */
 } kd_model;
 

@@ -6,14 +6,31 @@
 
 typedef enum {
     /* matrices of a layer that adapters may sit on, in this order */
-    KD_Q, KD_K, KD_V, KD_O, KD_GATE, KD_UP, KD_DOWN,
+    KD_Q,
+    KD_K,
+    KD_V,
+    KD_O,
+    KD_GATE,
+    KD_UP,
+    KD_DOWN,
     KD_MATS, /* 7 */
     /* vectors of a layer */
-    KD_Q_BIAS = KD_MATS, KD_K_BIAS, KD_V_BIAS, KD_O_BIAS, KD_GATE_BIAS, KD_UP_BIAS, KD_DOWN_BIAS,
-    KD_ATTN_NORM, KD_MLP_NORM, KD_Q_NORM, KD_K_NORM,
+    KD_Q_BIAS = KD_MATS,
+    KD_K_BIAS,
+    KD_V_BIAS,
+    KD_O_BIAS,
+    KD_GATE_BIAS,
+    KD_UP_BIAS,
+    KD_DOWN_BIAS,
+    KD_ATTN_NORM,
+    KD_MLP_NORM,
+    KD_Q_NORM,
+    KD_K_NORM,
     KD_LAYER_ROLES,
     /* of the whole model; layer is ignored */
-    KD_EMBED = KD_LAYER_ROLES, KD_FINAL_NORM, KD_HEAD,
+    KD_EMBED = KD_LAYER_ROLES,
+    KD_FINAL_NORM,
+    KD_HEAD,
     KD_ROLES
 } kd_role;
 

@@ -6,9 +6,9 @@
 
 typedef struct kd_scorer kd_scorer;
 typedef struct {
-    bool fast;       /* 8-bit activations; otherwise f32 arithmetic and f32 keys and values */
-    size_t chunk;    /* rows of logits at once (0 = 64) */
-    size_t context;  /* positions at most (0 = the model's own) */
+    bool fast;      /* 8-bit activations; otherwise f32 arithmetic and f32 keys and values */
+    size_t chunk;   /* rows of logits at once (0 = 64) */
+    size_t context; /* positions at most (0 = the model's own) */
 } kd_score_options;
 
 /* adapter or NULL. The model and the pool outlive it. */

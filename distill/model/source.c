@@ -21,12 +21,13 @@ static kd_code adapter_base(char **base, const char *dir, kd_err *e) {
     kd_buf text = {0};
     kd_json *doc = NULL;
     kd_code c = path ? kd_file_read(&text, path, 1 << 20, e) : kd_fail(e, KD_ENOMEM, "%s: out of memory", dir);
-    if (!c)
-        c = kd_json_parse(&doc, text.data, text.len, path, e);
+    if (!c) c = kd_json_parse(&doc, text.data, text.len, path, e);
     if (!c) {
         kd_str s = kd_json_string(kd_json_get(kd_json_root(doc), "base_model_name_or_path"));
         if (!s.data || !s.len)
-            c = kd_fail(e, KD_EFORMAT, "%s: base_model_name_or_path: expected the path of the base model, found none; give the base with --model and this with --adapter",
+            c = kd_fail(e, KD_EFORMAT,
+                        "%s: base_model_name_or_path: expected the path of the base model, found none; give the base with --model and this "
+                        "with --adapter",
                         path);
         else if (!(*base = kd_strndup(s.data, s.len)))
             c = kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
@@ -41,21 +42,18 @@ static kd_code adapter_base(char **base, const char *dir, kd_err *e) {
 static kd_code resolve_adapter(kd_source *out, const char *dir, const char *run, int depth, kd_err *e) {
     char *base = NULL, *beside = NULL;
     kd_code c = adapter_base(&base, dir, e);
-    if (c)
-        return c;
+    if (c) return c;
     const char *path = base;
     if (base[0] != '/' && !kd_file_exists(base) && !kd_is_dir(base)) {
         beside = kd_path_join(dir, base);
-        if (beside && (kd_file_exists(beside) || kd_is_dir(beside)))
-            path = beside;
+        if (beside && (kd_file_exists(beside) || kd_is_dir(beside))) path = beside;
     }
     if (!kd_file_exists(path) && !kd_is_dir(path)) {
         c = kd_fail(e, KD_ENOENT, "%s: its base model %s is not there; give it with --model and the adapter with --adapter", dir, base);
         goto done;
     }
     c = resolve(out, path, depth + 1, e);
-    if (c)
-        goto done;
+    if (c) goto done;
     if (out->adapter) {
         c = kd_fail(e, KD_EUNSUPPORTED, "%s: its base %s is an adapter itself; merge that first (distill convert)", dir, base);
         kd_source_clear(out);
@@ -81,21 +79,21 @@ static kd_code resolve_dir(kd_source *out, const char *path, int depth, kd_err *
         out->path = kd_strdup(path);
         return out->path ? KD_OK : kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
     }
-    if (has(path, "adapter_config.json"))
-        return resolve_adapter(out, path, NULL, depth, e);
+    if (has(path, "adapter_config.json")) return resolve_adapter(out, path, NULL, depth, e);
     char *model = kd_path_join(path, "model"), *adapter = kd_path_join(path, "adapter");
     if (!model || !adapter)
         c = kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
     else if (has(model, "config.json")) {
         c = resolve_dir(out, model, depth + 1, e);
-        if (!c && !(out->run = kd_strdup(path)))
-            kd_source_clear(out), c = kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
+        if (!c && !(out->run = kd_strdup(path))) kd_source_clear(out), c = kd_fail(e, KD_ENOMEM, "%s: out of memory", path);
     } else if (has(adapter, "adapter_config.json"))
         c = resolve_adapter(out, adapter, path, depth, e);
     else if (has(path, "config.yaml"))
-        c = kd_fail(e, KD_ENOENT, "%s: a run that has not finished: expected adapter/ or model/ in it; run `distill train` again to finish it", path);
+        c = kd_fail(e, KD_ENOENT,
+                    "%s: a run that has not finished: expected adapter/ or model/ in it; run `distill train` again to finish it", path);
     else
-        c = kd_fail(e, KD_EFORMAT, "%s: expected a model (config.json, adapter_config.json, or a run's adapter/ or model/), found none of them", path);
+        c = kd_fail(e, KD_EFORMAT,
+                    "%s: expected a model (config.json, adapter_config.json, or a run's adapter/ or model/), found none of them", path);
     kd_free(model);
     kd_free(adapter);
     return c;
@@ -103,17 +101,14 @@ static kd_code resolve_dir(kd_source *out, const char *path, int depth, kd_err *
 
 static kd_code resolve(kd_source *out, const char *path, int depth, kd_err *e) {
     memset(out, 0, sizeof *out);
-    if (depth > 3)
-        return kd_fail(e, KD_EFORMAT, "%s: adapters that name each other as base", path);
-    if (kd_is_dir(path))
-        return resolve_dir(out, path, depth, e);
-    if (!kd_file_exists(path))
-        return kd_fail(e, KD_ENOENT, "%s: no such model", path);
+    if (depth > 3) return kd_fail(e, KD_EFORMAT, "%s: adapters that name each other as base", path);
+    if (kd_is_dir(path)) return resolve_dir(out, path, depth, e);
+    if (!kd_file_exists(path)) return kd_fail(e, KD_ENOENT, "%s: no such model", path);
     size_t n = strlen(path);
     if (n > 12 && !strcmp(path + n - 12, ".safetensors")) {
         const char *base = kd_path_base(path);
         char *dir = base == path ? kd_strdup(".") : kd_strndup(path, (size_t)(base - path));
-        kd_code c = !dir                        ? kd_fail(e, KD_ENOMEM, "%s: out of memory", path)
+        kd_code c = !dir                       ? kd_fail(e, KD_ENOMEM, "%s: out of memory", path)
                     : !has(dir, "config.json") ? kd_fail(e, KD_EFORMAT, "%s: expected config.json beside it, found none", path)
                                                : resolve_dir(out, dir, depth, e);
         kd_free(dir);
@@ -126,8 +121,7 @@ static kd_code resolve(kd_source *out, const char *path, int depth, kd_err *e) {
 
 kd_code kd_source_resolve(kd_source *out, const char *path, kd_err *e) {
     kd_code c = resolve(out, path, 0, e);
-    if (c)
-        kd_source_clear(out);
+    if (c) kd_source_clear(out);
     return c;
 }
 

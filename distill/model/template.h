@@ -25,16 +25,16 @@ typedef struct {
 } kd_template_string;
 
 typedef struct {
-    const kd_json_node *messages;    /* an array of objects */
-    size_t leave_out;                /* so many of them at the end are left out */
-    const kd_json_node *tools;       /* NULL or null: None */
-    const kd_json_node *documents;   /* NULL or null: None */
-    const kd_json_node *extra;       /* an object: its members are variables too and win over all others; NULL: none */
+    const kd_json_node *messages;      /* an array of objects */
+    size_t leave_out;                  /* so many of them at the end are left out */
+    const kd_json_node *tools;         /* NULL or null: None */
+    const kd_json_node *documents;     /* NULL or null: None */
+    const kd_json_node *extra;         /* an object: its members are variables too and win over all others; NULL: none */
     const kd_template_string *strings; /* special tokens: those not given are undefined */
     size_t n_strings;
     bool add_generation_prompt;
-    int64_t now;          /* what strftime_now shows: the wall clock's reading as seconds since 1970-01-01 00:00 on that same clock */
-    bool exact_messages;  /* false: as transformers does, null members of a message are dropped and its thought is there under
+    int64_t now;         /* what strftime_now shows: the wall clock's reading as seconds since 1970-01-01 00:00 on that same clock */
+    bool exact_messages; /* false: as transformers does, null members of a message are dropped and its thought is there under
                              thinking and reasoning_content whichever of the two (or reasoning) it came under */
     size_t max_steps, max_bytes, max_output; /* 0: 20 million; 32 MiB beyond what the context takes; 8 MiB */
 } kd_template_input;

@@ -4,11 +4,10 @@
 
 #include "distill/model/template.h"
 
-#define KD_T(x)                                                                                                                              \
-    do {                                                                                                                                     \
-        kd_code c_ = (x);                                                                                                                    \
-        if (c_ != KD_OK)                                                                                                                     \
-            return c_;                                                                                                                       \
+#define KD_T(x)                                                                                                                            \
+    do {                                                                                                                                   \
+        kd_code c_ = (x);                                                                                                                  \
+        if (c_ != KD_OK) return c_;                                                                                                        \
     } while (0)
 
 /* ---- values ---- */
@@ -25,11 +24,11 @@ typedef enum {
     KD_TV_TUPLE,
     KD_TV_DICT,
     KD_TV_RANGE,
-    KD_TV_VIEW,  /* keys(), values() or items() of a dict */
-    KD_TV_ITER,  /* what Python makes a generator of: read once */
-    KD_TV_NS,    /* namespace */
+    KD_TV_VIEW, /* keys(), values() or items() of a dict */
+    KD_TV_ITER, /* what Python makes a generator of: read once */
+    KD_TV_NS,   /* namespace */
     KD_TV_MACRO,
-    KD_TV_FUNC,  /* a global function */
+    KD_TV_FUNC,   /* a global function */
     KD_TV_METHOD, /* a method bound to its object */
     KD_TV_LOOP,
     KD_TV_CYCLER,
@@ -61,11 +60,41 @@ typedef struct kd_tval {
 
 /* ---- nodes ---- */
 typedef enum {
-    KD_TN_CONST, KD_TN_NAME, KD_TN_NSREF, KD_TN_TUPLE, KD_TN_LIST, KD_TN_DICT, KD_TN_COND, KD_TN_OR, KD_TN_AND, KD_TN_NOT, KD_TN_COMPARE,
-    KD_TN_BINARY, KD_TN_NEG, KD_TN_POS, KD_TN_CONCAT, KD_TN_ATTR, KD_TN_ITEM, KD_TN_SLICE, KD_TN_CALL, KD_TN_FILTER, KD_TN_TEST,
+    KD_TN_CONST,
+    KD_TN_NAME,
+    KD_TN_NSREF,
+    KD_TN_TUPLE,
+    KD_TN_LIST,
+    KD_TN_DICT,
+    KD_TN_COND,
+    KD_TN_OR,
+    KD_TN_AND,
+    KD_TN_NOT,
+    KD_TN_COMPARE,
+    KD_TN_BINARY,
+    KD_TN_NEG,
+    KD_TN_POS,
+    KD_TN_CONCAT,
+    KD_TN_ATTR,
+    KD_TN_ITEM,
+    KD_TN_SLICE,
+    KD_TN_CALL,
+    KD_TN_FILTER,
+    KD_TN_TEST,
     /* statements */
-    KD_TN_OUTPUT, KD_TN_FOR, KD_TN_IF, KD_TN_SET, KD_TN_SETBLOCK, KD_TN_MACRO, KD_TN_CALLBLOCK, KD_TN_FILTERBLOCK, KD_TN_WITH, KD_TN_BREAK,
-    KD_TN_CONTINUE, KD_TN_GENERATION, KD_TN_BODY
+    KD_TN_OUTPUT,
+    KD_TN_FOR,
+    KD_TN_IF,
+    KD_TN_SET,
+    KD_TN_SETBLOCK,
+    KD_TN_MACRO,
+    KD_TN_CALLBLOCK,
+    KD_TN_FILTERBLOCK,
+    KD_TN_WITH,
+    KD_TN_BREAK,
+    KD_TN_CONTINUE,
+    KD_TN_GENERATION,
+    KD_TN_BODY
 } kd_tn_kind;
 
 typedef enum { KD_TO_ADD, KD_TO_SUB, KD_TO_MUL, KD_TO_DIV, KD_TO_FLOORDIV, KD_TO_MOD, KD_TO_POW } kd_to_binary;
@@ -76,7 +105,7 @@ typedef enum { KD_TL_PARAM, KD_TL_RESOLVE, KD_TL_ALIAS, KD_TL_UNDEF } kd_tl_acti
 typedef struct {
     uint32_t slot, name, from; /* from: the slot of what an alias copies */
     uint8_t action;
-    uint16_t hops;             /* to the function that has it */
+    uint16_t hops; /* to the function that has it */
 } kd_tload;
 typedef struct {
     kd_tload *loads;
@@ -112,25 +141,25 @@ struct kd_tnode {
     kd_tfn *fn, *fn2;                   /* macro, recursive loop; the loop's test */
 };
 enum {
-    KD_TN_STORE = 1,      /* NAME: a target */
-    KD_TN_RECURSIVE = 2,  /* FOR */
-    KD_TN_LOOPVAR = 4,    /* FOR: its body reads loop */
-    KD_TN_CALLER = 8,     /* MACRO, CALLBLOCK: takes caller, kwargs, varargs */
+    KD_TN_STORE = 1,     /* NAME: a target */
+    KD_TN_RECURSIVE = 2, /* FOR */
+    KD_TN_LOOPVAR = 4,   /* FOR: its body reads loop */
+    KD_TN_CALLER = 8,    /* MACRO, CALLBLOCK: takes caller, kwargs, varargs */
     KD_TN_KWARGS = 16,
     KD_TN_VARARGS = 32,
-    KD_TN_DATA = 64,      /* CONST: text between tags */
-    KD_TN_XCALLER = 128   /* MACRO: caller is among its own parameters */
+    KD_TN_DATA = 64,    /* CONST: text between tags */
+    KD_TN_XCALLER = 128 /* MACRO: caller is among its own parameters */
 };
 
 struct kd_template {
     kd_arena arena;
     char *name;
-    kd_str given;   /* the source as it came */
-    kd_str source;  /* newlines made one, the last one dropped */
-    kd_str *names;  /* [n_names] interned */
+    kd_str given;  /* the source as it came */
+    kd_str source; /* newlines made one, the last one dropped */
+    kd_str *names; /* [n_names] interned */
     uint32_t n_names, cap_names;
     uint32_t *name_slots, cap_slots; /* hash table over names: id + 1 */
-    bool *reads;    /* [n_names] is asked of the context */
+    bool *reads;                     /* [n_names] is asked of the context */
     kd_tnode *root;
     kd_tframe *frame;
     kd_tfn *fn;
@@ -139,10 +168,42 @@ struct kd_template {
 
 /* ---- lexer ---- */
 typedef enum {
-    KD_TK_EOF, KD_TK_DATA, KD_TK_VAR_BEGIN, KD_TK_VAR_END, KD_TK_BLOCK_BEGIN, KD_TK_BLOCK_END, KD_TK_NAME, KD_TK_STRING, KD_TK_INT, KD_TK_FLOAT,
-    KD_TK_ADD, KD_TK_SUB, KD_TK_DIV, KD_TK_FLOORDIV, KD_TK_MUL, KD_TK_MOD, KD_TK_POW, KD_TK_TILDE, KD_TK_LBRACKET, KD_TK_RBRACKET,
-    KD_TK_LPAREN, KD_TK_RPAREN, KD_TK_LBRACE, KD_TK_RBRACE, KD_TK_EQ, KD_TK_NE, KD_TK_GT, KD_TK_GE, KD_TK_LT, KD_TK_LE, KD_TK_ASSIGN,
-    KD_TK_DOT, KD_TK_COLON, KD_TK_PIPE, KD_TK_COMMA, KD_TK_SEMICOLON
+    KD_TK_EOF,
+    KD_TK_DATA,
+    KD_TK_VAR_BEGIN,
+    KD_TK_VAR_END,
+    KD_TK_BLOCK_BEGIN,
+    KD_TK_BLOCK_END,
+    KD_TK_NAME,
+    KD_TK_STRING,
+    KD_TK_INT,
+    KD_TK_FLOAT,
+    KD_TK_ADD,
+    KD_TK_SUB,
+    KD_TK_DIV,
+    KD_TK_FLOORDIV,
+    KD_TK_MUL,
+    KD_TK_MOD,
+    KD_TK_POW,
+    KD_TK_TILDE,
+    KD_TK_LBRACKET,
+    KD_TK_RBRACKET,
+    KD_TK_LPAREN,
+    KD_TK_RPAREN,
+    KD_TK_LBRACE,
+    KD_TK_RBRACE,
+    KD_TK_EQ,
+    KD_TK_NE,
+    KD_TK_GT,
+    KD_TK_GE,
+    KD_TK_LT,
+    KD_TK_LE,
+    KD_TK_ASSIGN,
+    KD_TK_DOT,
+    KD_TK_COLON,
+    KD_TK_PIPE,
+    KD_TK_COMMA,
+    KD_TK_SEMICOLON
 } kd_tk_kind;
 typedef struct {
     kd_tk_kind kind;
@@ -155,7 +216,7 @@ enum { KD_TLEX_NEST = 200 };
 typedef struct {
     kd_template *t;
     size_t pos;
-    int state;          /* 0 text, 1 {{, 2 {% */
+    int state;  /* 0 text, 1 {{, 2 {% */
     bool begun; /* the tag's first token has been handed out */
     bool line_starting;
     uint32_t tag_at;
@@ -180,7 +241,7 @@ typedef struct {
     kd_tlex lex;
     kd_ttoken tok, ahead;
     bool has_ahead;
-    int depth;      /* of nested expressions and statements */
+    int depth; /* of nested expressions and statements */
     kd_err *e;
 } kd_tparse;
 kd_code kd_tpl_next(kd_tparse *p);

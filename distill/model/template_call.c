@@ -14,18 +14,13 @@ static const struct {
 
 int kd_tm_find(kd_str name) {
     for (int i = 0; i < KD_TM_METHODS; i++)
-        if (name.len && methods[i].name[0] == name.data[0] && kd_str_is(name, methods[i].name))
-            return i;
+        if (name.len && methods[i].name[0] == name.data[0] && kd_str_is(name, methods[i].name)) return i;
     return -1;
 }
 
-unsigned kd_tm_on(int id) {
-    return methods[id].on;
-}
+unsigned kd_tm_on(int id) { return methods[id].on; }
 
-const char *kd_tm_name(int id) {
-    return methods[id].name;
-}
+const char *kd_tm_name(int id) { return methods[id].name; }
 
 /* ---- globals ---- */
 
@@ -34,33 +29,26 @@ static const char *const globals[G_COUNT] = {"range", "dict", "namespace", "cycl
 
 bool kd_te_global_id(kd_str name, int *id) {
     for (*id = 0; *id < G_COUNT; ++*id)
-        if (kd_str_is(name, globals[*id]))
-            return true;
+        if (kd_str_is(name, globals[*id])) return true;
     return false;
 }
 
 static bool make_range(kd_trun *r, const kd_targs *a, kd_tval *out) {
     enum { MAX_RANGE = 100000 };
     int64_t v[3] = {0, 0, 1};
-    if (a->n_names)
-        return kd_tr_fail(r, KD_EFORMAT, "range() takes no keyword arguments");
-    if (a->n < 1 || a->n > 3)
-        return kd_tr_fail(r, KD_EFORMAT, "range expected 1 to 3 arguments, got %zu", a->n);
+    if (a->n_names) return kd_tr_fail(r, KD_EFORMAT, "range() takes no keyword arguments");
+    if (a->n < 1 || a->n > 3) return kd_tr_fail(r, KD_EFORMAT, "range expected 1 to 3 arguments, got %zu", a->n);
     for (size_t i = 0; i < a->n; i++) {
-        if (a->at[i].type == KD_TV_UNDEF)
-            return kd_tr_undefined(r, a->at[i]);
+        if (a->at[i].type == KD_TV_UNDEF) return kd_tr_undefined(r, a->at[i]);
         if (!kd_tv_index(a->at[i], &v[a->n == 1 ? 1 : i]))
             return kd_tr_fail(r, KD_EFORMAT, "'%s' object cannot be interpreted as an integer", kd_tv_type_name(a->at[i]));
     }
-    if (!v[2])
-        return kd_tr_fail(r, KD_EFORMAT, "range() arg 3 must not be zero");
+    if (!v[2]) return kd_tr_fail(r, KD_EFORMAT, "range() arg 3 must not be zero");
     uint64_t gap = v[2] > 0 ? (v[1] > v[0] ? (uint64_t)v[1] - (uint64_t)v[0] : 0) : (v[0] > v[1] ? (uint64_t)v[0] - (uint64_t)v[1] : 0);
     uint64_t stride = v[2] > 0 ? (uint64_t)v[2] : 0 - (uint64_t)v[2], n = gap ? (gap - 1) / stride + 1 : 0;
-    if (n > MAX_RANGE)
-        return kd_tr_fail(r, KD_ELIMIT, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", MAX_RANGE);
+    if (n > MAX_RANGE) return kd_tr_fail(r, KD_ELIMIT, "Range too big. The sandbox blocks ranges larger than MAX_RANGE (%d).", MAX_RANGE);
     kd_trange *g = kd_tr_alloc(r, sizeof *g);
-    if (!g)
-        return false;
+    if (!g) return false;
     *g = (kd_trange){v[0], v[1], v[2], (size_t)n};
     *out = kd_tv(KD_TV_RANGE);
     out->u.range = g;
@@ -69,38 +57,30 @@ static bool make_range(kd_trun *r, const kd_targs *a, kd_tval *out) {
 
 /* dict(mapping or pairs, **kwargs) */
 static bool make_dict(kd_trun *r, const kd_targs *a, kd_tval *out) {
-    if (a->n > 1)
-        return kd_tr_fail(r, KD_EFORMAT, "dict expected at most 1 argument, got %zu", a->n);
-    if (!kd_td_new(r, out, 0))
-        return false;
+    if (a->n > 1) return kd_tr_fail(r, KD_EFORMAT, "dict expected at most 1 argument, got %zu", a->n);
+    if (!kd_td_new(r, out, 0)) return false;
     kd_tdict *d = out->u.dict;
     if (a->n && a->at[0].type == KD_TV_DICT) {
         const kd_tdict *from = a->at[0].u.dict;
         for (uint32_t i = 0; i < from->n; i++)
-            if (!kd_td_set(r, d, from->keys[i], from->values[i]))
-                return false;
+            if (!kd_td_set(r, d, from->keys[i], from->values[i])) return false;
     } else if (a->n) {
         kd_tval list, two;
-        if (!kd_ti_all(r, a->at[0], &list))
-            return false;
+        if (!kd_ti_all(r, a->at[0], &list)) return false;
         for (size_t i = 0; i < list.u.seq->n; i++) {
-            if (!kd_ti_all(r, list.u.seq->at[i], &two))
-                return false;
+            if (!kd_ti_all(r, list.u.seq->at[i], &two)) return false;
             if (two.u.seq->n != 2)
                 return kd_tr_fail(r, KD_EFORMAT, "dictionary update sequence element #%zu has length %zu; 2 is required", i, two.u.seq->n);
-            if (!kd_td_set(r, d, two.u.seq->at[0], two.u.seq->at[1]))
-                return false;
+            if (!kd_td_set(r, d, two.u.seq->at[0], two.u.seq->at[1])) return false;
         }
     }
     for (size_t i = 0; i < a->n_names; i++)
-        if (!kd_td_set(r, d, kd_tv_view(a->names[i].data, a->names[i].len), a->values[i]))
-            return false;
+        if (!kd_td_set(r, d, kd_tv_view(a->names[i].data, a->names[i].len), a->values[i])) return false;
     return true;
 }
 
 static bool make_namespace(kd_trun *r, const kd_targs *a, kd_tval *out) {
-    if (!make_dict(r, a, out))
-        return false;
+    if (!make_dict(r, a, out)) return false;
     out->type = KD_TV_NS;
     for (uint32_t i = 0; i < out->u.dict->n; i++) {
         kd_tval k = out->u.dict->keys[i];
@@ -112,14 +92,11 @@ static bool make_namespace(kd_trun *r, const kd_targs *a, kd_tval *out) {
 
 static bool make_cycle(kd_trun *r, kd_tv_type type, const kd_targs *a, kd_tval *out) {
     kd_tval sep[1] = {kd_tv(KD_TV_MISSING)};
-    if (type == KD_TV_JOINER && !kd_te_bind(r, "joiner", a, "sep", 0, sep))
-        return false;
-    if (type == KD_TV_CYCLER && (!a->n || a->n_names))
-        return kd_tr_fail(r, KD_EFORMAT, "cycler: at least one item has to be provided");
+    if (type == KD_TV_JOINER && !kd_te_bind(r, "joiner", a, "sep", 0, sep)) return false;
+    if (type == KD_TV_CYCLER && (!a->n || a->n_names)) return kd_tr_fail(r, KD_EFORMAT, "cycler: at least one item has to be provided");
     kd_tcycle *c = kd_tr_alloc(r, sizeof *c);
     size_t n = type == KD_TV_JOINER ? 1 : a->n;
-    if (!c || !(c->items.at = kd_tr_alloc(r, n * sizeof(kd_tval))))
-        return false;
+    if (!c || !(c->items.at = kd_tr_alloc(r, n * sizeof(kd_tval)))) return false;
     c->items.n = n;
     if (type == KD_TV_JOINER)
         c->items.at[0] = sep[0].type == KD_TV_MISSING ? kd_tv_lit(", ") : sep[0];
@@ -132,8 +109,7 @@ static bool make_cycle(kd_trun *r, kd_tv_type type, const kd_targs *a, kd_tval *
 
 static bool do_raise(kd_trun *r, const kd_targs *a) {
     kd_tval v[1], s;
-    if (!kd_te_bind(r, "raise_exception", a, "message", 1, v) || !kd_tv_str(r, &s, v[0]))
-        return false;
+    if (!kd_te_bind(r, "raise_exception", a, "message", 1, v) || !kd_tv_str(r, &s, v[0])) return false;
     return kd_tr_fail(r, KD_EFORMAT, "%.*s", (int)(s.len < 350 ? s.len : 350), s.u.s);
 }
 
@@ -144,12 +120,9 @@ static bool do_strftime(kd_trun *r, const kd_targs *a, kd_tval *out) {
     time_t now = (time_t)r->in->now;
     char one[4] = "%x", text[256];
     kd_buf b = {0};
-    if (!kd_te_bind(r, "strftime_now", a, "format", 1, v))
-        return false;
-    if (v[0].type != KD_TV_STR)
-        return kd_tr_fail(r, KD_EFORMAT, "strftime() argument 1 must be str, not %s", kd_tv_type_name(v[0]));
-    if (!gmtime_r(&now, &tm))
-        return kd_tr_fail(r, KD_EINVAL, "a clock that shows no date");
+    if (!kd_te_bind(r, "strftime_now", a, "format", 1, v)) return false;
+    if (v[0].type != KD_TV_STR) return kd_tr_fail(r, KD_EFORMAT, "strftime() argument 1 must be str, not %s", kd_tv_type_name(v[0]));
+    if (!gmtime_r(&now, &tm)) return kd_tr_fail(r, KD_EINVAL, "a clock that shows no date");
     bool ok = true;
     for (size_t i = 0; ok && i < v[0].len; i++) {
         const char *s = v[0].u.s + i;
@@ -158,8 +131,7 @@ static bool do_strftime(kd_trun *r, const kd_targs *a, kd_tval *out) {
             ok = kd_tr_write(r, &b, s, 1);
             continue;
         }
-        if (strchr("-_^#0", s[1]) && left > 2)
-            n = 3;
+        if (strchr("-_^#0", s[1]) && left > 2) n = 3;
         memcpy(one, s, n);
         one[n] = 0;
         char c = s[n - 1];
@@ -178,22 +150,14 @@ static bool do_strftime(kd_trun *r, const kd_targs *a, kd_tval *out) {
 
 bool kd_te_global(kd_trun *r, int id, const kd_targs *a, kd_tval *out) {
     switch (id) {
-    case G_RANGE:
-        return make_range(r, a, out);
-    case G_DICT:
-        return make_dict(r, a, out);
-    case G_NAMESPACE:
-        return make_namespace(r, a, out);
-    case G_CYCLER:
-        return make_cycle(r, KD_TV_CYCLER, a, out);
-    case G_JOINER:
-        return make_cycle(r, KD_TV_JOINER, a, out);
-    case G_RAISE:
-        return do_raise(r, a);
-    case G_STRFTIME:
-        return do_strftime(r, a, out);
-    default:
-        return kd_tr_fail(r, KD_EUNSUPPORTED, "the function '%s' is not supported", globals[id]);
+    case G_RANGE: return make_range(r, a, out);
+    case G_DICT: return make_dict(r, a, out);
+    case G_NAMESPACE: return make_namespace(r, a, out);
+    case G_CYCLER: return make_cycle(r, KD_TV_CYCLER, a, out);
+    case G_JOINER: return make_cycle(r, KD_TV_JOINER, a, out);
+    case G_RAISE: return do_raise(r, a);
+    case G_STRFTIME: return do_strftime(r, a, out);
+    default: return kd_tr_fail(r, KD_EUNSUPPORTED, "the function '%s' is not supported", globals[id]);
     }
 }
 
@@ -202,38 +166,33 @@ bool kd_te_global(kd_trun *r, int id, const kd_targs *a, kd_tval *out) {
 static bool seq_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_tval *out) {
     kd_tval v[3];
     int64_t n = 0, from = 0, to = INT64_MAX;
-    if (id == KD_TM_copy)
-        return kd_te_bind(r, "copy", a, "", 0, v) && kd_ti_all(r, self, out);
-    if (!kd_te_bind(r, kd_tm_name(id), a, id == KD_TM_count ? "value /" : "value start stop /", 1, v))
-        return false;
+    if (id == KD_TM_copy) return kd_te_bind(r, "copy", a, "", 0, v) && kd_ti_all(r, self, out);
+    if (!kd_te_bind(r, kd_tm_name(id), a, id == KD_TM_count ? "value /" : "value start stop /", 1, v)) return false;
     kd_tval list;
-    if (!kd_ti_all(r, self, &list))
-        return false;
+    if (!kd_ti_all(r, self, &list)) return false;
     int64_t len = (int64_t)list.u.seq->n;
-    if (id == KD_TM_index && ((v[1].type != KD_TV_MISSING && !kd_tv_index(v[1], &from)) || (v[2].type != KD_TV_MISSING && !kd_tv_index(v[2], &to))))
+    if (id == KD_TM_index &&
+        ((v[1].type != KD_TV_MISSING && !kd_tv_index(v[1], &from)) || (v[2].type != KD_TV_MISSING && !kd_tv_index(v[2], &to))))
         return kd_tr_fail(r, KD_EFORMAT, "slice indices must be integers or have an __index__ method");
     from = from < 0 ? (from + len < 0 ? 0 : from + len) : from;
     to = to < 0 ? to + len : to > len ? len : to;
     for (int64_t i = from; i < to; i++) {
         bool eq;
-        if (!kd_tv_eq(r, list.u.seq->at[i], v[0], &eq))
-            return false;
+        if (!kd_tv_eq(r, list.u.seq->at[i], v[0], &eq)) return false;
         if (eq && id == KD_TM_index) {
             *out = kd_tv_int(i);
             return true;
         }
         n += eq;
     }
-    if (id == KD_TM_index)
-        return kd_tr_fail(r, KD_EFORMAT, "the value is not in the %s", kd_tv_type_name(self));
+    if (id == KD_TM_index) return kd_tr_fail(r, KD_EFORMAT, "the value is not in the %s", kd_tv_type_name(self));
     *out = kd_tv_int(n);
     return true;
 }
 
 static bool dict_view(kd_trun *r, kd_tdict *d, char what, kd_tval *out) {
     kd_tview *view = kd_tr_alloc(r, sizeof *view);
-    if (!view)
-        return false;
+    if (!view) return false;
     *view = (kd_tview){d, what};
     *out = kd_tv(KD_TV_VIEW);
     out->u.view = view;
@@ -243,17 +202,13 @@ static bool dict_view(kd_trun *r, kd_tdict *d, char what, kd_tval *out) {
 static bool dict_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_tval *out) {
     kd_tval v[2];
     bool found;
-    if (id == KD_TM_fromkeys)
-        return kd_tr_fail(r, KD_EUNSUPPORTED, "the method 'fromkeys' is not supported");
+    if (id == KD_TM_fromkeys) return kd_tr_fail(r, KD_EUNSUPPORTED, "the method 'fromkeys' is not supported");
     if (id == KD_TM_get) {
-        if (!kd_te_bind(r, "get", a, "key default /", 1, v) || !kd_td_get(r, self.u.dict, v[0], out, &found))
-            return false;
-        if (!found)
-            *out = v[1].type == KD_TV_MISSING ? kd_tv(KD_TV_NONE) : v[1];
+        if (!kd_te_bind(r, "get", a, "key default /", 1, v) || !kd_td_get(r, self.u.dict, v[0], out, &found)) return false;
+        if (!found) *out = v[1].type == KD_TV_MISSING ? kd_tv(KD_TV_NONE) : v[1];
         return true;
     }
-    if (!kd_te_bind(r, kd_tm_name(id), a, "", 0, v))
-        return false;
+    if (!kd_te_bind(r, kd_tm_name(id), a, "", 0, v)) return false;
     if (id == KD_TM_copy) {
         kd_targs one = {.at = &self, .n = 1};
         return make_dict(r, &one, out);
@@ -262,22 +217,17 @@ static bool dict_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_
 }
 
 static bool loop_method(kd_trun *r, kd_tloop *l, int id, const kd_targs *a, kd_tval *out) {
-    if (a->n_names)
-        return kd_tr_fail(r, KD_EFORMAT, "loop.%s takes no keyword arguments", kd_tm_name(id));
+    if (a->n_names) return kd_tr_fail(r, KD_EFORMAT, "loop.%s takes no keyword arguments", kd_tm_name(id));
     if (id == KD_TM_cycle) {
-        if (!a->n)
-            return kd_tr_fail(r, KD_EFORMAT, "no items for cycling given");
+        if (!a->n) return kd_tr_fail(r, KD_EFORMAT, "no items for cycling given");
         *out = a->at[(size_t)l->index0 % a->n];
         return true;
     }
     kd_tval now;
     bool eq = false;
-    if (!kd_tv_seq(r, &now, KD_TV_TUPLE, a->n))
-        return false;
-    if (a->n)
-        memcpy(now.u.seq->at, a->at, a->n * sizeof(kd_tval));
-    if (l->changed.type != KD_TV_MISSING && !kd_tv_eq(r, l->changed, now, &eq))
-        return false;
+    if (!kd_tv_seq(r, &now, KD_TV_TUPLE, a->n)) return false;
+    if (a->n) memcpy(now.u.seq->at, a->at, a->n * sizeof(kd_tval));
+    if (l->changed.type != KD_TV_MISSING && !kd_tv_eq(r, l->changed, now, &eq)) return false;
     l->changed = now;
     *out = kd_tv_bool(!eq);
     return true;
@@ -286,8 +236,7 @@ static bool loop_method(kd_trun *r, kd_tloop *l, int id, const kd_targs *a, kd_t
 static bool number_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_tval *out) {
     kd_tval none[1];
     int64_t i = 0;
-    if (!kd_te_bind(r, kd_tm_name(id), a, "", 0, none))
-        return false;
+    if (!kd_te_bind(r, kd_tm_name(id), a, "", 0, none)) return false;
     if (id == KD_TM_conjugate) {
         *out = self;
     } else if (id == KD_TM_is_integer) {
@@ -304,26 +253,20 @@ static bool number_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, k
 bool kd_te_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_tval *out) {
     kd_tval none[1];
     switch ((kd_tv_type)self.type) {
-    case KD_TV_STR:
-        return kd_te_str_method(r, self, id, a, out);
-    case KD_TV_DICT:
-        return dict_method(r, self, id, a, out);
-    case KD_TV_LOOP:
-        return loop_method(r, self.u.loop, id, a, out);
+    case KD_TV_STR: return kd_te_str_method(r, self, id, a, out);
+    case KD_TV_DICT: return dict_method(r, self, id, a, out);
+    case KD_TV_LOOP: return loop_method(r, self.u.loop, id, a, out);
     case KD_TV_CYCLER: {
         kd_tcycle *c = self.u.cycle;
-        if (!kd_te_bind(r, kd_tm_name(id), a, "", 0, none))
-            return false;
+        if (!kd_te_bind(r, kd_tm_name(id), a, "", 0, none)) return false;
         *out = id == KD_TM_next ? c->items.at[c->pos] : kd_tv(KD_TV_NONE);
         c->pos = id == KD_TM_next ? (c->pos + 1) % c->items.n : 0;
         return true;
     }
     case KD_TV_LIST:
     case KD_TV_TUPLE:
-    case KD_TV_RANGE:
-        return seq_method(r, self, id, a, out);
-    default:
-        return number_method(r, self, id, a, out);
+    case KD_TV_RANGE: return seq_method(r, self, id, a, out);
+    default: return number_method(r, self, id, a, out);
     }
 }
 
@@ -332,26 +275,19 @@ bool kd_te_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_tval *
 static bool call(kd_trun *r, kd_tval f, const kd_targs *a, kd_tval *out) {
     kd_tval none[1];
     switch ((kd_tv_type)f.type) {
-    case KD_TV_UNDEF:
-        return kd_tr_undefined(r, f);
-    case KD_TV_MACRO:
-        return kd_te_macro(r, f.u.macro, a, out);
-    case KD_TV_FUNC:
-        return kd_te_global(r, (int)f.u.i, a, out);
-    case KD_TV_METHOD:
-        return kd_te_method(r, f.u.method->self, f.u.method->id, a, out);
+    case KD_TV_UNDEF: return kd_tr_undefined(r, f);
+    case KD_TV_MACRO: return kd_te_macro(r, f.u.macro, a, out);
+    case KD_TV_FUNC: return kd_te_global(r, (int)f.u.i, a, out);
+    case KD_TV_METHOD: return kd_te_method(r, f.u.method->self, f.u.method->id, a, out);
     case KD_TV_LOOP:
-        if (!f.u.loop->recurse)
-            return kd_tr_fail(r, KD_EFORMAT, "The loop must have the 'recursive' marker to be called recursively.");
+        if (!f.u.loop->recurse) return kd_tr_fail(r, KD_EFORMAT, "The loop must have the 'recursive' marker to be called recursively.");
         return kd_te_bind(r, "loop", a, "iterable", 1, none) && kd_te_loop(r, f.u.loop, none[0], out);
     case KD_TV_JOINER:
-        if (!kd_te_bind(r, "joiner", a, "", 0, none))
-            return false;
+        if (!kd_te_bind(r, "joiner", a, "", 0, none)) return false;
         *out = f.u.cycle->pos ? f.u.cycle->items.at[0] : kd_tv_lit("");
         f.u.cycle->pos = 1;
         return true;
-    default:
-        return kd_tr_fail(r, KD_EFORMAT, "'%s' object is not callable", kd_tv_type_name(f));
+    default: return kd_tr_fail(r, KD_EFORMAT, "'%s' object is not callable", kd_tv_type_name(f));
     }
 }
 

@@ -14,22 +14,18 @@ kd_code kd_tpl_next(kd_tparse *p) {
 }
 
 kd_code kd_tpl_look(kd_tparse *p, const kd_ttoken **ahead) {
-    if (!p->has_ahead)
-        KD_T(kd_tpl_lex(&p->lex, &p->ahead));
+    if (!p->has_ahead) KD_T(kd_tpl_lex(&p->lex, &p->ahead));
     p->has_ahead = true;
     *ahead = &p->ahead;
     return KD_OK;
 }
 
-bool kd_tpl_at(const kd_tparse *p, const char *keyword) {
-    return p->tok.kind == KD_TK_NAME && kd_str_is(p->tok.text, keyword);
-}
+bool kd_tpl_at(const kd_tparse *p, const char *keyword) { return p->tok.kind == KD_TK_NAME && kd_str_is(p->tok.text, keyword); }
 
 static kd_code unexpected(kd_tparse *p, const char *expected) {
     char b[64];
     const char *got = kd_tpl_token_name(&p->tok, b, sizeof b);
-    if (expected)
-        return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "expected %s, got %s", expected, got);
+    if (expected) return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "expected %s, got %s", expected, got);
     return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "unexpected %s", got);
 }
 
@@ -38,17 +34,14 @@ kd_code kd_tpl_expect(kd_tparse *p, kd_tk_kind kind, const char *what) {
 }
 
 kd_code kd_tpl_enter(kd_tparse *p) {
-    if (++p->depth > KD_TPL_NEST)
-        return kd_tpl_fail(p->t, p->tok.at, p->e, KD_ELIMIT, "nested more than %d deep", KD_TPL_NEST);
+    if (++p->depth > KD_TPL_NEST) return kd_tpl_fail(p->t, p->tok.at, p->e, KD_ELIMIT, "nested more than %d deep", KD_TPL_NEST);
     return KD_OK;
 }
 
 kd_code kd_tpl_node(kd_tparse *p, kd_tn_kind kind, uint32_t at, kd_tnode **out) {
-    if (++p->t->nodes > KD_TPL_NODES)
-        return kd_tpl_fail(p->t, at, p->e, KD_ELIMIT, "a template of more than %d nodes", KD_TPL_NODES);
+    if (++p->t->nodes > KD_TPL_NODES) return kd_tpl_fail(p->t, at, p->e, KD_ELIMIT, "a template of more than %d nodes", KD_TPL_NODES);
     kd_tnode *n = kd_arena_alloc(&p->t->arena, sizeof *n);
-    if (!n)
-        return kd_fail(p->e, KD_ENOMEM, "%s: no memory for its tree", p->t->name);
+    if (!n) return kd_fail(p->e, KD_ENOMEM, "%s: no memory for its tree", p->t->name);
     n->kind = (uint8_t)kind;
     n->at = at;
     n->depth = 1;
@@ -68,8 +61,7 @@ kd_code kd_tpl_seal(kd_tparse *p, kd_tlist *l, kd_tnode ***out, uint32_t *n) {
     *out = NULL;
     if (l->n) {
         *out = kd_arena_alloc(&p->t->arena, l->n * sizeof **out);
-        if (*out)
-            memcpy(*out, l->at, l->n * sizeof **out);
+        if (*out) memcpy(*out, l->at, l->n * sizeof **out);
     }
     bool ok = *out || !l->n;
     kd_free(l->at);
@@ -78,8 +70,7 @@ kd_code kd_tpl_seal(kd_tparse *p, kd_tlist *l, kd_tnode ***out, uint32_t *n) {
 }
 
 void kd_tpl_deepen(kd_tnode *n, const kd_tnode *child) {
-    if (child && child->depth >= n->depth)
-        n->depth = (uint16_t)(child->depth + 1);
+    if (child && child->depth >= n->depth) n->depth = (uint16_t)(child->depth + 1);
 }
 
 kd_code kd_tpl_deep(kd_tparse *p, kd_tnode *n) {
@@ -88,12 +79,9 @@ kd_code kd_tpl_deep(kd_tparse *p, kd_tnode *n) {
     kd_tpl_deepen(n, n->c);
     kd_tpl_deepen(n, n->d);
     kd_tpl_deepen(n, n->e);
-    for (uint32_t i = 0; i < n->n; i++)
-        kd_tpl_deepen(n, n->list[i]);
-    for (uint32_t i = 0; n->list2 && i < n->m; i++)
-        kd_tpl_deepen(n, n->list2[i]);
-    if (n->depth > KD_TPL_TREE)
-        return kd_tpl_fail(p->t, n->at, p->e, KD_ELIMIT, "an expression of more than %d levels", KD_TPL_TREE);
+    for (uint32_t i = 0; i < n->n; i++) kd_tpl_deepen(n, n->list[i]);
+    for (uint32_t i = 0; n->list2 && i < n->m; i++) kd_tpl_deepen(n, n->list2[i]);
+    if (n->depth > KD_TPL_TREE) return kd_tpl_fail(p->t, n->at, p->e, KD_ELIMIT, "an expression of more than %d levels", KD_TPL_TREE);
     return KD_OK;
 }
 
@@ -130,13 +118,11 @@ static kd_code parse_name(kd_tparse *p, bool nsref, kd_tnode **out) {
     kd_str s = p->tok.text;
     if (kd_str_is(s, "true") || kd_str_is(s, "True") || kd_str_is(s, "false") || kd_str_is(s, "False"))
         return parse_constant(p, (kd_tval){.type = KD_TV_BOOL, .u.b = (s.data[0] | 0x20) == 't'}, out);
-    if (kd_str_is(s, "none") || kd_str_is(s, "None"))
-        return parse_constant(p, (kd_tval){.type = KD_TV_NONE}, out);
+    if (kd_str_is(s, "none") || kd_str_is(s, "None")) return parse_constant(p, (kd_tval){.type = KD_TV_NONE}, out);
     KD_T(kd_tpl_node(p, KD_TN_NAME, p->tok.at, out));
     KD_T(kd_tpl_intern(p->t, s, &(*out)->name, p->e));
     KD_T(kd_tpl_next(p));
-    if (!nsref || p->tok.kind != KD_TK_DOT)
-        return KD_OK;
+    if (!nsref || p->tok.kind != KD_TK_DOT) return KD_OK;
     KD_T(kd_tpl_next(p));
     (*out)->kind = KD_TN_NSREF;
     (*out)->value = (kd_tval){.type = KD_TV_STR, .u.s = p->tok.text.data, .len = p->tok.text.len};
@@ -149,27 +135,19 @@ static kd_code parse_display(kd_tparse *p, bool dict, kd_tnode **out) {
     kd_tlist keys = {0}, values = {0};
     kd_tnode *n = NULL;
     kd_code c = kd_tpl_node(p, dict ? KD_TN_DICT : KD_TN_LIST, p->tok.at, &n);
-    if (c == KD_OK)
-        c = kd_tpl_next(p);
+    if (c == KD_OK) c = kd_tpl_next(p);
     while (c == KD_OK && p->tok.kind != close) {
         kd_tnode *x;
-        if (keys.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK)
-            break;
-        if (p->tok.kind == close)
-            break;
-        if ((c = kd_tpl_expr(p, true, &x)) != KD_OK || (c = kd_tpl_push(&keys, x, p->e)) != KD_OK || !dict)
-            continue;
+        if (keys.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
+        if (p->tok.kind == close) break;
+        if ((c = kd_tpl_expr(p, true, &x)) != KD_OK || (c = kd_tpl_push(&keys, x, p->e)) != KD_OK || !dict) continue;
         if ((c = kd_tpl_expect(p, KD_TK_COLON, "':'")) == KD_OK && (c = kd_tpl_expr(p, true, &x)) == KD_OK)
             c = kd_tpl_push(&values, x, p->e);
     }
-    if (c == KD_OK)
-        c = kd_tpl_expect(p, close, dict ? "'}'" : "']'");
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &keys, &n->list, &n->n);
-    if (c == KD_OK && dict)
-        c = kd_tpl_seal(p, &values, &n->list2, &n->m);
-    if (c == KD_OK)
-        c = kd_tpl_deep(p, n);
+    if (c == KD_OK) c = kd_tpl_expect(p, close, dict ? "'}'" : "']'");
+    if (c == KD_OK) c = kd_tpl_seal(p, &keys, &n->list, &n->n);
+    if (c == KD_OK && dict) c = kd_tpl_seal(p, &values, &n->list2, &n->m);
+    if (c == KD_OK) c = kd_tpl_deep(p, n);
     kd_free(keys.at);
     kd_free(values.at);
     *out = n;
@@ -178,13 +156,10 @@ static kd_code parse_display(kd_tparse *p, bool dict, kd_tnode **out) {
 
 kd_code kd_tpl_primary(kd_tparse *p, bool nsref, kd_tnode **out) {
     switch (p->tok.kind) {
-    case KD_TK_NAME:
-        return parse_name(p, nsref, out);
-    case KD_TK_STRING:
-        return parse_string(p, out);
+    case KD_TK_NAME: return parse_name(p, nsref, out);
+    case KD_TK_STRING: return parse_string(p, out);
     case KD_TK_INT:
-    case KD_TK_FLOAT:
-        return parse_constant(p, p->tok.value, out);
+    case KD_TK_FLOAT: return parse_constant(p, p->tok.value, out);
     case KD_TK_LPAREN:
         KD_T(kd_tpl_enter(p));
         KD_T(kd_tpl_next(p));
@@ -192,10 +167,8 @@ kd_code kd_tpl_primary(kd_tparse *p, bool nsref, kd_tnode **out) {
         p->depth--;
         return kd_tpl_expect(p, KD_TK_RPAREN, "')'");
     case KD_TK_LBRACKET:
-    case KD_TK_LBRACE:
-        return parse_display(p, p->tok.kind == KD_TK_LBRACE, out);
-    default:
-        return unexpected(p, NULL);
+    case KD_TK_LBRACE: return parse_display(p, p->tok.kind == KD_TK_LBRACE, out);
+    default: return unexpected(p, NULL);
     }
 }
 
@@ -205,17 +178,13 @@ kd_code kd_tpl_tuple(kd_tparse *p, kd_ttuple_opts o, kd_tnode **out) {
     bool tuple = false;
     kd_code c = KD_OK;
     for (;;) {
-        if (items.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK)
-            break;
+        if (items.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
         kd_tk_kind k = p->tok.kind;
-        if (k == KD_TK_VAR_END || k == KD_TK_BLOCK_END || k == KD_TK_RPAREN || (o.end && kd_tpl_at(p, o.end)))
-            break;
+        if (k == KD_TK_VAR_END || k == KD_TK_BLOCK_END || k == KD_TK_RPAREN || (o.end && kd_tpl_at(p, o.end))) break;
         kd_tnode *x;
         c = o.simple ? kd_tpl_primary(p, o.nsref, &x) : kd_tpl_expr(p, !o.no_conditional, &x);
-        if (c != KD_OK || (c = kd_tpl_push(&items, x, p->e)) != KD_OK)
-            break;
-        if (p->tok.kind != KD_TK_COMMA)
-            break;
+        if (c != KD_OK || (c = kd_tpl_push(&items, x, p->e)) != KD_OK) break;
+        if (p->tok.kind != KD_TK_COMMA) break;
         tuple = true;
     }
     if (c == KD_OK && !tuple && items.n) {
@@ -224,10 +193,8 @@ kd_code kd_tpl_tuple(kd_tparse *p, kd_ttuple_opts o, kd_tnode **out) {
         c = unexpected(p, "an expression");
     } else if (c == KD_OK) {
         c = kd_tpl_node(p, KD_TN_TUPLE, at, out);
-        if (c == KD_OK)
-            c = kd_tpl_seal(p, &items, &(*out)->list, &(*out)->n);
-        if (c == KD_OK)
-            c = kd_tpl_deep(p, *out);
+        if (c == KD_OK) c = kd_tpl_seal(p, &items, &(*out)->list, &(*out)->n);
+        if (c == KD_OK) c = kd_tpl_deep(p, *out);
     }
     kd_free(items.at);
     return c;
@@ -247,12 +214,10 @@ static kd_code parse_subscribed(kd_tparse *p, kd_tnode **out) {
         }
     }
     KD_T(kd_tpl_next(p));
-    if (p->tok.kind != KD_TK_COLON && p->tok.kind != KD_TK_RBRACKET && p->tok.kind != KD_TK_COMMA)
-        KD_T(kd_tpl_expr(p, true, &part[1]));
+    if (p->tok.kind != KD_TK_COLON && p->tok.kind != KD_TK_RBRACKET && p->tok.kind != KD_TK_COMMA) KD_T(kd_tpl_expr(p, true, &part[1]));
     if (p->tok.kind == KD_TK_COLON) {
         KD_T(kd_tpl_next(p));
-        if (p->tok.kind != KD_TK_RBRACKET && p->tok.kind != KD_TK_COMMA)
-            KD_T(kd_tpl_expr(p, true, &part[2]));
+        if (p->tok.kind != KD_TK_RBRACKET && p->tok.kind != KD_TK_COMMA) KD_T(kd_tpl_expr(p, true, &part[2]));
     }
     KD_T(kd_tpl_node(p, KD_TN_SLICE, at, out));
     (*out)->a = part[0];
@@ -275,8 +240,7 @@ static kd_code parse_subscript(kd_tparse *p, kd_tnode *of, kd_tnode **out) {
     KD_T(kd_tpl_node(p, KD_TN_ITEM, at, out));
     (*out)->a = of;
     if (dot) {
-        if (p->tok.kind != KD_TK_INT)
-            return unexpected(p, "a name or a number");
+        if (p->tok.kind != KD_TK_INT) return unexpected(p, "a name or a number");
         KD_T(parse_constant(p, p->tok.value, &(*out)->b));
         return kd_tpl_deep(p, *out);
     }
@@ -284,19 +248,15 @@ static kd_code parse_subscript(kd_tparse *p, kd_tnode *of, kd_tnode **out) {
     kd_code c = KD_OK;
     while (c == KD_OK && p->tok.kind != KD_TK_RBRACKET) {
         kd_tnode *x;
-        if (args.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK)
-            break;
-        if ((c = parse_subscribed(p, &x)) == KD_OK)
-            c = kd_tpl_push(&args, x, p->e);
+        if (args.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
+        if ((c = parse_subscribed(p, &x)) == KD_OK) c = kd_tpl_push(&args, x, p->e);
     }
-    if (c == KD_OK)
-        c = kd_tpl_next(p);
+    if (c == KD_OK) c = kd_tpl_next(p);
     if (c == KD_OK && args.n == 1) {
         (*out)->b = args.at[0];
     } else if (c == KD_OK && (c = kd_tpl_node(p, KD_TN_TUPLE, at, &(*out)->b)) == KD_OK) {
         kd_tnode *t = (*out)->b;
-        if ((c = kd_tpl_seal(p, &args, &t->list, &t->n)) == KD_OK)
-            c = kd_tpl_deep(p, t);
+        if ((c = kd_tpl_seal(p, &args, &t->list, &t->n)) == KD_OK) c = kd_tpl_deep(p, t);
     }
     kd_free(args.at);
     return c == KD_OK ? kd_tpl_deep(p, *out) : c;
@@ -331,25 +291,21 @@ static kd_code parse_keyword(kd_tparse *p, call_args *g) {
 static kd_code parse_argument(kd_tparse *p, kd_tnode *n, call_args *g, uint32_t open) {
     kd_tnode *x;
     if (p->tok.kind == KD_TK_MUL) {
-        if (n->b || n->c)
-            return bad_call(p, open);
+        if (n->b || n->c) return bad_call(p, open);
         KD_T(kd_tpl_next(p));
         return kd_tpl_expr(p, true, &n->b);
     }
     if (p->tok.kind == KD_TK_POW) {
-        if (n->c)
-            return bad_call(p, open);
+        if (n->c) return bad_call(p, open);
         KD_T(kd_tpl_next(p));
         return kd_tpl_expr(p, true, &n->c);
     }
     if (p->tok.kind == KD_TK_NAME) {
         const kd_ttoken *ahead;
         KD_T(kd_tpl_look(p, &ahead));
-        if (ahead->kind == KD_TK_ASSIGN)
-            return n->c ? bad_call(p, open) : parse_keyword(p, g);
+        if (ahead->kind == KD_TK_ASSIGN) return n->c ? bad_call(p, open) : parse_keyword(p, g);
     }
-    if (n->b || n->c || g->n_names)
-        return bad_call(p, open);
+    if (n->b || n->c || g->n_names) return bad_call(p, open);
     KD_T(kd_tpl_expr(p, true, &x));
     return kd_tpl_push(&g->args, x, p->e);
 }
@@ -361,17 +317,13 @@ static kd_code parse_call_args(kd_tparse *p, kd_tnode *n) {
     bool comma = false;
     kd_code c = kd_tpl_expect(p, KD_TK_LPAREN, "'('");
     while (c == KD_OK && p->tok.kind != KD_TK_RPAREN) {
-        if (comma && ((c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK || p->tok.kind == KD_TK_RPAREN))
-            break;
+        if (comma && ((c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK || p->tok.kind == KD_TK_RPAREN)) break;
         c = parse_argument(p, n, &g, open);
         comma = true;
     }
-    if (c == KD_OK)
-        c = kd_tpl_next(p);
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &g.args, &n->list, &n->n);
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &g.values, &n->list2, &n->m);
+    if (c == KD_OK) c = kd_tpl_next(p);
+    if (c == KD_OK) c = kd_tpl_seal(p, &g.args, &n->list, &n->n);
+    if (c == KD_OK) c = kd_tpl_seal(p, &g.values, &n->list2, &n->m);
     if (c == KD_OK && n->m) {
         n->names = kd_arena_alloc(&p->t->arena, n->m * sizeof *n->names);
         if (n->names)
@@ -412,8 +364,7 @@ static kd_code parse_dotted(kd_tparse *p, kd_tnode *n) {
     while (p->tok.kind == KD_TK_DOT) {
         KD_T(kd_tpl_next(p));
         char *both = kd_arena_alloc(&p->t->arena, s.len + p->tok.text.len + 2);
-        if (!both)
-            return kd_fail(p->e, KD_ENOMEM, "%s: no memory for a name", p->t->name);
+        if (!both) return kd_fail(p->e, KD_ENOMEM, "%s: no memory for a name", p->t->name);
         memcpy(both, s.data, s.len);
         both[s.len] = '.';
         memcpy(both + s.len + 1, p->tok.text.data ? p->tok.text.data : "", p->tok.text.len);
@@ -427,13 +378,11 @@ kd_code kd_tpl_filters(kd_tparse *p, kd_tnode *of, bool inline_start, kd_tnode *
     *out = of;
     while (p->tok.kind == KD_TK_PIPE || inline_start) {
         kd_tnode *n;
-        if (!inline_start)
-            KD_T(kd_tpl_next(p));
+        if (!inline_start) KD_T(kd_tpl_next(p));
         KD_T(kd_tpl_node(p, KD_TN_FILTER, p->tok.at, &n));
         n->a = *out;
         KD_T(parse_dotted(p, n));
-        if (p->tok.kind == KD_TK_LPAREN)
-            KD_T(parse_call_args(p, n));
+        if (p->tok.kind == KD_TK_LPAREN) KD_T(parse_call_args(p, n));
         KD_T(kd_tpl_deep(p, n));
         *out = n;
         inline_start = false;
@@ -446,8 +395,7 @@ static kd_code parse_test(kd_tparse *p, kd_tnode **node) {
     uint32_t at = p->tok.at;
     KD_T(kd_tpl_next(p));
     bool negated = kd_tpl_at(p, "not");
-    if (negated)
-        KD_T(kd_tpl_next(p));
+    if (negated) KD_T(kd_tpl_next(p));
     KD_T(kd_tpl_node(p, KD_TN_TEST, p->tok.at, &n));
     n->a = *node;
     KD_T(parse_dotted(p, n));
@@ -456,21 +404,18 @@ static kd_code parse_test(kd_tparse *p, kd_tnode **node) {
         KD_T(parse_call_args(p, n));
     } else if ((k == KD_TK_NAME || k == KD_TK_STRING || k == KD_TK_INT || k == KD_TK_FLOAT || k == KD_TK_LBRACKET || k == KD_TK_LBRACE) &&
                !kd_tpl_at(p, "else") && !kd_tpl_at(p, "or") && !kd_tpl_at(p, "and")) {
-        if (kd_tpl_at(p, "is"))
-            return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "tests cannot be chained with 'is'");
+        if (kd_tpl_at(p, "is")) return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "tests cannot be chained with 'is'");
         kd_tlist one = {0};
         KD_T(kd_tpl_primary(p, false, &arg));
         KD_T(parse_postfix(p, &arg));
         kd_code c = kd_tpl_push(&one, arg, p->e);
-        if (c == KD_OK)
-            c = kd_tpl_seal(p, &one, &n->list, &n->n);
+        if (c == KD_OK) c = kd_tpl_seal(p, &one, &n->list, &n->n);
         kd_free(one.at);
         KD_T(c);
     }
     KD_T(kd_tpl_deep(p, n));
     *node = n;
-    if (!negated)
-        return KD_OK;
+    if (!negated) return KD_OK;
     KD_T(kd_tpl_node(p, KD_TN_NOT, at, node));
     (*node)->a = n;
     return kd_tpl_deep(p, *node);
@@ -534,9 +479,12 @@ static kd_code parse_product(kd_tparse *p, kd_tnode **out) {
     KD_T(parse_pow(p, out));
     for (;;) {
         kd_tk_kind k = p->tok.kind;
-        int op = k == KD_TK_MUL ? KD_TO_MUL : k == KD_TK_DIV ? KD_TO_DIV : k == KD_TK_FLOORDIV ? KD_TO_FLOORDIV : k == KD_TK_MOD ? KD_TO_MOD : -1;
-        if (op < 0)
-            return KD_OK;
+        int op = k == KD_TK_MUL        ? KD_TO_MUL
+                 : k == KD_TK_DIV      ? KD_TO_DIV
+                 : k == KD_TK_FLOORDIV ? KD_TO_FLOORDIV
+                 : k == KD_TK_MOD      ? KD_TO_MOD
+                                       : -1;
+        if (op < 0) return KD_OK;
         uint32_t at = p->tok.at;
         KD_T(kd_tpl_next(p));
         KD_T(parse_pow(p, &right));
@@ -551,10 +499,8 @@ static kd_code parse_tildes(kd_tparse *p, kd_tnode *first, kd_tnode **out) {
     uint32_t at = p->tok.at;
     kd_code c = kd_tpl_push(&parts, first, p->e);
     while (c == KD_OK && p->tok.kind == KD_TK_TILDE)
-        if ((c = kd_tpl_next(p)) == KD_OK && (c = parse_product(p, &x)) == KD_OK)
-            c = kd_tpl_push(&parts, x, p->e);
-    if (c == KD_OK && (c = kd_tpl_node(p, KD_TN_CONCAT, at, out)) == KD_OK)
-        c = kd_tpl_seal(p, &parts, &(*out)->list, &(*out)->n);
+        if ((c = kd_tpl_next(p)) == KD_OK && (c = parse_product(p, &x)) == KD_OK) c = kd_tpl_push(&parts, x, p->e);
+    if (c == KD_OK && (c = kd_tpl_node(p, KD_TN_CONCAT, at, out)) == KD_OK) c = kd_tpl_seal(p, &parts, &(*out)->list, &(*out)->n);
     kd_free(parts.at);
     return c == KD_OK ? kd_tpl_deep(p, *out) : c;
 }
@@ -581,13 +527,12 @@ static kd_code parse_sum(kd_tparse *p, kd_tnode **out) {
 static kd_code compare_op(kd_tparse *p, int *op) {
     static const struct {
         uint8_t tk, op;
-    } map[] = {{KD_TK_EQ, KD_TO_EQ}, {KD_TK_NE, KD_TO_NE}, {KD_TK_LT, KD_TO_LT}, {KD_TK_LE, KD_TO_LE}, {KD_TK_GT, KD_TO_GT}, {KD_TK_GE, KD_TO_GE}};
+    } map[] = {{KD_TK_EQ, KD_TO_EQ}, {KD_TK_NE, KD_TO_NE}, {KD_TK_LT, KD_TO_LT},
+               {KD_TK_LE, KD_TO_LE}, {KD_TK_GT, KD_TO_GT}, {KD_TK_GE, KD_TO_GE}};
     *op = -1;
     for (size_t i = 0; i < sizeof map / sizeof *map; i++)
-        if (p->tok.kind == (kd_tk_kind)map[i].tk)
-            *op = map[i].op;
-    if (kd_tpl_at(p, "in"))
-        *op = KD_TO_IN;
+        if (p->tok.kind == (kd_tk_kind)map[i].tk) *op = map[i].op;
+    if (kd_tpl_at(p, "in")) *op = KD_TO_IN;
     if (kd_tpl_at(p, "not")) {
         const kd_ttoken *ahead;
         KD_T(kd_tpl_look(p, &ahead));
@@ -613,8 +558,7 @@ static kd_code parse_compare(kd_tparse *p, kd_tnode **out) {
             kd_fail(p->e, c, "%s: no memory for its tree", p->t->name);
         else
             ops[operands.n] = (uint32_t)op;
-        if (c == KD_OK && (c = parse_sum(p, &x)) == KD_OK && (c = kd_tpl_push(&operands, x, p->e)) == KD_OK)
-            c = compare_op(p, &op);
+        if (c == KD_OK && (c = parse_sum(p, &x)) == KD_OK && (c = kd_tpl_push(&operands, x, p->e)) == KD_OK) c = compare_op(p, &op);
     }
     if (c == KD_OK && operands.n && (c = kd_tpl_node(p, KD_TN_COMPARE, at, &n)) == KD_OK) {
         n->a = *out;
@@ -624,8 +568,7 @@ static kd_code parse_compare(kd_tparse *p, kd_tnode **out) {
             memcpy(n->names, ops, n->n * sizeof *ops);
         else if (c == KD_OK)
             c = kd_fail(p->e, KD_ENOMEM, "%s: no memory for its tree", p->t->name);
-        if (c == KD_OK)
-            c = kd_tpl_deep(p, n);
+        if (c == KD_OK) c = kd_tpl_deep(p, n);
         *out = n;
     }
     kd_free(operands.at);
@@ -634,8 +577,7 @@ static kd_code parse_compare(kd_tparse *p, kd_tnode **out) {
 }
 
 static kd_code parse_not(kd_tparse *p, kd_tnode **out) {
-    if (!kd_tpl_at(p, "not"))
-        return parse_compare(p, out);
+    if (!kd_tpl_at(p, "not")) return parse_compare(p, out);
     kd_tnode *n;
     KD_T(kd_tpl_enter(p));
     KD_T(kd_tpl_node(p, KD_TN_NOT, p->tok.at, &n));

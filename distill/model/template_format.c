@@ -22,11 +22,9 @@ static bool out_padded(kd_trun *r, kd_buf *b, const spec *f, kd_str sign, kd_str
     size_t left = align == '<' ? 0 : align == '^' ? pad / 2 : pad;
     kd_str fill = f->fill.len ? f->fill : KD_STR(" ");
     bool ok = kd_tr_charge(r, pad / 8) && (align != '=' || kd_tr_write(r, b, sign.data, sign.len));
-    for (size_t i = 0; ok && i < left; i++)
-        ok = kd_tr_write(r, b, fill.data, fill.len);
+    for (size_t i = 0; ok && i < left; i++) ok = kd_tr_write(r, b, fill.data, fill.len);
     ok = ok && (align == '=' || kd_tr_write(r, b, sign.data, sign.len)) && kd_tr_write(r, b, body.data, body.len);
-    for (size_t i = left; ok && i < pad; i++)
-        ok = kd_tr_write(r, b, fill.data, fill.len);
+    for (size_t i = left; ok && i < pad; i++) ok = kd_tr_write(r, b, fill.data, fill.len);
     return ok;
 }
 
@@ -36,8 +34,7 @@ static size_t grouped(char *out, const char *text, char sep, int every) {
     while (text[whole] && strchr("0123456789abcdefABCDEF", text[whole]) && (every == 4 || (text[whole] >= '0' && text[whole] <= '9')))
         whole++;
     for (size_t i = 0; i < whole; i++) {
-        if (i && (whole - i) % (size_t)every == 0)
-            out[n++] = sep;
+        if (i && (whole - i) % (size_t)every == 0) out[n++] = sep;
         out[n++] = text[i];
     }
     strcpy(out + n, text + whole);
@@ -53,25 +50,21 @@ static bool put_number(kd_trun *r, kd_buf *b, const spec *f, bool negative, cons
             char plain[1600] = "0";
             size_t k = 1;
             for (size_t i = 0; i < n; i++)
-                if (both[i] != f->group)
-                    plain[k++] = both[i];
+                if (both[i] != f->group) plain[k++] = both[i];
             plain[k] = 0;
             n = grouped(both, plain, f->group, every);
         }
     spec with = *f;
-    if (f->zero && !f->fill.data)
-        with.fill = KD_STR("0");
+    if (f->zero && !f->fill.data) with.fill = KD_STR("0");
     return out_padded(r, b, &with, kd_str_of(head), (kd_str){both, n}, f->align ? f->align : '>');
 }
 
 static size_t int_text(char *s, uint64_t u, unsigned base, bool upper) {
     char t[72];
     size_t n = 0;
-    do
-        t[n++] = (upper ? "0123456789ABCDEF" : "0123456789abcdef")[u % base];
+    do t[n++] = (upper ? "0123456789ABCDEF" : "0123456789abcdef")[u % base];
     while (u /= base);
-    for (size_t i = 0; i < n; i++)
-        s[i] = t[n - 1 - i];
+    for (size_t i = 0; i < n; i++) s[i] = t[n - 1 - i];
     s[n] = 0;
     return n;
 }
@@ -83,8 +76,7 @@ static bool format_float(kd_trun *r, kd_buf *b, const spec *f, double x) {
     double v = fabs(f->type == '%' ? x * 100 : x);
     if (isnan(x) || isinf(x)) {
         strcpy(text, isnan(x) ? "nan" : "inf");
-        if (type == 'F' || type == 'E' || type == 'G')
-            strcpy(text, isnan(x) ? "NAN" : "INF");
+        if (type == 'F' || type == 'E' || type == 'G') strcpy(text, isnan(x) ? "NAN" : "INF");
     } else if (!type && f->precision < 0) {
         kd_tv_float_repr(v, text);
     } else if (!type) { /* as g, with a digit behind the point */
@@ -96,8 +88,7 @@ static bool format_float(kd_trun *r, kd_buf *b, const spec *f, double x) {
             for (e = strchr(text, 'e'); strchr(text, '.') && (e[-1] == '0' || e[-1] == '.'); e--) {
                 bool point = e[-1] == '.';
                 memmove(e - 1, e, strlen(e) + 1);
-                if (point)
-                    break;
+                if (point) break;
             }
         } else if (!e && !strchr(text, '.')) {
             strcat(text, ".0");
@@ -107,8 +98,7 @@ static bool format_float(kd_trun *r, kd_buf *b, const spec *f, double x) {
         snprintf(style, sizeof style, f->alt ? "%%#.*%c" : "%%.*%c", type);
         snprintf(text, sizeof text, style, precision, v);
     }
-    if (f->type == '%')
-        strcat(text, "%");
+    if (f->type == '%') strcat(text, "%");
     spec plain = *f;
     plain.alt = false;
     return put_number(r, b, &plain, signbit(x) && !isnan(x), "", text, 3);
@@ -116,13 +106,10 @@ static bool format_float(kd_trun *r, kd_buf *b, const spec *f, double x) {
 
 static bool format_int(kd_trun *r, kd_buf *b, const spec *f, int64_t i) {
     char text[800];
-    if (f->type && strchr("eEfFgG%", f->type))
-        return format_float(r, b, f, (double)i);
-    if (f->precision >= 0)
-        return kd_tr_fail(r, KD_EFORMAT, "Precision not allowed in integer format specifier");
+    if (f->type && strchr("eEfFgG%", f->type)) return format_float(r, b, f, (double)i);
+    if (f->precision >= 0) return kd_tr_fail(r, KD_EFORMAT, "Precision not allowed in integer format specifier");
     if (f->type == 'c') {
-        if (i < 0 || i > 0x10ffff || (i >= 0xd800 && i < 0xe000))
-            return kd_tr_fail(r, KD_EFORMAT, "%%c arg not in range(0x110000)");
+        if (i < 0 || i > 0x10ffff || (i >= 0xd800 && i < 0xe000)) return kd_tr_fail(r, KD_EFORMAT, "%%c arg not in range(0x110000)");
         return out_padded(r, b, f, KD_STR(""), (kd_str){text, kd_utf8_put(text, (uint32_t)i)}, f->align ? f->align : '<');
     }
     unsigned base = f->type == 'b' ? 2 : f->type == 'o' ? 8 : f->type == 'x' || f->type == 'X' ? 16 : 10;
@@ -137,12 +124,10 @@ static bool read_int(kd_str s, size_t *i, int64_t *out) {
     size_t from = *i;
     int64_t n = 0;
     while (*i < s.len && s.data[*i] >= '0' && s.data[*i] <= '9') {
-        if (n < 1 << 28)
-            n = n * 10 + (s.data[*i] - '0');
+        if (n < 1 << 28) n = n * 10 + (s.data[*i] - '0');
         ++*i;
     }
-    if (*i == from)
-        return false;
+    if (*i == from) return false;
     *out = n;
     return true;
 }
@@ -160,30 +145,24 @@ static bool parse_spec(kd_trun *r, kd_str s, spec *f) {
             f->align = s.data[i++];
         }
     }
-    if (i < s.len && (s.data[i] == '+' || s.data[i] == '-' || s.data[i] == ' '))
-        f->sign = s.data[i++];
+    if (i < s.len && (s.data[i] == '+' || s.data[i] == '-' || s.data[i] == ' ')) f->sign = s.data[i++];
     if (i < s.len && s.data[i] == '#') {
         f->alt = true;
         i++;
     }
     if (i < s.len && s.data[i] == '0') {
         f->zero = true;
-        if (!f->align)
-            f->align = '=';
+        if (!f->align) f->align = '=';
         i++;
     }
     read_int(s, &i, &f->width);
-    if (i < s.len && (s.data[i] == ',' || s.data[i] == '_'))
-        f->group = s.data[i++];
+    if (i < s.len && (s.data[i] == ',' || s.data[i] == '_')) f->group = s.data[i++];
     if (i < s.len && s.data[i] == '.') {
         i++;
-        if (!read_int(s, &i, &f->precision))
-            return kd_tr_fail(r, KD_EFORMAT, "Format specifier missing precision");
+        if (!read_int(s, &i, &f->precision)) return kd_tr_fail(r, KD_EFORMAT, "Format specifier missing precision");
     }
-    if (i < s.len)
-        f->type = s.data[i++];
-    if (i < s.len)
-        return kd_tr_fail(r, KD_EFORMAT, "Invalid format specifier");
+    if (i < s.len) f->type = s.data[i++];
+    if (i < s.len) return kd_tr_fail(r, KD_EFORMAT, "Invalid format specifier");
     if (f->width > WIDTH_MAX || f->precision > PRECISION_MAX)
         return kd_tr_fail(r, KD_ELIMIT, "a format of width or precision beyond the bound");
     return true;
@@ -192,25 +171,19 @@ static bool parse_spec(kd_trun *r, kd_str s, spec *f) {
 /* format(v, s) */
 static bool format_value(kd_trun *r, kd_buf *b, kd_tval v, kd_str s) {
     spec f;
-    if (!s.len)
-        return kd_tv_print(r, b, v);
-    if (!parse_spec(r, s, &f))
-        return false;
-    if (v.type == KD_TV_INT)
-        return format_int(r, b, &f, v.u.i);
-    if (v.type == KD_TV_BOOL)
-        return format_int(r, b, &f, v.u.b);
+    if (!s.len) return kd_tv_print(r, b, v);
+    if (!parse_spec(r, s, &f)) return false;
+    if (v.type == KD_TV_INT) return format_int(r, b, &f, v.u.i);
+    if (v.type == KD_TV_BOOL) return format_int(r, b, &f, v.u.b);
     if (v.type == KD_TV_FLOAT) {
         if (f.type && !strchr("eEfFgGn%", f.type))
             return kd_tr_fail(r, KD_EFORMAT, "Unknown format code '%c' for object of type 'float'", f.type);
         return format_float(r, b, &f, v.u.f);
     }
-    if (v.type != KD_TV_STR)
-        return kd_tr_fail(r, KD_EFORMAT, "unsupported format string passed to %s.__format__", kd_tv_type_name(v));
+    if (v.type != KD_TV_STR) return kd_tr_fail(r, KD_EFORMAT, "unsupported format string passed to %s.__format__", kd_tv_type_name(v));
     if ((f.type && f.type != 's') || f.sign || f.alt || f.group || (f.align == '=' && !f.zero))
         return kd_tr_fail(r, KD_EFORMAT, "Invalid format specifier for a string");
-    if (f.zero && !f.fill.data)
-        f.fill = KD_STR("0");
+    if (f.zero && !f.fill.data) f.fill = KD_STR("0");
     size_t n = f.precision >= 0 ? kd_ts_offset(v, (size_t)f.precision) : v.len;
     return out_padded(r, b, &f, KD_STR(""), (kd_str){v.u.s, n}, f.align && f.align != '=' ? f.align : '<');
 }
@@ -227,18 +200,15 @@ typedef struct {
 static bool field_value(kd_trun *r, fields *g, kd_str name, kd_tval *out) {
     size_t n = 0;
     int64_t i = 0;
-    while (n < name.len && name.data[n] != '.' && name.data[n] != '[')
-        n++;
+    while (n < name.len && name.data[n] != '.' && name.data[n] != '[') n++;
     size_t k = 0;
     if (n == 0) {
-        if (g->next < 0)
-            return kd_tr_fail(r, KD_EFORMAT, "cannot switch from manual field specification to automatic field numbering");
+        if (g->next < 0) return kd_tr_fail(r, KD_EFORMAT, "cannot switch from manual field specification to automatic field numbering");
         i = g->next++;
     } else if (!read_int((kd_str){name.data, n}, &k, &i) || k < n) {
         i = -1;
     } else {
-        if (g->next > 0)
-            return kd_tr_fail(r, KD_EFORMAT, "cannot switch from automatic field numbering to manual field specification");
+        if (g->next > 0) return kd_tr_fail(r, KD_EFORMAT, "cannot switch from automatic field numbering to manual field specification");
         g->next = -1;
     }
     if (i >= 0) {
@@ -246,20 +216,16 @@ static bool field_value(kd_trun *r, fields *g, kd_str name, kd_tval *out) {
             return kd_tr_fail(r, KD_EFORMAT, "Replacement index %lld out of range for positional args tuple", (long long)i);
         *out = g->a->at[i];
     } else {
-        for (k = 0; k < g->a->n_names && !kd_str_eq(g->a->names[k], (kd_str){name.data, n}); k++) {
-        }
-        if (k == g->a->n_names)
-            return kd_tr_fail(r, KD_EFORMAT, "format: no argument named '%.*s'", (int)n, name.data);
+        for (k = 0; k < g->a->n_names && !kd_str_eq(g->a->names[k], (kd_str){name.data, n}); k++) {}
+        if (k == g->a->n_names) return kd_tr_fail(r, KD_EFORMAT, "format: no argument named '%.*s'", (int)n, name.data);
         *out = g->a->values[k];
     }
     while (n < name.len) {
         bool item = name.data[n++] == '[';
         size_t from = n;
-        while (n < name.len && (item ? name.data[n] != ']' : name.data[n] != '.' && name.data[n] != '['))
-            n++;
+        while (n < name.len && (item ? name.data[n] != ']' : name.data[n] != '.' && name.data[n] != '[')) n++;
         kd_str part = {name.data + from, n - from};
-        if (!part.len || (item && n == name.len))
-            return kd_tr_fail(r, KD_EFORMAT, "format: Empty attribute in format string");
+        if (!part.len || (item && n == name.len)) return kd_tr_fail(r, KD_EFORMAT, "format: Empty attribute in format string");
         n += item;
         k = 0;
         bool number = item && read_int(part, &k, &i) && k == part.len;
@@ -279,21 +245,18 @@ static bool format_field(kd_trun *r, kd_buf *b, fields *g, kd_str s) {
     kd_tval v;
     char conversion = 0;
     kd_str rest = {s.data + n, s.len - n};
-    if (!field_value(r, g, (kd_str){s.data, n}, &v))
-        return false;
+    if (!field_value(r, g, (kd_str){s.data, n}, &v)) return false;
     if (rest.len && rest.data[0] == '!') {
         if (rest.len < 2 || !strchr("rsa", rest.data[1]) || (rest.len > 2 && rest.data[2] != ':'))
             return kd_tr_fail(r, KD_EFORMAT, "format: an unknown conversion");
         conversion = rest.data[1];
         rest = (kd_str){rest.data + 2, rest.len - 2};
     }
-    if (conversion == 'a')
-        return kd_tr_fail(r, KD_EUNSUPPORTED, "format: the conversion !a is not supported");
+    if (conversion == 'a') return kd_tr_fail(r, KD_EUNSUPPORTED, "format: the conversion !a is not supported");
     if (conversion) {
         kd_buf t = {0};
         bool ok = conversion == 'r' ? kd_tv_repr(r, &t, v) : kd_tv_print(r, &t, v);
-        if (!kd_tv_take(r, &v, &t) || !ok)
-            return false;
+        if (!kd_tv_take(r, &v, &t) || !ok) return false;
     }
     kd_buf spec_text = {0}, plain = {0};
     bool ok = true;
@@ -315,15 +278,13 @@ static bool format_field(kd_trun *r, kd_buf *b, fields *g, kd_str s) {
 }
 
 static bool format_text(kd_trun *r, kd_buf *b, fields *g, kd_str s) {
-    if (g->depth > 2)
-        return kd_tr_fail(r, KD_EFORMAT, "Max string recursion exceeded");
+    if (g->depth > 2) return kd_tr_fail(r, KD_EFORMAT, "Max string recursion exceeded");
     bool ok = true;
     for (size_t i = 0; ok && i < s.len;) {
         char c = s.data[i];
         size_t from = i;
         if (c != '{' && c != '}') {
-            while (i < s.len && s.data[i] != '{' && s.data[i] != '}')
-                i++;
+            while (i < s.len && s.data[i] != '{' && s.data[i] != '}') i++;
             ok = kd_tr_write(r, b, s.data + from, i - from);
             continue;
         }
@@ -332,13 +293,10 @@ static bool format_text(kd_trun *r, kd_buf *b, fields *g, kd_str s) {
             i += 2;
             continue;
         }
-        if (c == '}')
-            return kd_tr_fail(r, KD_EFORMAT, "Single '}' encountered in format string");
+        if (c == '}') return kd_tr_fail(r, KD_EFORMAT, "Single '}' encountered in format string");
         size_t depth = 1, to = ++i;
-        for (; to < s.len && depth; to++)
-            depth += s.data[to] == '{' ? 1 : s.data[to] == '}' ? (size_t)-1 : 0;
-        if (depth)
-            return kd_tr_fail(r, KD_EFORMAT, "Single '{' encountered in format string");
+        for (; to < s.len && depth; to++) depth += s.data[to] == '{' ? 1 : s.data[to] == '}' ? (size_t)-1 : 0;
+        if (depth) return kd_tr_fail(r, KD_EFORMAT, "Single '{' encountered in format string");
         ok = kd_tr_charge(r, 1) && format_field(r, b, g, (kd_str){s.data + i, to - 1 - i});
         i = to;
     }
@@ -377,8 +335,7 @@ static bool star(kd_trun *r, percent *p, kd_str s, size_t *i, int64_t *out) {
     }
     kd_tval v;
     ++*i;
-    if (!next_arg(r, p, &v))
-        return false;
+    if (!next_arg(r, p, &v)) return false;
     return kd_tv_index(v, out) || kd_tr_fail(r, KD_EFORMAT, "* wants int");
 }
 
@@ -394,13 +351,10 @@ static bool percent_one(kd_trun *r, kd_buf *b, spec *f, bool left, char c, kd_tv
         return ok;
     }
     f->align = left ? '<' : f->zero ? '=' : '>';
-    if (left)
-        f->zero = false;
-    if (v.type == KD_TV_UNDEF)
-        return kd_tr_undefined(r, v);
+    if (left) f->zero = false;
+    if (v.type == KD_TV_UNDEF) return kd_tr_undefined(r, v);
     if (c == 'c') {
-        if (v.type == KD_TV_STR && kd_ts_count(v) == 1)
-            return out_padded(r, b, f, KD_STR(""), kd_tv_text(v), f->align == '<' ? '<' : '>');
+        if (v.type == KD_TV_STR && kd_ts_count(v) == 1) return out_padded(r, b, f, KD_STR(""), kd_tv_text(v), f->align == '<' ? '<' : '>');
         f->type = 'c';
         f->precision = -1;
         return v.type == KD_TV_INT ? format_int(r, b, f, v.u.i) : kd_tr_fail(r, KD_EFORMAT, "%%c requires int or char");
@@ -408,8 +362,7 @@ static bool percent_one(kd_trun *r, kd_buf *b, spec *f, bool left, char c, kd_tv
     if (!kd_tv_is_number(v) || v.type == KD_TV_BIG)
         return kd_tr_fail(r, KD_EFORMAT, "%%%c format: a real number is required, not %s", c, kd_tv_type_name(v));
     f->type = c;
-    if (strchr("eEfFgG", c))
-        return format_float(r, b, f, kd_tv_number(v));
+    if (strchr("eEfFgG", c)) return format_float(r, b, f, kd_tv_number(v));
     int64_t i;
     if (v.type == KD_TV_FLOAT && strchr("diu", c) && fabs(v.u.f) < 9e18)
         i = (int64_t)v.u.f;
@@ -431,12 +384,9 @@ static bool percent_field(kd_trun *r, kd_buf *b, percent *p, kd_str s, size_t *i
     bool left = false, keyed = false;
     if (*i < s.len && s.data[*i] == '(') {
         size_t from = ++*i, depth = 1;
-        for (; *i < s.len && depth; ++*i)
-            depth += s.data[*i] == '(' ? 1 : s.data[*i] == ')' ? (size_t)-1 : 0;
-        if (depth)
-            return kd_tr_fail(r, KD_EFORMAT, "incomplete format key");
-        if (p->args.type != KD_TV_DICT)
-            return kd_tr_fail(r, KD_EFORMAT, "format requires a mapping");
+        for (; *i < s.len && depth; ++*i) depth += s.data[*i] == '(' ? 1 : s.data[*i] == ')' ? (size_t)-1 : 0;
+        if (depth) return kd_tr_fail(r, KD_EFORMAT, "incomplete format key");
+        if (p->args.type != KD_TV_DICT) return kd_tr_fail(r, KD_EFORMAT, "format requires a mapping");
         if (!kd_td_str(p->args.u.dict, (kd_str){s.data + from, *i - 1 - from}, &v))
             return kd_tr_fail(r, KD_EFORMAT, "format: no key '%.*s'", (int)(*i - 1 - from), s.data + from);
         keyed = p->mapping = true;
@@ -446,11 +396,9 @@ static bool percent_field(kd_trun *r, kd_buf *b, percent *p, kd_str s, size_t *i
         left |= c == '-';
         f.zero |= c == '0';
         f.alt |= c == '#';
-        if (c == '+' || (c == ' ' && !f.sign))
-            f.sign = c;
+        if (c == '+' || (c == ' ' && !f.sign)) f.sign = c;
     }
-    if (!star(r, p, s, i, &f.width))
-        return false;
+    if (!star(r, p, s, i, &f.width)) return false;
     if (f.width < -1) {
         left = true;
         f.width = -f.width;
@@ -458,40 +406,33 @@ static bool percent_field(kd_trun *r, kd_buf *b, percent *p, kd_str s, size_t *i
     if (*i < s.len && s.data[*i] == '.') {
         ++*i;
         f.precision = 0;
-        if (!star(r, p, s, i, &f.precision))
-            return false;
+        if (!star(r, p, s, i, &f.precision)) return false;
         f.precision = f.precision < 0 ? 0 : f.precision;
     }
-    while (*i < s.len && strchr("lLh", s.data[*i]))
-        ++*i;
-    if (*i >= s.len)
-        return kd_tr_fail(r, KD_EFORMAT, "incomplete format");
+    while (*i < s.len && strchr("lLh", s.data[*i])) ++*i;
+    if (*i >= s.len) return kd_tr_fail(r, KD_EFORMAT, "incomplete format");
     char c = s.data[(*i)++];
-    if (c == '%')
-        return kd_tr_write(r, b, "%", 1);
+    if (c == '%') return kd_tr_write(r, b, "%", 1);
     if (!strchr("srdiuoxXeEfFgGc", c))
         return kd_tr_fail(r, c == 'a' ? KD_EUNSUPPORTED : KD_EFORMAT, "unsupported format character '%c'", c);
     if (f.width > WIDTH_MAX || f.precision > PRECISION_MAX)
         return kd_tr_fail(r, KD_ELIMIT, "a format of width or precision beyond the bound");
-    if (!keyed && !next_arg(r, p, &v))
-        return false;
-    if (markup && (c == 's' || c == 'r') && (!kd_tv_str(r, &v, v) || !kd_ts_escape(r, &v, v)))
-        return false;
+    if (!keyed && !next_arg(r, p, &v)) return false;
+    if (markup && (c == 's' || c == 'r') && (!kd_tv_str(r, &v, v) || !kd_ts_escape(r, &v, v))) return false;
     return percent_one(r, b, &f, left, c == 'i' || c == 'u' ? 'd' : c, v);
 }
 
 bool kd_te_format(kd_trun *r, kd_tval fmt, kd_tval args, kd_tval *out) {
     kd_str s = kd_tv_text(fmt);
     kd_buf b = {0};
-    percent p = {.args = args, .mapping = args.type == KD_TV_DICT || args.type == KD_TV_LIST || args.type == KD_TV_RANGE || args.type == KD_TV_UNDEF};
+    percent p = {.args = args,
+                 .mapping = args.type == KD_TV_DICT || args.type == KD_TV_LIST || args.type == KD_TV_RANGE || args.type == KD_TV_UNDEF};
     bool ok = true;
     for (size_t i = 0; ok && i < s.len;) {
         size_t from = i;
-        while (i < s.len && s.data[i] != '%')
-            i++;
+        while (i < s.len && s.data[i] != '%') i++;
         ok = kd_tr_write(r, &b, s.data + from, i - from);
-        if (i >= s.len)
-            break;
+        if (i >= s.len) break;
         i++;
         ok = ok && kd_tr_charge(r, 1) && percent_field(r, &b, &p, s, &i, fmt.flag & KD_TF_MARKUP);
     }

@@ -13,8 +13,7 @@ static kd_code parse_body(kd_tparse *p, const char *ends, kd_tnode **out);
 static bool at_any(const kd_tparse *p, const char *ends) {
     while (ends && *ends) {
         size_t n = strcspn(ends, " ");
-        if (p->tok.kind == KD_TK_NAME && p->tok.text.len == n && memcmp(p->tok.text.data, ends, n) == 0)
-            return true;
+        if (p->tok.kind == KD_TK_NAME && p->tok.text.len == n && memcmp(p->tok.text.data, ends, n) == 0) return true;
         ends += n + strspn(ends + n, " ");
     }
     return false;
@@ -22,13 +21,11 @@ static bool at_any(const kd_tparse *p, const char *ends) {
 
 /* A body that follows a tag: the rest of the tag, then the body; the end tag is the current token. */
 static kd_code parse_block(kd_tparse *p, const char *ends, kd_tnode **out) {
-    if (p->tok.kind == KD_TK_COLON)
-        KD_T(kd_tpl_next(p));
+    if (p->tok.kind == KD_TK_COLON) KD_T(kd_tpl_next(p));
     uint32_t at = p->tok.at;
     KD_T(kd_tpl_expect(p, KD_TK_BLOCK_END, "'%}'"));
     KD_T(parse_body(p, ends, out));
-    if (p->tok.kind == KD_TK_EOF)
-        return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "the template ends before {%% %s %%}", ends);
+    if (p->tok.kind == KD_TK_EOF) return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "the template ends before {%% %s %%}", ends);
     return KD_OK;
 }
 
@@ -42,25 +39,21 @@ static kd_code parse_last_block(kd_tparse *p, const char *end, kd_tnode **out) {
 static bool can_assign(const kd_tnode *n) {
     if (n->kind == KD_TN_TUPLE) {
         for (uint32_t i = 0; i < n->n; i++)
-            if (!can_assign(n->list[i]))
-                return false;
+            if (!can_assign(n->list[i])) return false;
         return true;
     }
     return n->kind == KD_TN_NAME || n->kind == KD_TN_NSREF;
 }
 
 static void set_store(kd_tnode *n) {
-    if (n->kind == KD_TN_NAME)
-        n->flags |= KD_TN_STORE;
-    for (uint32_t i = 0; n->kind == KD_TN_TUPLE && i < n->n; i++)
-        set_store(n->list[i]);
+    if (n->kind == KD_TN_NAME) n->flags |= KD_TN_STORE;
+    for (uint32_t i = 0; n->kind == KD_TN_TUPLE && i < n->n; i++) set_store(n->list[i]);
 }
 
 static kd_code parse_target(kd_tparse *p, bool nsref, const char *end, kd_tnode **out) {
     uint32_t at = p->tok.at;
     KD_T(kd_tpl_tuple(p, (kd_ttuple_opts){.simple = true, .nsref = nsref, .end = end}, out));
-    if (!can_assign(*out))
-        return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "this cannot be assigned to");
+    if (!can_assign(*out)) return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "this cannot be assigned to");
     set_store(*out);
     return KD_OK;
 }
@@ -68,11 +61,9 @@ static kd_code parse_target(kd_tparse *p, bool nsref, const char *end, kd_tnode 
 /* One plain name as a target. */
 static kd_code parse_target_name(kd_tparse *p, kd_tnode **out) {
     uint32_t at = p->tok.at;
-    if (p->tok.kind != KD_TK_NAME)
-        return kd_tpl_expect(p, KD_TK_NAME, "a name");
+    if (p->tok.kind != KD_TK_NAME) return kd_tpl_expect(p, KD_TK_NAME, "a name");
     KD_T(kd_tpl_primary(p, false, out));
-    if ((*out)->kind != KD_TN_NAME)
-        return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "this cannot be assigned to");
+    if ((*out)->kind != KD_TN_NAME) return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "this cannot be assigned to");
     set_store(*out);
     return KD_OK;
 }
@@ -96,8 +87,7 @@ static kd_code parse_for(kd_tparse *p, kd_tnode *n) {
     n->kind = KD_TN_FOR;
     KD_T(kd_tpl_next(p));
     KD_T(parse_target(p, false, "in", &n->a));
-    if (!kd_tpl_at(p, "in"))
-        return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "expected 'in'");
+    if (!kd_tpl_at(p, "in")) return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "expected 'in'");
     KD_T(kd_tpl_next(p));
     KD_T(kd_tpl_tuple(p, (kd_ttuple_opts){.no_conditional = true, .end = "recursive"}, &n->b));
     if (kd_tpl_at(p, "if")) {
@@ -124,18 +114,15 @@ static kd_code parse_if(kd_tparse *p, kd_tnode *n) {
             (c = parse_block(p, "elif else endif", &arm->d)) != KD_OK || (c = kd_tpl_deep(p, arm)) != KD_OK)
             break;
         if (kd_tpl_at(p, "elif")) {
-            if ((c = kd_tpl_node(p, KD_TN_IF, p->tok.at, &arm)) != KD_OK || (c = kd_tpl_push(&elifs, arm, p->e)) != KD_OK)
-                break;
+            if ((c = kd_tpl_node(p, KD_TN_IF, p->tok.at, &arm)) != KD_OK || (c = kd_tpl_push(&elifs, arm, p->e)) != KD_OK) break;
             continue;
         }
         bool has_else = kd_tpl_at(p, "else");
         c = kd_tpl_next(p);
-        if (c == KD_OK && has_else)
-            c = parse_last_block(p, "endif", &n->e);
+        if (c == KD_OK && has_else) c = parse_last_block(p, "endif", &n->e);
         break;
     }
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &elifs, &n->list, &n->n);
+    if (c == KD_OK) c = kd_tpl_seal(p, &elifs, &n->list, &n->n);
     kd_free(elifs.at);
     return c;
 }
@@ -146,28 +133,20 @@ static kd_code parse_signature(kd_tparse *p, kd_tnode *n) {
     kd_code c = kd_tpl_expect(p, KD_TK_LPAREN, "'('");
     while (c == KD_OK && p->tok.kind != KD_TK_RPAREN) {
         kd_tnode *x;
-        if (params.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK)
-            break;
-        if ((c = parse_target_name(p, &x)) != KD_OK)
-            break;
+        if (params.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
+        if ((c = parse_target_name(p, &x)) != KD_OK) break;
         for (size_t i = 0; i < params.n; i++)
-            if (params.at[i]->name == x->name)
-                c = kd_tpl_fail(p->t, x->at, p->e, KD_EFORMAT, "two parameters of one name");
-        if (c != KD_OK || (c = kd_tpl_push(&params, x, p->e)) != KD_OK)
-            break;
+            if (params.at[i]->name == x->name) c = kd_tpl_fail(p->t, x->at, p->e, KD_EFORMAT, "two parameters of one name");
+        if (c != KD_OK || (c = kd_tpl_push(&params, x, p->e)) != KD_OK) break;
         if (p->tok.kind == KD_TK_ASSIGN) {
-            if ((c = kd_tpl_next(p)) == KD_OK && (c = kd_tpl_expr(p, true, &x)) == KD_OK)
-                c = kd_tpl_push(&defaults, x, p->e);
+            if ((c = kd_tpl_next(p)) == KD_OK && (c = kd_tpl_expr(p, true, &x)) == KD_OK) c = kd_tpl_push(&defaults, x, p->e);
         } else if (defaults.n) {
             c = kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "a parameter without a default behind one with");
         }
     }
-    if (c == KD_OK)
-        c = kd_tpl_next(p);
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &params, &n->list, &n->n);
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &defaults, &n->list2, &n->m);
+    if (c == KD_OK) c = kd_tpl_next(p);
+    if (c == KD_OK) c = kd_tpl_seal(p, &params, &n->list, &n->n);
+    if (c == KD_OK) c = kd_tpl_seal(p, &defaults, &n->list2, &n->m);
     kd_free(params.at);
     kd_free(defaults.at);
     return c;
@@ -186,12 +165,10 @@ static kd_code parse_macro(kd_tparse *p, kd_tnode *n) {
 static kd_code parse_call_block(kd_tparse *p, kd_tnode *n) {
     n->kind = KD_TN_CALLBLOCK;
     KD_T(kd_tpl_next(p));
-    if (p->tok.kind == KD_TK_LPAREN)
-        KD_T(parse_signature(p, n));
+    if (p->tok.kind == KD_TK_LPAREN) KD_T(parse_signature(p, n));
     uint32_t at = p->tok.at;
     KD_T(kd_tpl_expr(p, true, &n->a));
-    if (n->a->kind != KD_TN_CALL)
-        return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "expected a call");
+    if (n->a->kind != KD_TN_CALL) return kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "expected a call");
     return parse_last_block(p, "endcall", &n->d);
 }
 
@@ -201,11 +178,9 @@ static kd_code parse_with(kd_tparse *p, kd_tnode *n) {
     n->kind = KD_TN_WITH;
     kd_code c = kd_tpl_next(p);
     while (c == KD_OK && p->tok.kind != KD_TK_BLOCK_END) {
-        if (targets.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK)
-            break;
+        if (targets.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
         uint32_t at = p->tok.at;
-        if ((c = kd_tpl_tuple(p, (kd_ttuple_opts){.simple = true}, &x)) != KD_OK)
-            break;
+        if ((c = kd_tpl_tuple(p, (kd_ttuple_opts){.simple = true}, &x)) != KD_OK) break;
         if (!can_assign(x)) {
             c = kd_tpl_fail(p->t, at, p->e, KD_EFORMAT, "this cannot be assigned to");
             break;
@@ -216,10 +191,8 @@ static kd_code parse_with(kd_tparse *p, kd_tnode *n) {
             break;
         c = kd_tpl_push(&values, x, p->e);
     }
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &targets, &n->list, &n->n);
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &values, &n->list2, &n->m);
+    if (c == KD_OK) c = kd_tpl_seal(p, &targets, &n->list, &n->n);
+    if (c == KD_OK) c = kd_tpl_seal(p, &values, &n->list2, &n->m);
     kd_free(targets.at);
     kd_free(values.at);
     return c == KD_OK ? parse_last_block(p, "endwith", &n->d) : c;
@@ -231,13 +204,10 @@ static kd_code parse_print(kd_tparse *p, kd_tnode *n) {
     n->kind = KD_TN_OUTPUT;
     kd_code c = kd_tpl_next(p);
     while (c == KD_OK && p->tok.kind != KD_TK_BLOCK_END) {
-        if (items.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK)
-            break;
-        if ((c = kd_tpl_expr(p, true, &x)) == KD_OK)
-            c = kd_tpl_push(&items, x, p->e);
+        if (items.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
+        if ((c = kd_tpl_expr(p, true, &x)) == KD_OK) c = kd_tpl_push(&items, x, p->e);
     }
-    if (c == KD_OK)
-        c = kd_tpl_seal(p, &items, &n->list, &n->n);
+    if (c == KD_OK) c = kd_tpl_seal(p, &items, &n->list, &n->n);
     kd_free(items.at);
     return c;
 }
@@ -264,15 +234,21 @@ static kd_code parse_statement(kd_tparse *p, kd_tnode **out) {
     static const struct {
         const char *tag;
         kd_code (*parse)(kd_tparse *, kd_tnode *);
-    } tags[] = {{"set", parse_set},     {"if", parse_if},       {"for", parse_for},           {"macro", parse_macro},
-                {"call", parse_call_block}, {"with", parse_with},   {"filter", parse_filter_block}, {"generation", parse_generation},
-                {"break", parse_control}, {"continue", parse_control}, {"print", parse_print}};
+    } tags[] = {{"set", parse_set},
+                {"if", parse_if},
+                {"for", parse_for},
+                {"macro", parse_macro},
+                {"call", parse_call_block},
+                {"with", parse_with},
+                {"filter", parse_filter_block},
+                {"generation", parse_generation},
+                {"break", parse_control},
+                {"continue", parse_control},
+                {"print", parse_print}};
     static const char *const lacking[] = {"include", "import", "from", "extends", "block", "autoescape"};
-    if (p->tok.kind != KD_TK_NAME)
-        return kd_tpl_expect(p, KD_TK_NAME, "the name of a tag");
+    if (p->tok.kind != KD_TK_NAME) return kd_tpl_expect(p, KD_TK_NAME, "the name of a tag");
     for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
-        if (!kd_tpl_at(p, tags[i].tag))
-            continue;
+        if (!kd_tpl_at(p, tags[i].tag)) continue;
         KD_T(kd_tpl_enter(p));
         KD_T(kd_tpl_node(p, KD_TN_BODY, p->tok.at, out));
         KD_T(tags[i].parse(p, *out));
@@ -309,8 +285,7 @@ static kd_code parse_print_tag(kd_tparse *p, kd_tlist *out) {
 /* What has been gathered to print becomes one statement. */
 static kd_code flush(kd_tparse *p, kd_tlist *data, kd_tlist *body) {
     kd_tnode *n;
-    if (!data->n)
-        return KD_OK;
+    if (!data->n) return KD_OK;
     KD_T(kd_tpl_node(p, KD_TN_OUTPUT, data->at[0]->at, &n));
     KD_T(kd_tpl_seal(p, data, &n->list, &n->n));
     KD_T(kd_tpl_deep(p, n));
@@ -328,14 +303,12 @@ static kd_code parse_body(kd_tparse *p, const char *ends, kd_tnode **out) {
         } else if (p->tok.kind == KD_TK_VAR_BEGIN) {
             c = parse_print_tag(p, &data);
         } else { /* {% */
-            if ((c = flush(p, &data, &body)) != KD_OK || (c = kd_tpl_next(p)) != KD_OK || at_any(p, ends))
-                break;
+            if ((c = flush(p, &data, &body)) != KD_OK || (c = kd_tpl_next(p)) != KD_OK || at_any(p, ends)) break;
             if ((c = parse_statement(p, &n)) == KD_OK && (c = kd_tpl_push(&body, n, p->e)) == KD_OK)
                 c = kd_tpl_expect(p, KD_TK_BLOCK_END, "'%}'");
         }
     }
-    if (c == KD_OK)
-        c = flush(p, &data, &body);
+    if (c == KD_OK) c = flush(p, &data, &body);
     if (c == KD_OK && (c = kd_tpl_node(p, KD_TN_BODY, at, out)) == KD_OK && (c = kd_tpl_seal(p, &body, &(*out)->list, &(*out)->n)) == KD_OK)
         c = kd_tpl_deep(p, *out);
     kd_free(data.at);
@@ -354,12 +327,10 @@ kd_code kd_tpl_parse(kd_template *t, kd_err *e) {
 static kd_code rehash(kd_template *t, kd_err *e) {
     uint32_t cap = t->cap_slots ? t->cap_slots * 2 : 64;
     uint32_t *slots = kd_calloc(cap, sizeof *slots);
-    if (!slots)
-        return kd_fail(e, KD_ENOMEM, "%s: no memory for its names", t->name);
+    if (!slots) return kd_fail(e, KD_ENOMEM, "%s: no memory for its names", t->name);
     for (uint32_t i = 0; i < t->n_names; i++) {
         uint32_t h = (uint32_t)kd_hash64(t->names[i].data, t->names[i].len, 0) & (cap - 1);
-        while (slots[h])
-            h = (h + 1) & (cap - 1);
+        while (slots[h]) h = (h + 1) & (cap - 1);
         slots[h] = i + 1;
     }
     kd_free(t->name_slots);
@@ -369,8 +340,7 @@ static kd_code rehash(kd_template *t, kd_err *e) {
 }
 
 kd_code kd_tpl_intern(kd_template *t, kd_str s, uint32_t *id, kd_err *e) {
-    if (t->n_names * 2 >= t->cap_slots)
-        KD_T(rehash(t, e));
+    if (t->n_names * 2 >= t->cap_slots) KD_T(rehash(t, e));
     uint32_t h = (uint32_t)kd_hash64(s.data, s.len, 0) & (t->cap_slots - 1);
     for (; t->name_slots[h]; h = (h + 1) & (t->cap_slots - 1))
         if (kd_str_eq(t->names[t->name_slots[h] - 1], s)) {
@@ -393,16 +363,13 @@ kd_code kd_tpl_intern(kd_template *t, kd_str s, uint32_t *id, kd_err *e) {
 /* CRLF and CR become LF, and one newline at the end is dropped, as jinja2 does. */
 static kd_code take_source(kd_template *t, const char *source, size_t len, kd_err *e) {
     char *given = kd_arena_strndup(&t->arena, source, len), *s = kd_arena_alloc(&t->arena, len + 1);
-    if (!given || !s)
-        return kd_fail(e, KD_ENOMEM, "%s: no memory for %zu bytes of template", t->name, len);
+    if (!given || !s) return kd_fail(e, KD_ENOMEM, "%s: no memory for %zu bytes of template", t->name, len);
     size_t n = 0;
     for (size_t i = 0; i < len; i++) {
-        if (source[i] == '\r' && i + 1 < len && source[i + 1] == '\n')
-            continue;
+        if (source[i] == '\r' && i + 1 < len && source[i + 1] == '\n') continue;
         s[n++] = source[i] == '\r' ? '\n' : source[i];
     }
-    if (n && s[n - 1] == '\n')
-        n--;
+    if (n && s[n - 1] == '\n') n--;
     t->given = (kd_str){given, len};
     t->source = (kd_str){s, n};
     return KD_OK;
@@ -410,21 +377,16 @@ static kd_code take_source(kd_template *t, const char *source, size_t len, kd_er
 
 kd_code kd_template_new(kd_template **out, const char *source, size_t len, const char *name, kd_err *e) {
     *out = NULL;
-    if (!name)
-        name = "chat template";
+    if (!name) name = "chat template";
     if (len > KD_TPL_SOURCE)
         return kd_fail(e, KD_ELIMIT, "%s: %zu bytes, more than the %d that a template may have", name, len, KD_TPL_SOURCE);
-    if (!kd_utf8_valid(source, len))
-        return kd_fail(e, KD_EFORMAT, "%s: not valid UTF-8", name);
+    if (!kd_utf8_valid(source, len)) return kd_fail(e, KD_EFORMAT, "%s: not valid UTF-8", name);
     kd_template *t = kd_calloc(1, sizeof *t);
-    if (!t)
-        return kd_fail(e, KD_ENOMEM, "%s: no memory for a template", name);
+    if (!t) return kd_fail(e, KD_ENOMEM, "%s: no memory for a template", name);
     t->name = kd_strdup(name);
     kd_code c = t->name ? take_source(t, source, len, e) : kd_fail(e, KD_ENOMEM, "%s: no memory for a template", name);
-    if (c == KD_OK)
-        c = kd_tpl_parse(t, e);
-    if (c == KD_OK)
-        c = kd_tpl_resolve(t, e);
+    if (c == KD_OK) c = kd_tpl_parse(t, e);
+    if (c == KD_OK) c = kd_tpl_resolve(t, e);
     if (c == KD_OK)
         *out = t;
     else
@@ -433,8 +395,7 @@ kd_code kd_template_new(kd_template **out, const char *source, size_t len, const
 }
 
 void kd_template_free(kd_template *t) {
-    if (!t)
-        return;
+    if (!t) return;
     kd_arena_clear(&t->arena);
     kd_free(t->names);
     kd_free(t->reads);
@@ -444,7 +405,6 @@ void kd_template_free(kd_template *t) {
 }
 
 const char *kd_template_source(const kd_template *t, size_t *len) {
-    if (len)
-        *len = t->given.len;
+    if (len) *len = t->given.len;
     return t->given.data;
 }

@@ -16,9 +16,9 @@ typedef struct kd_tdict {
     uint32_t *index;        /* open addressing: position + 1; NULL while small */
 } kd_tdict;
 typedef struct kd_tundef {
-    const char *hint; /* its whole message, or NULL */
+    const char *hint;  /* its whole message, or NULL */
     kd_tval name, obj; /* obj MISSING: a plain variable */
-    bool unsafe;      /* the sandbox forbids what was asked for */
+    bool unsafe;       /* the sandbox forbids what was asked for */
 } kd_tundef;
 typedef struct kd_trange {
     int64_t start, stop, step;
@@ -57,8 +57,20 @@ typedef struct {
 } kd_targs;
 
 typedef enum {
-    KD_TI_SEQ, KD_TI_STR, KD_TI_RANGE, KD_TI_DICT, KD_TI_EMPTY, KD_TI_LOOP, KD_TI_REVERSED, /* over what src is */
-    KD_TI_TEST, KD_TI_MAP, KD_TI_SELECT, KD_TI_UNIQUE, KD_TI_BATCH, KD_TI_SLICE, KD_TI_ITEMS /* generators over in */
+    KD_TI_SEQ,
+    KD_TI_STR,
+    KD_TI_RANGE,
+    KD_TI_DICT,
+    KD_TI_EMPTY,
+    KD_TI_LOOP,
+    KD_TI_REVERSED, /* over what src is */
+    KD_TI_TEST,
+    KD_TI_MAP,
+    KD_TI_SELECT,
+    KD_TI_UNIQUE,
+    KD_TI_BATCH,
+    KD_TI_SLICE,
+    KD_TI_ITEMS /* generators over in */
 } kd_ti_kind;
 typedef struct kd_titer {
     uint8_t kind, what; /* what: k, v, i of a dict; for SELECT 1 = keep what fails */
@@ -66,8 +78,8 @@ typedef struct kd_titer {
     kd_tval src;
     size_t pos;
     struct kd_titer *in;
-    kd_targs args;      /* of the filter or test behind it */
-    kd_tval extra;      /* attribute, default, fill */
+    kd_targs args; /* of the filter or test behind it */
+    kd_tval extra; /* attribute, default, fill */
     kd_tdict *seen;
     const kd_tnode *node; /* TEST */
     kd_tact *act;
@@ -86,32 +98,35 @@ typedef struct kd_tloop {
 /* ---- methods: those of Python's own types that a template may call. What would change an object is there as well: asking for it is
  * refused, and does not fall through to a key of that name. ---- */
 enum { KD_TM_STR = 1, KD_TM_LIST = 2, KD_TM_TUPLE = 4, KD_TM_DICT = 8, KD_TM_NUM = 16, KD_TM_OTHER = 32, KD_TM_UNSAFE = 64 };
-#define KD_TM_LIST_ALL(X)                                                                                                                    \
-    X(capitalize, STR) X(casefold, STR) X(center, STR) X(count, STR | KD_TM_LIST | KD_TM_TUPLE) X(encode, STR) X(endswith, STR)              \
-    X(expandtabs, STR) X(find, STR) X(format, STR) X(format_map, STR) X(index, STR | KD_TM_LIST | KD_TM_TUPLE) X(isalnum, STR)               \
-    X(isalpha, STR) X(isascii, STR) X(isdecimal, STR) X(isdigit, STR) X(isidentifier, STR) X(islower, STR) X(isnumeric, STR)                 \
-    X(isprintable, STR) X(isspace, STR) X(istitle, STR) X(isupper, STR) X(join, STR) X(ljust, STR) X(lower, STR) X(lstrip, STR)              \
-    X(maketrans, STR) X(partition, STR) X(removeprefix, STR) X(removesuffix, STR) X(replace, STR) X(rfind, STR) X(rindex, STR)               \
-    X(rjust, STR) X(rpartition, STR) X(rsplit, STR) X(rstrip, STR) X(split, STR) X(splitlines, STR) X(startswith, STR) X(strip, STR)         \
-    X(swapcase, STR) X(title, STR) X(translate, STR) X(upper, STR) X(zfill, STR)                                                             \
-    X(copy, LIST | KD_TM_DICT) X(get, DICT) X(items, DICT) X(keys, DICT) X(values, DICT) X(fromkeys, DICT)                                   \
-    X(append, LIST | KD_TM_UNSAFE) X(extend, LIST | KD_TM_UNSAFE) X(insert, LIST | KD_TM_UNSAFE) X(remove, LIST | KD_TM_UNSAFE)              \
-    X(reverse, LIST | KD_TM_UNSAFE) X(sort, LIST | KD_TM_UNSAFE) X(clear, LIST | KD_TM_DICT | KD_TM_UNSAFE)                                  \
-    X(pop, LIST | KD_TM_DICT | KD_TM_UNSAFE) X(popitem, DICT | KD_TM_UNSAFE) X(setdefault, DICT | KD_TM_UNSAFE)                              \
-    X(update, DICT | KD_TM_UNSAFE)                                                                                                           \
-    X(bit_length, NUM) X(is_integer, NUM) X(conjugate, NUM)                                                                                  \
-    X(cycle, OTHER) X(changed, OTHER) X(next, OTHER) X(reset, OTHER)
+#define KD_TM_LIST_ALL(X)                                                                                                                  \
+    X(capitalize, STR)                                                                                                                     \
+    X(casefold, STR) X(center, STR) X(count, STR | KD_TM_LIST | KD_TM_TUPLE) X(encode, STR) X(endswith, STR) X(expandtabs, STR)            \
+        X(find, STR) X(format, STR) X(format_map, STR) X(index, STR | KD_TM_LIST | KD_TM_TUPLE) X(isalnum, STR) X(isalpha, STR)            \
+            X(isascii, STR) X(isdecimal, STR) X(isdigit, STR) X(isidentifier, STR) X(islower, STR) X(isnumeric, STR) X(isprintable, STR)   \
+                X(isspace, STR) X(istitle, STR) X(isupper, STR) X(join, STR) X(ljust, STR) X(lower, STR) X(lstrip, STR) X(maketrans, STR)  \
+                    X(partition, STR) X(removeprefix, STR) X(removesuffix, STR) X(replace, STR) X(rfind, STR) X(rindex, STR) X(rjust, STR) \
+                        X(rpartition, STR) X(rsplit, STR) X(rstrip, STR) X(split, STR) X(splitlines, STR) X(startswith, STR) X(strip, STR) \
+                            X(swapcase, STR) X(title, STR) X(translate, STR) X(upper, STR) X(zfill, STR) X(copy, LIST | KD_TM_DICT)        \
+                                X(get, DICT) X(items, DICT) X(keys, DICT) X(values, DICT) X(fromkeys, DICT) X(append, LIST | KD_TM_UNSAFE) \
+                                    X(extend, LIST | KD_TM_UNSAFE) X(insert, LIST | KD_TM_UNSAFE) X(remove, LIST | KD_TM_UNSAFE)           \
+                                        X(reverse, LIST | KD_TM_UNSAFE) X(sort, LIST | KD_TM_UNSAFE)                                       \
+                                            X(clear, LIST | KD_TM_DICT | KD_TM_UNSAFE) X(pop, LIST | KD_TM_DICT | KD_TM_UNSAFE)            \
+                                                X(popitem, DICT | KD_TM_UNSAFE) X(setdefault, DICT | KD_TM_UNSAFE)                         \
+                                                    X(update, DICT | KD_TM_UNSAFE) X(bit_length, NUM) X(is_integer, NUM) X(conjugate, NUM) \
+                                                        X(cycle, OTHER) X(changed, OTHER) X(next, OTHER) X(reset, OTHER)
 #define KD_TM_ENUM(name, on) KD_TM_##name,
 typedef enum { KD_TM_LIST_ALL(KD_TM_ENUM) KD_TM_METHODS } kd_tm_id;
-int kd_tm_find(kd_str name);  /* -1 */
-unsigned kd_tm_on(int id);    /* the types that have it */
+int kd_tm_find(kd_str name); /* -1 */
+unsigned kd_tm_on(int id);   /* the types that have it */
 const char *kd_tm_name(int id);
 
-#define KD_TFL_ALL(X)                                                                                                                        \
-    X(abs) X(attr) X(batch) X(capitalize) X(center) X(count) X(d) X(default) X(dictsort) X(e) X(escape) X(filesizeformat) X(first) X(float)  \
-    X(forceescape) X(format) X(groupby) X(indent) X(int) X(join) X(last) X(length) X(list) X(lower) X(items) X(map) X(min) X(max) X(pprint)  \
-    X(random) X(reject) X(rejectattr) X(replace) X(reverse) X(round) X(safe) X(select) X(selectattr) X(slice) X(sort) X(string)              \
-    X(striptags) X(sum) X(title) X(trim) X(truncate) X(unique) X(upper) X(urlencode) X(urlize) X(wordcount) X(wordwrap) X(xmlattr) X(tojson)
+#define KD_TFL_ALL(X)                                                                                                                      \
+    X(abs)                                                                                                                                 \
+    X(attr) X(batch) X(capitalize) X(center) X(count) X(d) X(default) X(dictsort) X(e) X(escape) X(filesizeformat) X(first) X(float)       \
+        X(forceescape) X(format) X(groupby) X(indent) X(int) X(join) X(last) X(length) X(list) X(lower) X(items) X(map) X(min) X(max)      \
+            X(pprint) X(random) X(reject) X(rejectattr) X(replace) X(reverse) X(round) X(safe) X(select) X(selectattr) X(slice) X(sort)    \
+                X(string) X(striptags) X(sum) X(title) X(trim) X(truncate) X(unique) X(upper) X(urlencode) X(urlize) X(wordcount)          \
+                    X(wordwrap) X(xmlattr) X(tojson)
 #define KD_TFL_ENUM(name) KD_TFL_##name,
 typedef enum { KD_TFL_ALL(KD_TFL_ENUM) KD_TFL_FILTERS } kd_tfl_id;
 
@@ -146,36 +161,22 @@ typedef struct {
 
 bool kd_tr_fail(kd_trun *r, kd_code c, const char *fmt, ...) KD_PRINTF(3, 4);
 bool kd_tr_charge(kd_trun *r, size_t steps);
-void *kd_tr_alloc(kd_trun *r, size_t n); /* zeroed, 16-aligned; NULL after kd_tr_fail */
+void *kd_tr_alloc(kd_trun *r, size_t n);                          /* zeroed, 16-aligned; NULL after kd_tr_fail */
 bool kd_tr_write(kd_trun *r, kd_buf *b, const char *s, size_t n); /* bounded */
 void kd_tr_drop(kd_trun *r, kd_buf *b);                           /* clears a buffer that kd_tr_write filled */
 bool kd_tr_undefined(kd_trun *r, kd_tval u);                      /* fails with what is undefined; returns false */
 
 /* ---- values ---- */
-static inline kd_tval kd_tv(kd_tv_type type) {
-    return (kd_tval){.type = (uint8_t)type};
-}
-static inline kd_tval kd_tv_bool(bool b) {
-    return (kd_tval){.type = KD_TV_BOOL, .u.b = b};
-}
-static inline kd_tval kd_tv_int(int64_t i) {
-    return (kd_tval){.type = KD_TV_INT, .u.i = i};
-}
-static inline kd_tval kd_tv_float(double f) {
-    return (kd_tval){.type = KD_TV_FLOAT, .u.f = f};
-}
-static inline kd_tval kd_tv_view(const char *s, size_t n) {
-    return (kd_tval){.type = KD_TV_STR, .u.s = s, .len = n};
-}
-static inline kd_tval kd_tv_lit(const char *z) {
-    return kd_tv_view(z, __builtin_strlen(z));
-}
-static inline kd_str kd_tv_text(kd_tval v) {
-    return (kd_str){v.u.s, v.len};
-}
+static inline kd_tval kd_tv(kd_tv_type type) { return (kd_tval){.type = (uint8_t)type}; }
+static inline kd_tval kd_tv_bool(bool b) { return (kd_tval){.type = KD_TV_BOOL, .u.b = b}; }
+static inline kd_tval kd_tv_int(int64_t i) { return (kd_tval){.type = KD_TV_INT, .u.i = i}; }
+static inline kd_tval kd_tv_float(double f) { return (kd_tval){.type = KD_TV_FLOAT, .u.f = f}; }
+static inline kd_tval kd_tv_view(const char *s, size_t n) { return (kd_tval){.type = KD_TV_STR, .u.s = s, .len = n}; }
+static inline kd_tval kd_tv_lit(const char *z) { return kd_tv_view(z, __builtin_strlen(z)); }
+static inline kd_str kd_tv_text(kd_tval v) { return (kd_str){v.u.s, v.len}; }
 bool kd_tv_dup(kd_trun *r, kd_tval *out, const char *s, size_t n);
-bool kd_tv_take(kd_trun *r, kd_tval *out, kd_buf *b); /* a string of b's bytes; b is cleared, also on failure */
-bool kd_tv_join(kd_trun *r, kd_tval *out, kd_tval a, kd_tval b); /* a + b of strings, growing a in place where it can */
+bool kd_tv_take(kd_trun *r, kd_tval *out, kd_buf *b);                /* a string of b's bytes; b is cleared, also on failure */
+bool kd_tv_join(kd_trun *r, kd_tval *out, kd_tval a, kd_tval b);     /* a + b of strings, growing a in place where it can */
 bool kd_tv_seq(kd_trun *r, kd_tval *out, kd_tv_type type, size_t n); /* n MISSING items */
 bool kd_tv_undef(kd_trun *r, kd_tval *out, const char *hint);
 bool kd_tv_undef_name(kd_trun *r, kd_tval *out, kd_str name);
@@ -187,16 +188,16 @@ bool kd_tv_same(kd_tval a, kd_tval b); /* Python's is */
 bool kd_tv_eq(kd_trun *r, kd_tval a, kd_tval b, bool *eq);
 bool kd_tv_less(kd_trun *r, kd_to_compare op, kd_tval a, kd_tval b, bool *yes); /* op LT LE GT GE */
 bool kd_tv_in(kd_trun *r, kd_tval x, kd_tval in, bool *yes);
-bool kd_tv_is_number(kd_tval v);            /* bool, int, big, float */
+bool kd_tv_is_number(kd_tval v); /* bool, int, big, float */
 double kd_tv_number(kd_tval v);
-bool kd_tv_index(kd_tval v, int64_t *i);    /* int or bool */
+bool kd_tv_index(kd_tval v, int64_t *i);           /* int or bool */
 bool kd_tv_len(kd_trun *r, kd_tval v, int64_t *n); /* Python's len */
 bool kd_tv_has_len(kd_tval v);
 /* b += str(v) or repr(v) */
 bool kd_tv_print(kd_trun *r, kd_buf *b, kd_tval v);
 bool kd_tv_repr(kd_trun *r, kd_buf *b, kd_tval v);
-bool kd_tv_str(kd_trun *r, kd_tval *out, kd_tval v); /* str(v); a string as it is */
-size_t kd_tv_float_repr(double f, char *s);          /* Python's repr, at most 32 bytes */
+bool kd_tv_str(kd_trun *r, kd_tval *out, kd_tval v);          /* str(v); a string as it is */
+size_t kd_tv_float_repr(double f, char *s);                   /* Python's repr, at most 32 bytes */
 bool kd_tv_json(kd_trun *r, kd_tval *out, const kd_targs *a); /* tojson */
 bool kd_tv_from_json(kd_trun *r, kd_tval *out, const kd_json_node *n);
 
@@ -212,15 +213,16 @@ bool kd_ti_all(kd_trun *r, kd_tval v, kd_tval *list); /* list(v) */
 
 /* ---- doing things ---- */
 bool kd_te_eval(kd_trun *r, kd_tact *act, const kd_tnode *n, kd_tval *out);
-bool kd_te_eval_call(kd_trun *r, kd_tact *act, const kd_tnode *n, const kd_tval *caller, kd_tval *out); /* caller: of a call block, or NULL */
+bool kd_te_eval_call(kd_trun *r, kd_tact *act, const kd_tnode *n, const kd_tval *caller,
+                     kd_tval *out);             /* caller: of a call block, or NULL */
 void kd_te_exec_root(kd_trun *r, kd_tact *act); /* the whole template; r->code says how it went */
 bool kd_te_call(kd_trun *r, kd_tval f, const kd_targs *a, kd_tval *out);
 bool kd_te_macro(kd_trun *r, kd_tmacro *m, const kd_targs *a, kd_tval *out);
 bool kd_te_loop(kd_trun *r, kd_tloop *l, kd_tval iterable, kd_tval *out);
 bool kd_te_test_item(kd_trun *r, kd_titer *it, kd_tval item, bool *keep); /* a loop's test */
 bool kd_te_binary(kd_trun *r, kd_to_binary op, kd_tval a, kd_tval b, kd_tval *out);
-bool kd_te_item(kd_trun *r, kd_tval obj, kd_tval key, kd_tval *out); /* obj[key] as the sandbox does it */
-bool kd_te_attr(kd_trun *r, kd_tval obj, kd_str name, kd_tval *out); /* obj.name as the sandbox does it */
+bool kd_te_item(kd_trun *r, kd_tval obj, kd_tval key, kd_tval *out);                  /* obj[key] as the sandbox does it */
+bool kd_te_attr(kd_trun *r, kd_tval obj, kd_str name, kd_tval *out);                  /* obj.name as the sandbox does it */
 bool kd_te_own_attr(kd_trun *r, kd_tval obj, kd_str name, kd_tval *out, bool *found); /* getattr without falling back to obj[name] */
 bool kd_te_slice(kd_trun *r, kd_tval obj, kd_tval from, kd_tval to, kd_tval step, kd_tval *out);
 bool kd_te_filter(kd_trun *r, int id, kd_tval v, const kd_targs *a, kd_tval *out);
@@ -229,7 +231,7 @@ bool kd_te_text_filter(kd_trun *r, int id, const kd_targs *a, kd_tval *out);
 bool kd_te_test(kd_trun *r, int id, kd_tval v, const kd_targs *a, bool *yes);
 bool kd_te_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_tval *out);
 bool kd_te_str_method(kd_trun *r, kd_tval self, int id, const kd_targs *a, kd_tval *out);
-bool kd_te_format(kd_trun *r, kd_tval fmt, kd_tval args, kd_tval *out);             /* fmt % args */
+bool kd_te_format(kd_trun *r, kd_tval fmt, kd_tval args, kd_tval *out);          /* fmt % args */
 bool kd_te_str_format(kd_trun *r, kd_tval fmt, const kd_targs *a, kd_tval *out); /* fmt.format(...) */
 bool kd_te_global(kd_trun *r, int id, const kd_targs *a, kd_tval *out);
 bool kd_te_global_id(kd_str name, int *id);
@@ -237,7 +239,7 @@ bool kd_te_global_id(kd_str name, int *id);
  * cannot be given by name. required: how many must be there. */
 bool kd_te_bind(kd_trun *r, const char *who, const kd_targs *a, const char *names, int required, kd_tval *out);
 bool kd_te_attr_path(kd_trun *r, kd_tval item, kd_tval path, kd_tval fallback, kd_tval *out); /* "a.b.0" of item; fallback MISSING: none */
-bool kd_te_sort(kd_trun *r, kd_tval *at, kd_tval *keys, size_t n, bool reverse); /* stable, at by keys */
+bool kd_te_sort(kd_trun *r, kd_tval *at, kd_tval *keys, size_t n, bool reverse);              /* stable, at by keys */
 
 int32_t kd_tc_full(int32_t c, char how, int32_t out[3]); /* its case mapping (U L T F) into out; how many code points */
 bool kd_tc_cased(int32_t c);
@@ -252,6 +254,6 @@ bool kd_ts_replace(kd_trun *r, kd_tval *out, kd_tval s, kd_tval old, kd_tval new
 bool kd_ts_strip(kd_trun *r, kd_tval *out, kd_tval s, kd_tval chars, int sides); /* 1 left, 2 right */
 bool kd_ts_lines(kd_trun *r, kd_tval *out, kd_tval s, bool keep);
 bool kd_ts_pad(kd_trun *r, kd_tval *out, kd_tval s, int64_t width, kd_str fill, char how); /* < > ^ as str.ljust, rjust, center */
-size_t kd_ts_find(kd_str s, kd_str what, size_t from); /* byte, or SIZE_MAX */
+size_t kd_ts_find(kd_str s, kd_str what, size_t from);                                     /* byte, or SIZE_MAX */
 
 #endif

@@ -14,8 +14,8 @@
 #include <string.h>
 
 enum {
-    TOK_IDS_MAX = 1 << 21,    /* ids of a small file lie below this (a large one may have 4 a token): memory is laid out by id */
-    TOK_STAGES_MAX = 32,      /* of one kind, Sequences flattened */
+    TOK_IDS_MAX = 1 << 21,  /* ids of a small file lie below this (a large one may have 4 a token): memory is laid out by id */
+    TOK_STAGES_MAX = 32,    /* of one kind, Sequences flattened */
     TOK_TEXT_MAX = 1 << 29, /* bytes of one text */
     TOK_REGEX_MAX = 1 << 20 /* bytes of an expression with its classes spelled out */
 };

@@ -21,14 +21,12 @@
 #define OK(call)                                                                                                                           \
     do {                                                                                                                                   \
         kd_err *const e = &err;                                                                                                            \
-        if ((call) != KD_OK)                                                                                                               \
-            fail_msg("%s: %s", #call, e->msg);                                                                                             \
+        if ((call) != KD_OK) fail_msg("%s: %s", #call, e->msg);                                                                            \
     } while (0)
 static kd_err err;
 
 static void near(double a, double b, double tol) {
-    if (!(fabs(a - b) <= tol))
-        fail_msg("%.9g is not %.9g", a, b);
+    if (!(fabs(a - b) <= tol)) fail_msg("%.9g is not %.9g", a, b);
 }
 
 static void wilson(void **state) {
@@ -52,8 +50,7 @@ static kd_study *study_of(const char *path, const char *const *rows, size_t n, i
     size_t got = 0;
     unlink(path);
     snprintf(file, sizeof file, "%s.jsonl", path);
-    for (size_t i = 0; i < n; i++)
-        assert_int_equal(kd_buf_printf(&f, "{\"question\":\"q%zu\",\"answer\":\"%zu\"}\n", i, i), KD_OK);
+    for (size_t i = 0; i < n; i++) assert_int_equal(kd_buf_printf(&f, "{\"question\":\"q%zu\",\"answer\":\"%zu\"}\n", i, i), KD_OK);
     OK(kd_file_write(file, f.data, f.len, e));
     OK(kd_study_open(&s, path, KD_STUDY_CREATE, e));
     kd_import_report rep;
@@ -62,8 +59,7 @@ static kd_study *study_of(const char *path, const char *const *rows, size_t n, i
     int most = 1;
     for (size_t i = 0; i < n; i++) {
         int k = 1;
-        for (const char *p = rows[i]; *p; p++)
-            k += *p == '|';
+        for (const char *p = rows[i]; *p; p++) k += *p == '|';
         most = k > most ? k : most;
     }
     OK(kd_work_open(&w, s, *settings, &(kd_work_opts){.samples = most}, e));
@@ -73,12 +69,19 @@ static kd_study *study_of(const char *path, const char *const *rows, size_t n, i
         char copy[256], *save = NULL;
         snprintf(copy, sizeof copy, "%s", rows[i / (size_t)most]);
         char *a = strtok_r(copy, "|", &save);
-        for (int k = 0; a && k < items[i].sample; k++)
-            a = strtok_r(NULL, "|", &save);
-        if (!a)
-            continue;
-        kd_answer answer = {.prompt = items[i].prompt, .sample = items[i].sample, .answer = kd_str_of(a), .finish = "stop", .prompt_tokens = -1,
-                            .completion_tokens = 10, .reasoning_tokens = -1, .cached_tokens = -1, .cost = -1, .seconds = -1, .first_token_seconds = -1};
+        for (int k = 0; a && k < items[i].sample; k++) a = strtok_r(NULL, "|", &save);
+        if (!a) continue;
+        kd_answer answer = {.prompt = items[i].prompt,
+                            .sample = items[i].sample,
+                            .answer = kd_str_of(a),
+                            .finish = "stop",
+                            .prompt_tokens = -1,
+                            .completion_tokens = 10,
+                            .reasoning_tokens = -1,
+                            .cached_tokens = -1,
+                            .cost = -1,
+                            .seconds = -1,
+                            .first_token_seconds = -1};
         OK(kd_study_commit(s, *settings, 0, &answer, 1, NULL, 0, NULL, e));
     }
     kd_work_close(w);
@@ -115,8 +118,7 @@ static void pairs(void **state) {
     enum { N = 40 };
     int64_t ids[N];
     float a[N] = {0}, b[N] = {0};
-    for (int i = 0; i < N; i++)
-        ids[i] = i + 1, a[i] = i < 10, b[i] = i >= 2 && i < 20; /* better 10, worse 2 */
+    for (int i = 0; i < N; i++) ids[i] = i + 1, a[i] = i < 10, b[i] = i >= 2 && i < 20; /* better 10, worse 2 */
     kd_eval x = {.questions = N, .k = 1, .prompt = ids, .mean = a}, y = {.questions = N, .k = 1, .prompt = ids, .mean = b};
     kd_paired p;
     kd_eval_compare(&p, &x, &y);
@@ -163,13 +165,11 @@ static void problems(void **state) {
         for (;;) {
             kd_json *doc;
             OK(kd_lines_next(l, &line, &more, e));
-            if (!more)
-                break;
+            if (!more) break;
             OK(kd_json_parse(&doc, line.data, line.len, path, e));
             kd_str q = kd_json_string(kd_json_get(kd_json_root(doc), "question"));
             assert_true(kd_str_ends(q, " End."));
-            for (size_t j = 0; j < n; j++)
-                assert_string_not_equal(seen[j], q.data);
+            for (size_t j = 0; j < n; j++) assert_string_not_equal(seen[j], q.data);
             seen[n++] = strdup(q.data);
             here++;
             kd_json_free(doc);
@@ -177,12 +177,12 @@ static void problems(void **state) {
         assert_int_equal(here, sizes[i]);
         kd_lines_close(l);
     }
-    while (n)
-        free(seen[--n]);
+    while (n) free(seen[--n]);
     OK(kd_remove_tree(dir, e));
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(wilson), cmocka_unit_test(counts), cmocka_unit_test(pairs), cmocka_unit_test(problems)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(wilson), cmocka_unit_test(counts), cmocka_unit_test(pairs),
+                                       cmocka_unit_test(problems)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

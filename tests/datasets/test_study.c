@@ -439,7 +439,8 @@ static void test_migration(void **state) {
         kd_study *s = study_of(reader ? "old-r.study" : "old-w.study", 3);
         const char *path = in_tmp(reader ? "old-r.study" : "old-w.study");
         kd_study_close(s);
-        sql(path, "DROP TABLE selections; ALTER TABLE leases DROP COLUMN flying; ALTER TABLE leases DROP COLUMN worst; PRAGMA user_version=1");
+        sql(path,
+            "DROP TABLE selections; ALTER TABLE leases DROP COLUMN flying; ALTER TABLE leases DROP COLUMN worst; PRAGMA user_version=1");
         OK(kd_study_open(&s, path, reader ? KD_STUDY_READ : KD_STUDY_WRITE, &e));
         OK(kd_study_check(s, &e));
         kd_study_close(s);

@@ -110,7 +110,9 @@ static void test_lost(void **state) {
         kd_work *w = NULL;
         kd_work_item items[6];
         size_t n;
-        if (kd_study_open(&own, in_tmp("lost.study"), KD_STUDY_WRITE, NULL) || kd_work_open(&w, own, set, NULL, NULL) || kd_work_next(w, items, 5, &n, NULL)) _exit(3);
+        if (kd_study_open(&own, in_tmp("lost.study"), KD_STUDY_WRITE, NULL) || kd_work_open(&w, own, set, NULL, NULL) ||
+            kd_work_next(w, items, 5, &n, NULL))
+            _exit(3);
         kd_work_try t[] = {{1, 0, 0.5}, {2, 0, 0.25}, {3, 0, 0.125}, {4, 0, -1}};
         kd_attempt failed = {.prompt = 2, .reason = "http 500", .prompt_tokens = -1, .completion_tokens = -1, .cost = 0};
         kd_answer a = answer_of(1, 0, "x");
@@ -346,8 +348,11 @@ static void test_disk_full(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),     cmocka_unit_test(test_share), cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_kills),     cmocka_unit_test(test_kill_import_label),
+        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_share),
+        cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_kills),
+        cmocka_unit_test(test_kill_import_label),
         cmocka_unit_test(test_disk_full),
     };
     return cmocka_run_group_tests_name("work", tests, make_tmp, drop_tmp);

@@ -19,7 +19,12 @@
 static const char *const oracle_names[] = {"llama-tied-rope3", "llama-untied-spm", "qwen2-tied", "qwen3-untied"};
 enum { ORACLES = 4, SEQUENCES = 8 };
 
-#define OK(call) do { kd_err e_ = {0}; kd_code c_ = (call); if (c_ != KD_OK) fail_msg("%s: code %d: %s", #call, (int)c_, e_.msg); } while (0)
+#define OK(call)                                                                                                                           \
+    do {                                                                                                                                   \
+        kd_err e_ = {0};                                                                                                                   \
+        kd_code c_ = (call);                                                                                                               \
+        if (c_ != KD_OK) fail_msg("%s: code %d: %s", #call, (int)c_, e_.msg);                                                              \
+    } while (0)
 #define ERR &e_
 
 static inline char *oracle_path(char *s, size_t n, const char *model, const char *file) {

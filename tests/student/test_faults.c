@@ -5,10 +5,15 @@
 #include <stdlib.h>
 
 static kd_train_options small(bool dora) {
-    return (kd_train_options){.method = {.method = KD_LORA_METHOD,
-                                         .lora = {.r = 2, .alpha = 4, .dora = dora, .targets = (1u << KD_MATS) - 1}},
-                              .optimizer = {.kind = KD_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f}, .learning_rate = 1e-3, .max_steps = 2,
-                              .batch_size = 2, .clip_norm = 1, .recompute = -1, .memory = (uint64_t)1 << 30};
+    return (
+        kd_train_options){.method = {.method = KD_LORA_METHOD, .lora = {.r = 2, .alpha = 4, .dora = dora, .targets = (1u << KD_MATS) - 1}},
+                          .optimizer = {.kind = KD_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f},
+                          .learning_rate = 1e-3,
+                          .max_steps = 2,
+                          .batch_size = 2,
+                          .clip_norm = 1,
+                          .recompute = -1,
+                          .memory = (uint64_t)1 << 30};
 }
 
 /* Opens, plans, trains two updates into a run folder; the code of whatever failed. */
@@ -128,8 +133,7 @@ static void test_not_finite(void **state) {
     OK(kd_train_plan_make(&plan, m, lessons, SEQUENCES, &o, 1, ERR));
     OK(kd_trainer_new(&t, m, lessons, SEQUENCES, &o, &plan, NULL, NULL, ERR));
     kd_code code = KD_OK;
-    for (int i = 0; i < 10 && code == KD_OK; i++)
-        code = kd_trainer_step(t, &r, &e);
+    for (int i = 0; i < 10 && code == KD_OK; i++) code = kd_trainer_step(t, &r, &e);
     assert_int_equal(code, KD_ECHECK);
     assert_non_null(strstr(e.msg, "not finite"));
     assert_non_null(strstr(e.msg, "rows "));
@@ -155,8 +159,7 @@ static void test_plans(void **state) {
     OK(kd_train_plan_make(&tight, m, lessons, SEQUENCES, &o, 2, ERR));
     assert_true(tight.total < wide.total && tight.total <= o.memory);
     uint64_t sum = 0;
-    for (int k = 0; k < KD_MEM_KINDS; k++)
-        sum += tight.bytes[k];
+    for (int k = 0; k < KD_MEM_KINDS; k++) sum += tight.bytes[k];
     assert_int_equal(sum, tight.total);
     oracle_lessons_clear(lessons);
     kd_model_free(m);
@@ -169,9 +172,9 @@ static void test_schedules_and_order(void **state) {
         kd_schedule_kind k;
         uint64_t t, T, w;
         double want;
-    } cases[] = {{KD_CONSTANT, 5, 10, 0, 1},  {KD_CONSTANT, 0, 10, 4, 0.25}, {KD_LINEAR, 0, 10, 0, 1},  {KD_LINEAR, 9, 10, 0, 0.1}, {KD_LINEAR, 2, 10, 2, 1},
-                 {KD_LINEAR, 6, 10, 2, 0.5},  {KD_COSINE, 0, 10, 0, 1},      {KD_COSINE, 5, 10, 0, 0.5}, {KD_WSD, 7, 10, 0, 1},      {KD_WSD, 8, 10, 0, 1},
-                 {KD_WSD, 9, 10, 0, 0.5},     {KD_LINEAR, 99, 10, 0, 0.1}};
+    } cases[] = {{KD_CONSTANT, 5, 10, 0, 1}, {KD_CONSTANT, 0, 10, 4, 0.25}, {KD_LINEAR, 0, 10, 0, 1}, {KD_LINEAR, 9, 10, 0, 0.1},
+                 {KD_LINEAR, 2, 10, 2, 1},   {KD_LINEAR, 6, 10, 2, 0.5},    {KD_COSINE, 0, 10, 0, 1}, {KD_COSINE, 5, 10, 0, 0.5},
+                 {KD_WSD, 7, 10, 0, 1},      {KD_WSD, 8, 10, 0, 1},         {KD_WSD, 9, 10, 0, 0.5},  {KD_LINEAR, 99, 10, 0, 0.1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_true(fabs(kd_schedule_factor(cases[i].k, cases[i].t, cases[i].T, cases[i].w) - cases[i].want) < 1e-12);
     kd_order a, b;
@@ -185,12 +188,10 @@ static void test_schedules_and_order(void **state) {
             seen[x]++;
             differs |= epoch && x != kd_order_at(&b, i);
         }
-        for (int i = 0; i < 50; i++)
-            assert_int_equal(seen[i], 1);
+        for (int i = 0; i < 50; i++) assert_int_equal(seen[i], 1);
     }
     assert_true(differs);
-    for (uint64_t i = 0; i < 150; i += 13)
-        assert_int_equal(kd_order_at(&a, i), kd_order_at(&b, i));
+    for (uint64_t i = 0; i < 150; i += 13) assert_int_equal(kd_order_at(&a, i), kd_order_at(&b, i));
     kd_order_clear(&a);
     kd_order_clear(&b);
 }

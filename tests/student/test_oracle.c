@@ -23,7 +23,11 @@ static double number(const kd_json_node *n, const char *key) { return kd_json_nu
 
 /* Options as trajectories.json says them; run NULL: full, all eight sequences in one update. */
 static kd_train_options options_of(const kd_json_node *run) {
-    kd_train_options o = {.method = {.method = KD_FULL}, .batch_size = SEQUENCES, .max_steps = 1, .no_shuffle = true, .recompute = -1,
+    kd_train_options o = {.method = {.method = KD_FULL},
+                          .batch_size = SEQUENCES,
+                          .max_steps = 1,
+                          .no_shuffle = true,
+                          .recompute = -1,
                           .memory = (uint64_t)4 << 30};
     if (!run) return o;
     const kd_json_node *s = kd_json_get(run, "settings");
@@ -41,8 +45,10 @@ static kd_train_options options_of(const kd_json_node *run) {
     }
     if (!kd_str_is(method, "full")) {
         o.method.method = KD_LORA_METHOD;
-        o.method.lora = (kd_adapter_config){.r = (uint32_t)number(s, "rank"), .alpha = (float)number(s, "alpha"),
-                                            .rslora = kd_json_bool(kd_json_get(s, "rslora"), false), .dora = kd_str_is(method, "dora"),
+        o.method.lora = (kd_adapter_config){.r = (uint32_t)number(s, "rank"),
+                                            .alpha = (float)number(s, "alpha"),
+                                            .rslora = kd_json_bool(kd_json_get(s, "rslora"), false),
+                                            .dora = kd_str_is(method, "dora"),
                                             .targets = (1u << KD_MATS) - 1};
     }
     return o;
@@ -117,14 +123,16 @@ static void test_gradients(void **state) {
         kd_trainer_gradients(w.t, &r);
         assert_int_equal(r.loss_tokens, (size_t)number(kd_json_root(expect), "loss_tokens"));
         within(oracle_names[i], "mean loss", fabs(r.loss / number(kd_json_root(expect), "loss") - 1), 2e-5);
-        within(oracle_names[i], "gradients", oracle_worst(kd_trainer_params(w.t), kd_trainer_params(w.t)->grad, oracle_names[i], "grads.safetensors"), 1e-5);
+        within(oracle_names[i], "gradients",
+               oracle_worst(kd_trainer_params(w.t), kd_trainer_params(w.t)->grad, oracle_names[i], "grads.safetensors"), 1e-5);
         kd_json_free(expect);
         close_world(&w);
     }
 }
 
 /* One trajectory of trajectories.json under one setting. */
-static void follow(const char *model, const char *run, const char *start, const char *end, double end_limit, const setting *s, const char *label) {
+static void follow(const char *model, const char *run, const char *start, const char *end, double end_limit, const setting *s,
+                   const char *label) {
     kd_json *doc = oracle_json(model, "trajectories.json");
     const kd_json_node *node = kd_json_get(kd_json_root(doc), run);
     world w;
@@ -161,14 +169,28 @@ static void follow(const char *model, const char *run, const char *start, const 
 }
 
 static void follow_all(const char *run, const char *start, const char *end, double end_limit) {
-    for (int i = 0; i < ORACLES; i++)
-        follow(oracle_names[i], run, start, end, end_limit, &plain, "");
+    for (int i = 0; i < ORACLES; i++) follow(oracle_names[i], run, start, end, end_limit, &plain, "");
 }
-static void test_full_sgd(void **state) { (void)state; follow_all("full-sgd", NULL, "full-sgd.safetensors", 2e-5); }
-static void test_full_adamw(void **state) { (void)state; follow_all("full-adamw", NULL, "full-adamw.safetensors", 2e-4); }
-static void test_lora(void **state) { (void)state; follow_all("lora", "lora-start", "lora-end", 2e-4); }
-static void test_rslora(void **state) { (void)state; follow_all("rslora", "rslora-start", "rslora-end", 2e-4); }
-static void test_dora(void **state) { (void)state; follow_all("dora", "dora-start", "dora-end", 2e-4); }
+static void test_full_sgd(void **state) {
+    (void)state;
+    follow_all("full-sgd", NULL, "full-sgd.safetensors", 2e-5);
+}
+static void test_full_adamw(void **state) {
+    (void)state;
+    follow_all("full-adamw", NULL, "full-adamw.safetensors", 2e-4);
+}
+static void test_lora(void **state) {
+    (void)state;
+    follow_all("lora", "lora-start", "lora-end", 2e-4);
+}
+static void test_rslora(void **state) {
+    (void)state;
+    follow_all("rslora", "rslora-start", "rslora-end", 2e-4);
+}
+static void test_dora(void **state) {
+    (void)state;
+    follow_all("dora", "dora-start", "dora-end", 2e-4);
+}
 
 /* Every method of every model, at other threads, cuts, recomputation and instruction sets. */
 static void test_settings(void **state) {
@@ -230,9 +252,8 @@ static void test_bits(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_logprobs), cmocka_unit_test(test_gradients), cmocka_unit_test(test_full_sgd), cmocka_unit_test(test_full_adamw),
-        cmocka_unit_test(test_lora),     cmocka_unit_test(test_rslora),    cmocka_unit_test(test_dora),     cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_logprobs),   cmocka_unit_test(test_gradients), cmocka_unit_test(test_full_sgd),
+                                       cmocka_unit_test(test_full_adamw), cmocka_unit_test(test_lora),      cmocka_unit_test(test_rslora),
+                                       cmocka_unit_test(test_dora),       cmocka_unit_test(test_settings),  cmocka_unit_test(test_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,8 +56,10 @@ char *copy_of(const char *text) {
 char *completion(const char *text, int prompt_tokens, int completion_tokens) {
     char *p = malloc(strlen(text) + 300);
     if (!p) abort();
-    sprintf(p, "{\"id\":\"x\",\"object\":\"chat.completion\",\"model\":\"scripted\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"%s\"},"
-               "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d}}",
+    sprintf(p,
+            "{\"id\":\"x\",\"object\":\"chat.completion\",\"model\":\"scripted\",\"choices\":[{\"index\":0,\"message\":{\"role\":"
+            "\"assistant\",\"content\":\"%s\"},"
+            "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d}}",
             text, prompt_tokens, completion_tokens);
     return p;
 }
@@ -78,7 +80,8 @@ static void compose(connection *c) {
     bool typed = a->headers && strcasestr(a->headers, "content-type:");
     c->out = malloc(cap);
     if (!c->out) abort();
-    int k = snprintf(c->out, cap, "HTTP/1.1 %d Scripted\r\n%s%s", a->status ? a->status : 200, typed ? "" : "Content-Type: application/json\r\n", a->headers ? a->headers : "");
+    int k = snprintf(c->out, cap, "HTTP/1.1 %d Scripted\r\n%s%s", a->status ? a->status : 200,
+                     typed ? "" : "Content-Type: application/json\r\n", a->headers ? a->headers : "");
     if (a->pieces)
         k += snprintf(c->out + k, cap - (size_t)k, "Transfer-Encoding: chunked\r\n\r\n");
     else
@@ -98,8 +101,10 @@ static void compose(connection *c) {
         memcpy(c->out + c->n_out, a->body, n);
         c->n_out += n;
     }
-    if (a->no_answer) c->n_out = 0;
-    else if (a->cut && c->head + a->cut < c->n_out) c->n_out = c->head + a->cut;
+    if (a->no_answer)
+        c->n_out = 0;
+    else if (a->cut && c->head + a->cut < c->n_out)
+        c->n_out = c->head + a->cut;
     c->sent = 0;
 }
 
@@ -213,8 +218,8 @@ server *server_start(answer_fn *f, void *ctx) {
     if (!s) abort();
     s->f = f, s->ctx = ctx;
     s->listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s->listener < 0 || bind(s->listener, (struct sockaddr *)&a, n) || listen(s->listener, 512) || getsockname(s->listener, (struct sockaddr *)&a, &n) ||
-        pipe2(s->wake, O_CLOEXEC))
+    if (s->listener < 0 || bind(s->listener, (struct sockaddr *)&a, n) || listen(s->listener, 512) ||
+        getsockname(s->listener, (struct sockaddr *)&a, &n) || pipe2(s->wake, O_CLOEXEC))
         abort();
     s->port = ntohs(a.sin_port);
     snprintf(s->url, sizeof s->url, "http://127.0.0.1:%d/v1", s->port);

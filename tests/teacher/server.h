@@ -13,8 +13,8 @@ typedef struct {
     int delay_ms;        /* before the first byte */
     size_t cut;          /* this many bytes of the body, then .end; 0: all of it */
     enum { END_WELL, END_RESET, END_CLOSE, END_STALL } end; /* after all or the cut: keep alive; RST; FIN; say nothing more */
-    bool no_answer;      /* not even a status line: .end at once (after the delay) */
-    size_t pieces;       /* write the body so many bytes at a time, as a chunked stream; 0: at once, with Content-Length */
+    bool no_answer;                                         /* not even a status line: .end at once (after the delay) */
+    size_t pieces; /* write the body so many bytes at a time, as a chunked stream; 0: at once, with Content-Length */
 } reply;
 
 typedef struct {

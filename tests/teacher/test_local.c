@@ -22,12 +22,16 @@ static void answers(const char *study, char hash[65], int *n, int64_t *most) {
     bool row;
     *n = 0, *most = 0;
     OK(kd_db_open(&db, study, KD_DB_READ, &e));
-    OK(kd_stmt_new(&q, db, "SELECT prompt, number, coalesce(thought,'') || '|' || answer || '|' || finish, completion_tokens, prompt_tokens FROM samples ORDER BY prompt, number", &e));
+    OK(kd_stmt_new(&q, db,
+                   "SELECT prompt, number, coalesce(thought,'') || '|' || answer || '|' || finish, completion_tokens, prompt_tokens FROM "
+                   "samples ORDER BY prompt, number",
+                   &e));
     for (;; (*n)++) {
         OK(kd_stmt_step(q, &row, &e));
         if (!row) break;
         kd_str text = kd_col_text(q, 2);
-        kd_buf_printf(&all, "%lld %lld %lld %lld ", (long long)kd_col_int(q, 0), (long long)kd_col_int(q, 1), (long long)kd_col_int(q, 3), (long long)kd_col_int(q, 4));
+        kd_buf_printf(&all, "%lld %lld %lld %lld ", (long long)kd_col_int(q, 0), (long long)kd_col_int(q, 1), (long long)kd_col_int(q, 3),
+                      (long long)kd_col_int(q, 4));
         kd_buf_append(&all, text.data, text.len);
         *most = kd_col_int(q, 3) > *most ? kd_col_int(q, 3) : *most;
     }
@@ -47,7 +51,8 @@ static int64_t count(const char *study, const char *q) {
 }
 
 static kd_teach_opts opts(int samples) {
-    return (kd_teach_opts){.work = {.samples = samples}, .temperature = 1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 24, .seed = 11};
+    return (
+        kd_teach_opts){.work = {.samples = samples}, .temperature = 1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 24, .seed = 11};
 }
 
 static kd_local_opts local(const char *name, size_t parallel, int threads) {
@@ -73,7 +78,8 @@ static void reference(const char *model, char hash[65]) {
     answers(in_tmp("reference.study"), hash, &n, &most);
     assert_int_equal(n, QUESTIONS * SAMPLES);
     assert_true(most > 0 && most <= 24);
-    assert_true(count(in_tmp("reference.study"), "SELECT count(DISTINCT answer || thought_from || coalesce(thought,'')) FROM samples") > QUESTIONS); /* samples differ */
+    assert_true(count(in_tmp("reference.study"), "SELECT count(DISTINCT answer || thought_from || coalesce(thought,'')) FROM samples") >
+                QUESTIONS); /* samples differ */
     for (int i = 0; i < 3; i++) {
         const char *ends[] = {"", "-wal", "-shm"};
         char name[40];
@@ -233,7 +239,8 @@ static void test_too_long(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batch), cmocka_unit_test(test_stop), cmocka_unit_test(test_kills), cmocka_unit_test(test_too_long)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batch), cmocka_unit_test(test_stop), cmocka_unit_test(test_kills),
+                                       cmocka_unit_test(test_too_long)};
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("local", tests, make_tmp, drop_tmp);
 }

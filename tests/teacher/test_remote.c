@@ -29,7 +29,15 @@ static kd_teach_opts opts(int samples) {
 }
 
 static kd_remote_opts remote(const server *s) {
-    return (kd_remote_opts){.url = server_url(s), .model = "scripted", .concurrency = 8, .retries = -1, .budget = -1, .price_input = 1, .price_output = 2, .logprobs = -1, .timeout = 20};
+    return (kd_remote_opts){.url = server_url(s),
+                            .model = "scripted",
+                            .concurrency = 8,
+                            .retries = -1,
+                            .budget = -1,
+                            .price_input = 1,
+                            .price_output = 2,
+                            .logprobs = -1,
+                            .timeout = 20};
 }
 
 static void good(void *ctx, const request *q, reply *a) {
@@ -51,7 +59,8 @@ static void look_at(void *ctx, const request *q, reply *a) {
     int64_t seed, most;
     if (kd_json_parse(&doc, q->body, strlen(q->body), "body", NULL)) v->bad++;
     const kd_json_node *o = kd_json_root(doc), *m = kd_json_first(kd_json_get(o, "messages"));
-    if (!kd_str_is(kd_json_string(kd_json_get(m, "role")), "system") || !kd_str_is(kd_json_string(kd_json_get(m, "content")), "be brief")) v->bad++;
+    if (!kd_str_is(kd_json_string(kd_json_get(m, "role")), "system") || !kd_str_is(kd_json_string(kd_json_get(m, "content")), "be brief"))
+        v->bad++;
     if (!kd_json_int(kd_json_get(o, "seed"), &seed) || seed < 7 || seed > 8) v->bad++;
     if (!kd_json_int(kd_json_get(o, "max_completion_tokens"), &most) || most != 50 || kd_json_get(o, "max_tokens")) v->bad++;
     if (kd_json_number(kd_json_get(o, "temperature"), 0) != 0.5 || kd_json_get(o, "top_p")) v->bad++;
@@ -127,14 +136,25 @@ static void test_options(void **state) {
              {"http://127.0.0.1:1/v1", NULL, "X-A: b\r\nX-B: c", "Name: value"}};
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
         const char *headers[] = {t[i].header};
-        kd_remote_opts ro = {.url = t[i].url, .model = "m", .extra_body = t[i].extra, .headers = headers, .n_headers = t[i].header != NULL, .budget = -1, .logprobs = -1};
+        kd_remote_opts ro = {.url = t[i].url,
+                             .model = "m",
+                             .extra_body = t[i].extra,
+                             .headers = headers,
+                             .n_headers = t[i].header != NULL,
+                             .budget = -1,
+                             .logprobs = -1};
         kd_err err = {0};
         kd_code c = kd_teach_remote(s, &o, &ro, NULL, &r, &err);
-        if ((c != KD_EINVAL && c != KD_EFORMAT) || !strstr(err.msg, t[i].why) || strstr(err.msg, "secret@") || strstr(err.msg, "Bearer secret") || strstr(err.msg, "key=secret"))
+        if ((c != KD_EINVAL && c != KD_EFORMAT) || !strstr(err.msg, t[i].why) || strstr(err.msg, "secret@") ||
+            strstr(err.msg, "Bearer secret") || strstr(err.msg, "key=secret"))
             fail_msg("%s: code %d %s", t[i].url, (int)c, err.msg);
     }
     o.max_tokens = -1;
-    FAILS(KD_EINVAL, "worst case", kd_teach_remote(s, &o, &(kd_remote_opts){.url = "http://127.0.0.1:1", .model = "m", .budget = 1, .price_input = 1, .price_output = 1, .logprobs = -1}, NULL, &r, &e));
+    FAILS(KD_EINVAL, "worst case",
+          kd_teach_remote(s, &o,
+                          &(kd_remote_opts){
+                              .url = "http://127.0.0.1:1", .model = "m", .budget = 1, .price_input = 1, .price_output = 1, .logprobs = -1},
+                          NULL, &r, &e));
     kd_study_close(s);
 }
 
@@ -167,7 +187,9 @@ static const struct {
     {"a choice without a message", {0}, "{\"choices\":[{\"message\":[]}]}"},
     {"not JSON", {0}, "{\"choices\":[{\"message\":{\"content\":\"\xff\"}}]}"},
     {"an empty answer, finish reason stop", {0}, "{\"choices\":[{\"message\":{\"content\":\"\"},\"finish_reason\":\"stop\"}]}"},
-    {"a stream that ended", {.headers = "Content-Type: text/event-stream\r\n", .pieces = 9}, "data: {\"choices\":[{\"delta\":{\"content\":\"4\"}}]}\n\n"},
+    {"a stream that ended",
+     {.headers = "Content-Type: text/event-stream\r\n", .pieces = 9},
+     "data: {\"choices\":[{\"delta\":{\"content\":\"4\"}}]}\n\n"},
 };
 enum { FAULTS = sizeof faults / sizeof *faults };
 
@@ -380,7 +402,8 @@ static void exhausted(void *ctx, const request *q, reply *a) {
     timing *t = ctx;
     t->since[q->number] = clock_s();
     good(NULL, q, a);
-    a->headers = q->number == 1 ? "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 0m0.3s\r\n" : "x-ratelimit-remaining-requests: 5\r\nx-ratelimit-reset-requests: 12ms\r\n";
+    a->headers = q->number == 1 ? "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 0m0.3s\r\n"
+                                : "x-ratelimit-remaining-requests: 5\r\nx-ratelimit-reset-requests: 12ms\r\n";
 }
 
 static void test_rates(void **state) {
@@ -447,8 +470,10 @@ static void test_budget(void **state) {
 
 /* ---- streams ---- */
 static void streaming(void *ctx, const request *q, reply *a) {
-    static const char text[] = ": open\n\ndata: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm \xe2\x82\xac\"}}]}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"4\"}}]}\n\n"
-                               "data: {\"choices\":[{\"delta\":{\"content\":\"2\"},\"finish_reason\":\"stop\"}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":3}}\n\ndata: [DONE]\n\n";
+    static const char text[] = ": open\n\ndata: {\"choices\":[{\"delta\":{\"reasoning_content\":\"hm \xe2\x82\xac\"}}]}\n\ndata: "
+                               "{\"choices\":[{\"delta\":{\"content\":\"4\"}}]}\n\n"
+                               "data: {\"choices\":[{\"delta\":{\"content\":\"2\"},\"finish_reason\":\"stop\"}]}\n\ndata: "
+                               "{\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":3}}\n\ndata: [DONE]\n\n";
     (void)ctx;
     a->headers = q->number % 2 ? "Content-Type: text/event-stream; charset=utf-8\r\n" : "Content-Type: Text/Event-Stream\r\n";
     a->body = copy_of(text);
@@ -469,14 +494,14 @@ static void test_stream(void **state) {
     assert_int_equal(r.retried, 12);
     server_stop(h);
     kd_study_close(s);
-    assert_int_equal(sql(in_tmp("stream.study"), "SELECT count(*) FROM samples WHERE answer='42' AND thought='hm \xe2\x82\xac' AND completion_tokens=3 AND first_token_seconds>=0"), 24);
+    assert_int_equal(sql(in_tmp("stream.study"), "SELECT count(*) FROM samples WHERE answer='42' AND thought='hm \xe2\x82\xac' AND "
+                                                 "completion_tokens=3 AND first_token_seconds>=0"),
+                     24);
 }
 
 /* ---- stopping, two processes, kills ---- */
 static int stop_after;
-static int stopping(void *ctx) {
-    return server_requests(ctx) >= stop_after ? KD_EINTERRUPT : 0;
-}
+static int stopping(void *ctx) { return server_requests(ctx) >= stop_after ? KD_EINTERRUPT : 0; }
 
 static void slow(void *ctx, const request *q, reply *a) {
     good(ctx, q, a);
@@ -506,7 +531,15 @@ static int run_child(const char *study, const char *url, int samples) {
     kd_teach_report r;
     kd_err err = {0};
     kd_teach_opts o = opts(samples);
-    kd_remote_opts ro = {.url = url, .model = "scripted", .concurrency = 8, .retries = -1, .budget = -1, .price_input = 1, .price_output = 2, .logprobs = -1, .timeout = 20};
+    kd_remote_opts ro = {.url = url,
+                         .model = "scripted",
+                         .concurrency = 8,
+                         .retries = -1,
+                         .budget = -1,
+                         .price_input = 1,
+                         .price_output = 2,
+                         .logprobs = -1,
+                         .timeout = 20};
     kd_code c = kd_study_open(&s, study, KD_STUDY_WRITE, &err);
     if (!c) c = kd_teach_remote(s, &o, &ro, NULL, &r, &err);
     if (c) fprintf(stderr, "%s\n", err.msg);
@@ -566,9 +599,11 @@ static void test_kills(void **state) {
     assert_int_equal(sql(path, "SELECT count(*) FROM leases"), 0);
     /* everything that the server was asked is accounted for: kept, or lost and charged (a try noted just before the kill may not have gone out) */
     assert_true(all + lost >= asked);
-    assert_true(sql(path, "SELECT round(1e9*(SELECT total(cost) FROM totals)) = round(1e9*((SELECT total(cost) FROM samples)+(SELECT total(cost) FROM attempts)))") == 1);
+    assert_true(sql(path, "SELECT round(1e9*(SELECT total(cost) FROM totals)) = round(1e9*((SELECT total(cost) FROM samples)+(SELECT "
+                          "total(cost) FROM attempts)))") == 1);
     assert_true(sql(path, "SELECT 1e9*total(cost) FROM totals") >= asked * 20000 - 1);
-    printf("# %d kills, %lld answers, %lld requests, %lld tries lost and charged\n", killed, (long long)all, (long long)asked, (long long)lost);
+    printf("# %d kills, %lld answers, %lld requests, %lld tries lost and charged\n", killed, (long long)all, (long long)asked,
+           (long long)lost);
     server_stop(h);
     kd_study *s = NULL;
     OK(kd_study_open(&s, path, KD_STUDY_WRITE, &e));
@@ -608,10 +643,12 @@ static void test_memory(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_requests), cmocka_unit_test(test_options), cmocka_unit_test(test_faults),      cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_redirect), cmocka_unit_test(test_unreachable), cmocka_unit_test(test_never),  cmocka_unit_test(test_storm),
-                                       cmocka_unit_test(test_due),      cmocka_unit_test(test_rates),   cmocka_unit_test(test_budget),      cmocka_unit_test(test_stream),
-                                       cmocka_unit_test(test_stop),     cmocka_unit_test(test_two),     cmocka_unit_test(test_kills),       cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_requests), cmocka_unit_test(test_options),  cmocka_unit_test(test_faults),
+                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_redirect), cmocka_unit_test(test_unreachable),
+                                       cmocka_unit_test(test_never),    cmocka_unit_test(test_storm),    cmocka_unit_test(test_due),
+                                       cmocka_unit_test(test_rates),    cmocka_unit_test(test_budget),   cmocka_unit_test(test_stream),
+                                       cmocka_unit_test(test_stop),     cmocka_unit_test(test_two),      cmocka_unit_test(test_kills),
+                                       cmocka_unit_test(test_memory)};
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("remote", tests, make_tmp, drop_tmp);

@@ -22,7 +22,10 @@ static kd_code whole(const char *body) {
 /* A completion around one message. */
 static kd_code message(const char *m) {
     char body[2000];
-    snprintf(body, sizeof body, "{\"model\":\"m-1\",\"choices\":[{\"index\":0,\"message\":%s,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":5}}", m);
+    snprintf(body, sizeof body,
+             "{\"model\":\"m-1\",\"choices\":[{\"index\":0,\"message\":%s,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":7,"
+             "\"completion_tokens\":5}}",
+             m);
     return whole(body);
 }
 
@@ -41,17 +44,23 @@ static void test_thoughts(void **state) {
         {"{\"content\":\"42\"}", "", "42", KD_THOUGHT_NONE},
         {"{\"reasoning_content\":\"hm\",\"content\":\"42\"}", "hm", "42", KD_THOUGHT_REASONING_CONTENT},
         {"{\"content\":\"42\",\"reasoning\":\"hm\"}", "hm", "42", KD_THOUGHT_REASONING},
-        {"{\"reasoning_content\":\"hm\",\"reasoning\":\"hm\",\"content\":\"42\"}", "hm", "42", KD_THOUGHT_REASONING_CONTENT}, /* said twice, kept once */
+        {"{\"reasoning_content\":\"hm\",\"reasoning\":\"hm\",\"content\":\"42\"}", "hm", "42",
+         KD_THOUGHT_REASONING_CONTENT}, /* said twice, kept once */
         {"{\"reasoning_content\":\"\",\"reasoning\":\"hm\",\"content\":\"42\"}", "hm", "42", KD_THOUGHT_REASONING},
         {"{\"reasoning_content\":null,\"content\":\"42\"}", "", "42", KD_THOUGHT_NONE},
-        {"{\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\"},{\"type\":\"text\",\"text\":\"4\"},{\"type\":\"text\",\"text\":\"2\"}]}", "hm", "42", KD_THOUGHT_THINKING},
-        {"{\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"h\"},{\"type\":\"text\",\"text\":\"m\"}]},\"42\"]}", "hm", "42", KD_THOUGHT_THINKING},
+        {"{\"content\":[{\"type\":\"thinking\",\"thinking\":\"hm\"},{\"type\":\"text\",\"text\":\"4\"},{\"type\":\"text\",\"text\":\"2\"}]"
+         "}",
+         "hm", "42", KD_THOUGHT_THINKING},
+        {"{\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"h\"},{\"type\":\"text\",\"text\":\"m\"}]},"
+         "\"42\"]}",
+         "hm", "42", KD_THOUGHT_THINKING},
         {"{\"content\":\"<think>hm</think>42\"}", "hm", "42", KD_THOUGHT_TAGS},
         {"{\"content\":\"\\n <think>hm</think>\\n42\"}", "hm", "\n42", KD_THOUGHT_TAGS},
         {"{\"content\":\"hm</think>\\n\\n42\"}", "hm", "\n\n42", KD_THOUGHT_CLOSE}, /* the opening tag was the prompt's */
         {"{\"content\":\"<think>hm\"}", "hm", "", KD_THOUGHT_UNCLOSED},
         {"{\"content\":\"a <think> b\"}", "", "a <think> b", KD_THOUGHT_NONE},
-        {"{\"reasoning\":\"hm\",\"content\":\"a</think>b\"}", "hm", "a</think>b", KD_THOUGHT_REASONING}, /* given apart: the content is the answer */
+        {"{\"reasoning\":\"hm\",\"content\":\"a</think>b\"}", "hm", "a</think>b",
+         KD_THOUGHT_REASONING}, /* given apart: the content is the answer */
         {"{\"reasoning_content\":\"hm\",\"content\":null}", "hm", "", KD_THOUGHT_REASONING_CONTENT},
         {"{\"content\":\"a\\u0000b\"}", "", "a", KD_THOUGHT_NONE},
     };
@@ -81,20 +90,27 @@ static void test_others(void **state) {
     assert_true(r.tool_calls && !r.empty);
     assert_int_equal(message("{\"content\":\"\"}"), KD_OK);
     assert_true(r.empty);
-    assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"eos_token\"}]}"), KD_OK); /* unknown reasons are kept */
+    assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"eos_token\"}]}"),
+                     KD_OK); /* unknown reasons are kept */
     assert_string_equal(r.finish, "eos_token");
     assert_int_equal(r.prompt_tokens, -1);
-    assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"1234567890123456789012345678\\u20ac\\u20ac\"}]}"), KD_OK);
+    assert_int_equal(
+        whole("{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"1234567890123456789012345678\\u20ac\\u20ac\"}]}"), KD_OK);
     assert_string_equal(r.finish, "1234567890123456789012345678\xe2\x82\xac"); /* cut between characters */
     assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":20,"
-                           "\"completion_tokens_details\":{\"reasoning_tokens\":15},\"prompt_tokens_details\":{\"cached_tokens\":8}}}"), KD_OK);
+                           "\"completion_tokens_details\":{\"reasoning_tokens\":15},\"prompt_tokens_details\":{\"cached_tokens\":8}}}"),
+                     KD_OK);
     assert_int_equal(r.reasoning_tokens, 15);
     assert_int_equal(r.cached_tokens, 8);
-    assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":-3,\"completion_tokens\":2.5,\"prompt_cache_hit_tokens\":6}}"), KD_OK);
+    assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":-3,\"completion_tokens\":2.5,"
+                           "\"prompt_cache_hit_tokens\":6}}"),
+                     KD_OK);
     assert_int_equal(r.prompt_tokens, -1); /* no count */
     assert_int_equal(r.completion_tokens, -1);
     assert_int_equal(r.cached_tokens, 6);
-    assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"ab\"},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,\"top_logprobs\":[]},{\"token\":\"b\",\"logprob\":-1}]}}]}"), KD_OK);
+    assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"ab\"},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,"
+                           "\"top_logprobs\":[]},{\"token\":\"b\",\"logprob\":-1}]}}]}"),
+                     KD_OK);
     assert_string_equal(r.logprobs.data, "[{\"token\":\"a\",\"logprob\":-0.5,\"top_logprobs\":[]},{\"token\":\"b\",\"logprob\":-1}]");
     kd_response_clear(&r);
 }
@@ -155,8 +171,8 @@ static kd_code stream(const char *body, size_t n) {
     return c;
 }
 
-static const char plain[] = ": hello\n\n" EV("\"role\":\"assistant\",\"content\":null") EV("\"reasoning_content\":\"h\\u00e9\"") EV("\"reasoning_content\":\"m\"")
-    EV("\"content\":\"4\xc3\xa9\"") EV("\"content\":\"2\"") END USAGE "data: [DONE]\n\n";
+static const char plain[] = ": hello\n\n" EV("\"role\":\"assistant\",\"content\":null") EV("\"reasoning_content\":\"h\\u00e9\"")
+    EV("\"reasoning_content\":\"m\"") EV("\"content\":\"4\xc3\xa9\"") EV("\"content\":\"2\"") END USAGE "data: [DONE]\n\n";
 
 static void test_stream(void **state) {
     (void)state;
@@ -165,24 +181,30 @@ static void test_stream(void **state) {
         kd_buf b = {0};
         for (const char *p = plain; *p; p++) *p == '\n' ? kd_buf_puts(&b, line_ends[i]) : kd_buf_putc(&b, *p);
         assert_int_equal(stream(b.data, b.len), KD_OK);
-        is("h\xc3\xa9m", KD_THOUGHT_REASONING_CONTENT, "4\xc3\xa9" "2");
+        is("h\xc3\xa9m", KD_THOUGHT_REASONING_CONTENT,
+           "4\xc3\xa9"
+           "2");
         assert_int_equal(r.prompt_tokens, 3);
         assert_int_equal(r.completion_tokens, 4);
         assert_string_equal(r.finish, "stop");
         kd_buf_clear(&b);
     }
     /* a byte order mark, fields we do not know, no space behind the colon, an event of two data lines, a comment between */
-    static const char odd[] = "\xef\xbb\xbf" "event: x\nid: 1\nretry: 5\ndata:{\"choices\":[{\"delta\":\ndata\n: keep-alive\ndata: {\"content\":\"a<b\"},\"finish_reason\":\"length\"}]}\n\n";
+    static const char odd[] = "\xef\xbb\xbf"
+                              "event: x\nid: 1\nretry: 5\ndata:{\"choices\":[{\"delta\":\ndata\n: keep-alive\ndata: "
+                              "{\"content\":\"a<b\"},\"finish_reason\":\"length\"}]}\n\n";
     assert_int_equal(stream(odd, sizeof odd - 1), KD_OK);
     is("", KD_THOUGHT_NONE, "a<b");
     assert_string_equal(r.finish, "length");
     /* tags that come in pieces */
-    static const char tags[] = EV("\"content\":\"<thi\"") EV("\"content\":\"nk>h\"") EV("\"content\":\"m</th\"") EV("\"content\":\"ink>42\"") END;
+    static const char tags[] =
+        EV("\"content\":\"<thi\"") EV("\"content\":\"nk>h\"") EV("\"content\":\"m</th\"") EV("\"content\":\"ink>42\"") END;
     assert_int_equal(stream(tags, sizeof tags - 1), KD_OK);
     is("hm", KD_THOUGHT_TAGS, "42");
-    static const char lp[] = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{\"token\":\"a\"}]}}]}\n\n"
-                             "data: {\"choices\":[{\"delta\":{\"content\":\"b\"},\"logprobs\":{\"content\":[{\"token\":\"b\"},{\"token\":\"c\"}]}}]}\n\n"
-                             "data: {\"choices\":[{\"delta\":{},\"logprobs\":{\"content\":[]}}]}\n\n" END;
+    static const char lp[] =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"logprobs\":{\"content\":[{\"token\":\"a\"}]}}]}\n\n"
+        "data: {\"choices\":[{\"delta\":{\"content\":\"b\"},\"logprobs\":{\"content\":[{\"token\":\"b\"},{\"token\":\"c\"}]}}]}\n\n"
+        "data: {\"choices\":[{\"delta\":{},\"logprobs\":{\"content\":[]}}]}\n\n" END;
     assert_int_equal(stream(lp, sizeof lp - 1), KD_OK);
     assert_string_equal(r.logprobs.data, "[{\"token\":\"a\"},{\"token\":\"b\"},{\"token\":\"c\"}]");
     static const char late[] = EV("\"content\":\"x\"") "data: {\"error\":{\"message\":\"gone\"}}\n\n" END;
@@ -203,9 +225,13 @@ static void test_cut(void **state) {
     for (size_t i = 0; i <= n; i++) {
         kd_code c = stream(plain, i);
         if (i < over ? c != KD_EFORMAT || r.answer.len : c != KD_OK) fail_msg("cut at %zu of %zu: code %d %s", i, n, (int)c, e.msg);
-        if (i >= over) is("h\xc3\xa9m", KD_THOUGHT_REASONING_CONTENT, "4\xc3\xa9" "2");
+        if (i >= over)
+            is("h\xc3\xa9m", KD_THOUGHT_REASONING_CONTENT,
+               "4\xc3\xa9"
+               "2");
     }
-    static const char one[] = "{\"choices\":[{\"message\":{\"content\":\"<think>a</think>b\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
+    static const char one[] = "{\"choices\":[{\"message\":{\"content\":\"<think>a</"
+                              "think>b\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
     for (size_t i = 0; i < sizeof one - 1; i++) assert_int_equal(kd_response_parse(&r, (kd_str){one, i}, false, &e), KD_EFORMAT);
     kd_response_clear(&r);
 }
@@ -214,8 +240,12 @@ static void test_error_text(void **state) {
     (void)state;
     static const struct {
         const char *body, *said;
-    } t[] = {{"{\"error\":{\"message\":\"a\\nb\"}}", "a b"}, {"{\"error\":\"x\"}", "x"},     {"{\"message\":\"y\"}", "y"},
-             {"{\"detail\":\"z\"}", "z"},                    {"plain \x01 text", "plain   text"}, {"", ""},
+    } t[] = {{"{\"error\":{\"message\":\"a\\nb\"}}", "a b"},
+             {"{\"error\":\"x\"}", "x"},
+             {"{\"message\":\"y\"}", "y"},
+             {"{\"detail\":\"z\"}", "z"},
+             {"plain \x01 text", "plain   text"},
+             {"", ""},
              {"{\"error\":{\"code\":1}}", "{\"error\":{\"code\":1}}"}};
     char out[40];
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
@@ -229,7 +259,8 @@ static void test_error_text(void **state) {
 /* Every allocation failing in turn: out of memory is said, never a wrong answer. */
 static void test_memory(void **state) {
     (void)state;
-    static const char one[] = "{\"choices\":[{\"message\":{\"content\":\"<think>a</think>b\"},\"finish_reason\":\"stop\",\"logprobs\":{\"content\":[{\"token\":\"b\"}]}}]}";
+    static const char one[] = "{\"choices\":[{\"message\":{\"content\":\"<think>a</"
+                              "think>b\"},\"finish_reason\":\"stop\",\"logprobs\":{\"content\":[{\"token\":\"b\"}]}}]}";
     for (int k = 0; k < 2; k++) {
         const char *body = k ? plain : one;
         long i = 1;
@@ -243,7 +274,10 @@ static void test_memory(void **state) {
                 break;
             }
             if (c && c != KD_ENOMEM) fail_msg("allocation %ld: code %d, %s", i, (int)c, e.msg);
-            if (!c && strcmp(r.answer.data, k ? "4\xc3\xa9" "2" : "b")) fail_msg("allocation %ld changed the answer", i);
+            if (!c && strcmp(r.answer.data, k ? "4\xc3\xa9"
+                                                "2"
+                                              : "b"))
+                fail_msg("allocation %ld changed the answer", i);
         }
         assert_true(i > 5);
     }
@@ -251,7 +285,8 @@ static void test_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_thoughts), cmocka_unit_test(test_others), cmocka_unit_test(test_failures), cmocka_unit_test(test_stream),
-                                       cmocka_unit_test(test_cut),      cmocka_unit_test(test_error_text), cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_thoughts), cmocka_unit_test(test_others), cmocka_unit_test(test_failures),
+                                       cmocka_unit_test(test_stream),   cmocka_unit_test(test_cut),    cmocka_unit_test(test_error_text),
+                                       cmocka_unit_test(test_memory)};
     return cmocka_run_group_tests_name("response", tests, NULL, NULL);
 }

@@ -77,7 +77,8 @@ static void train(const char *model, const char *run, const char *flags, const c
     snprintf(dir, sizeof dir, "%s/%s-%s", work, model, run);
     oracle_path(m, sizeof m, model, "");
     snprintf(command, sizeof command,
-             "%s/distill train %s/sequences.jsonl --model %s -o %s %s --no-shuffle --schedule constant --optimizer %s --learning-rate %.17g --batch-size %d "
+             "%s/distill train %s/sequences.jsonl --model %s -o %s %s --no-shuffle --schedule constant --optimizer %s --learning-rate "
+             "%.17g --batch-size %d "
              "--max-steps %d --clip-norm %.17g --weight-decay %.17g --beta1 %.17g --beta2 %.17g -q >%s/log 2>&1",
              getenv("KD_BUILD") ? getenv("KD_BUILD") : "build/release", m, m, dir, flags, kd_json_string(kd_json_get(s, "optimizer")).data,
              kd_json_number(kd_json_get(s, "learning_rate"), 0), (int)kd_json_number(kd_json_get(s, "batch_size"), 0),
@@ -103,7 +104,8 @@ static void test_methods(void **state) {
         const char *model = oracle_names[i];
         train(model, "full-sgd", "--method full", "full-sgd.safetensors", 2e-5);
         train(model, "full-adamw", "--method full --threads 2", "full-adamw.safetensors", 2e-4);
-        snprintf(flags, sizeof flags, "--adapter %s --method lora --lora-rank 4 --lora-alpha 8", oracle_path(start, sizeof start, model, "lora-start"));
+        snprintf(flags, sizeof flags, "--adapter %s --method lora --lora-rank 4 --lora-alpha 8",
+                 oracle_path(start, sizeof start, model, "lora-start"));
         train(model, "lora", flags, "lora-end/adapter_model.safetensors", 2e-4);
         snprintf(flags, sizeof flags, "--adapter %s --rslora --rows 100", oracle_path(start, sizeof start, model, "rslora-start"));
         train(model, "rslora", flags, "rslora-end/adapter_model.safetensors", 2e-4);

@@ -24,13 +24,13 @@ typedef struct {
     int calls;
 } got;
 
-static const char *const names[] = {"tests/oracle/models/llama-tied-rope3", "tests/oracle/models/qwen2-tied", "tests/oracle/models/qwen3-untied"};
+static const char *const names[] = {"tests/oracle/models/llama-tied-rope3", "tests/oracle/models/qwen2-tied",
+                                    "tests/oracle/models/qwen3-untied"};
 
 static kd_model *open_model(const char *path) {
     kd_model *m = NULL;
     kd_err e;
-    if (kd_model_open(&m, path, &e) != KD_OK)
-        fail_msg("%s", e.msg);
+    if (kd_model_open(&m, path, &e) != KD_OK) fail_msg("%s", e.msg);
     return m;
 }
 
@@ -42,26 +42,30 @@ static void on_done(void *user, const kd_result *r) {
     g->shared = r->shared_tokens;
     assert_in_range(r->n, 0, MAX_NEW);
     memcpy(g->tokens, r->tokens, r->n * sizeof *r->tokens);
-    if (r->logprobs)
-        memcpy(g->logprobs, r->logprobs, r->n * sizeof *r->logprobs);
-    if (r->top)
-        memcpy(g->top, r->top, r->n * TOP * sizeof *r->top);
+    if (r->logprobs) memcpy(g->logprobs, r->logprobs, r->n * sizeof *r->logprobs);
+    if (r->top) memcpy(g->top, r->top, r->n * TOP * sizeof *r->top);
 }
 
 /* Request i: groups of four ask the same prompt; all prompts begin alike. */
 static size_t prompt_of(size_t i, size_t V, int32_t *t) {
     size_t group = i / 4, n = 20 + (group * 13) % (LONGEST - 20);
-    for (size_t k = 0; k < n; k++)
-        t[k] = (int32_t)(kd_rng_at(7, k < 17 ? 0 : 1 + group, k) % V);
+    for (size_t k = 0; k < n; k++) t[k] = (int32_t)(kd_rng_at(7, k < 17 ? 0 : 1 + group, k) % V);
     return n;
 }
 
 static kd_request request_of(size_t i, size_t V, int32_t *t, got *g) {
-    kd_request r = {.prompt = t, .seed = 42, .stream = i, .max_tokens = 4 + i % (MAX_NEW - 3), .logprobs = true, .top_logprobs = i % 3 ? 0 : TOP,
-                    .on_done = on_done, .user = g};
+    kd_request r = {.prompt = t,
+                    .seed = 42,
+                    .stream = i,
+                    .max_tokens = 4 + i % (MAX_NEW - 3),
+                    .logprobs = true,
+                    .top_logprobs = i % 3 ? 0 : TOP,
+                    .on_done = on_done,
+                    .user = g};
     r.prompt_n = prompt_of(i, V, t);
-    r.sampling = i % 5 == 0 ? (kd_sampling){0} : i % 5 == 1 ? (kd_sampling){.temperature = 0.7f, .top_k = 40, .top_p = 0.9f, .min_p = 0.02f}
-                                                             : (kd_sampling){.temperature = 1.0f, .repetition_penalty = i % 5 == 3 ? 1.2f : 0};
+    r.sampling = i % 5 == 0   ? (kd_sampling){0}
+                 : i % 5 == 1 ? (kd_sampling){.temperature = 0.7f, .top_k = 40, .top_p = 0.9f, .min_p = 0.02f}
+                              : (kd_sampling){.temperature = 1.0f, .repetition_penalty = i % 5 == 3 ? 1.2f : 0};
     return r;
 }
 
@@ -69,18 +73,14 @@ static void run(const kd_model *m, const kd_engine_options *o, size_t first, siz
     kd_engine *en;
     kd_err e = {0};
     int32_t t[LONGEST];
-    if (kd_engine_new(&en, m, NULL, NULL, o, &e) != KD_OK)
-        fail_msg("%s", e.msg);
+    if (kd_engine_new(&en, m, NULL, NULL, o, &e) != KD_OK) fail_msg("%s", e.msg);
     for (size_t i = first; i < first + n; i++) {
         kd_request r = request_of(i, m->config.V, t, &all[i]);
         all[i] = (got){0};
-        if (kd_engine_submit(en, &r, NULL, &e) != KD_OK)
-            fail_msg("%s", e.msg);
+        if (kd_engine_submit(en, &r, NULL, &e) != KD_OK) fail_msg("%s", e.msg);
     }
-    if (kd_engine_run(en, NULL, &e) != KD_OK)
-        fail_msg("%s", e.msg);
-    if (stats)
-        *stats = kd_engine_get_stats(en);
+    if (kd_engine_run(en, NULL, &e) != KD_OK) fail_msg("%s", e.msg);
+    if (stats) *stats = kd_engine_get_stats(en);
     kd_engine_free(en);
 }
 
@@ -97,8 +97,7 @@ static void alone_and_among_others(void **state) {
         for (int exact = 0; exact < 2; exact++) {
             kd_model *m = open_model(names[k]);
             kd_engine_options one = {.threads = 1, .sequences = 1, .exact = exact, .no_share = true, .context = 128};
-            for (size_t i = 0; i < REQS; i++)
-                run(m, &one, i, 1, alone, NULL);
+            for (size_t i = 0; i < REQS; i++) run(m, &one, i, 1, alone, NULL);
             size_t page = 2 * (size_t)m->config.L * m->config.G * m->config.D * 2 * 32;
             const struct {
                 const char *what;
@@ -115,15 +114,11 @@ static void alone_and_among_others(void **state) {
                 kd_engine_stats st;
                 o.exact = exact;
                 run(m, &o, 0, REQS, many, &st);
-                for (size_t i = 0; i < REQS; i++)
-                    same(&alone[i], &many[i], ways[w].what, i);
+                for (size_t i = 0; i < REQS; i++) same(&alone[i], &many[i], ways[w].what, i);
                 assert_int_equal(st.waiting + st.running, 0);
-                if (w == 0)
-                    assert_true(st.shared_tokens > st.prompt_tokens / 2);
-                if (w == 2)
-                    assert_int_equal(st.shared_tokens, 0);
-                if (w == 4)
-                    assert_true(st.preemptions > 0 && st.kv_bytes <= 9 * page);
+                if (w == 0) assert_true(st.shared_tokens > st.prompt_tokens / 2);
+                if (w == 2) assert_int_equal(st.shared_tokens, 0);
+                if (w == 4) assert_true(st.preemptions > 0 && st.kv_bytes <= 9 * page);
             }
             kd_model_free(m);
         }
@@ -156,8 +151,7 @@ static void greedy_is_argmax(void **state) {
             size_t want = n - 1, best = 0;
             kd_batch b = {t, n, &s, 1, &want, 1};
             assert_int_equal(kd_forward_run(f, &b, logits, NULL), KD_OK);
-            for (size_t v = 1; v < V; v++)
-                best = logits[v] > logits[best] ? v : best;
+            for (size_t v = 1; v < V; v++) best = logits[v] > logits[best] ? v : best;
             assert_int_equal(g[0].tokens[j], best);
             assert_true(g[0].logprobs[j] == (float)((double)logits[best] - kd_logsumexp(logits, V)));
             assert_int_equal(g[0].top[j * TOP].id, best);
@@ -185,8 +179,7 @@ static void ends_and_refusals(void **state) {
     assert_int_equal(kd_engine_run(en, NULL, &e), KD_OK);
     /* its third token, or the same one earlier, ends it; with min_tokens it is not drawn until then */
     size_t first = 0;
-    while (g[0].tokens[first] != g[0].tokens[2])
-        first++;
+    while (g[0].tokens[first] != g[0].tokens[2]) first++;
     r.stop_tokens = &g[0].tokens[2], r.stop_tokens_n = 1, r.user = &g[1];
     assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_OK);
     r.min_tokens = 9, r.user = &g[2];
@@ -200,8 +193,7 @@ static void ends_and_refusals(void **state) {
     assert_int_equal(g[1].finish, KD_FINISH_STOP);
     assert_int_equal(g[1].n, first + 1);
     assert_true(g[2].n > 9);
-    for (size_t i = 0; i < 9; i++)
-        assert_int_not_equal(g[2].tokens[i], g[0].tokens[2]);
+    for (size_t i = 0; i < 9; i++) assert_int_not_equal(g[2].tokens[i], g[0].tokens[2]);
     assert_int_equal(g[3].finish, KD_FINISH_CANCELLED);
     assert_int_equal(g[3].calls, 1);
     r.stop_tokens_n = 0, r.prompt_n = 0;
@@ -246,8 +238,7 @@ static void tell(kd_engine *en, kd_request *r, told *t) {
     kd_err e = {0};
     kd_buf_clear(&t->pieces), kd_buf_clear(&t->text);
     r->on_token = piece, r->on_done = told_done, r->user = t;
-    if (kd_engine_submit(en, r, NULL, &e) != KD_OK || kd_engine_run(en, NULL, &e) != KD_OK)
-        fail_msg("%s", e.msg);
+    if (kd_engine_submit(en, r, NULL, &e) != KD_OK || kd_engine_run(en, NULL, &e) != KD_OK) fail_msg("%s", e.msg);
     assert_int_equal(t->pieces.len, t->text.len);
     assert_memory_equal(t->pieces.data ? t->pieces.data : "", t->text.data ? t->text.data : "", t->text.len);
 }
@@ -261,23 +252,27 @@ static void stop_strings(void **state) {
         kd_tokenizer *tok;
         kd_engine *en;
         kd_err e = {0};
-        if (kd_tokenizer_open(&tok, models[k], &e) != KD_OK)
-            fail_msg("%s", e.msg);
+        if (kd_tokenizer_open(&tok, models[k], &e) != KD_OK) fail_msg("%s", e.msg);
         kd_engine_options o = {.threads = 1, .context = 128};
         assert_int_equal(kd_engine_new(&en, m, NULL, tok, &o, &e), KD_OK);
         told whole = {.n = 0}, t = {.n = 0};
         size_t seen = 0, across = 0;
         for (uint64_t stream = 0; stream < 12; stream++) {
             int32_t prompt[4] = {5, 9, 11, (int32_t)stream};
-            kd_request r = {.prompt = prompt, .prompt_n = 4, .sampling = {.temperature = 1}, .seed = 3, .stream = stream, .max_tokens = 40, .ignore_eog = true};
+            kd_request r = {.prompt = prompt,
+                            .prompt_n = 4,
+                            .sampling = {.temperature = 1},
+                            .seed = 3,
+                            .stream = stream,
+                            .max_tokens = 40,
+                            .ignore_eog = true};
             tell(en, &r, &whole);
             assert_int_equal(whole.n, 40);
             for (size_t at = 0; at < whole.text.len; at += 3)
                 for (size_t len = 1; len <= 7 && at + len <= whole.text.len; len += 3) {
                     char stop[16] = {0};
                     memcpy(stop, whole.text.data + at, len);
-                    if (!kd_utf8_valid(stop, len) || memchr(stop, 0, len))
-                        continue;
+                    if (!kd_utf8_valid(stop, len) || memchr(stop, 0, len)) continue;
                     r.stop = (const char *const[]){"no such text", stop}, r.stops = 2;
                     tell(en, &r, &t);
                     const char *first = memmem(whole.text.data, whole.text.len, stop, len);
@@ -309,13 +304,11 @@ static void without_memory(void **state) {
         r.sampling.biases = 1, r.sampling.bias = &(kd_logit_bias){3, 0.5f}, r.stops = 1, r.stop = &(const char *){"x"};
         kd_alloc_fail_at(at + 1);
         kd_code c = kd_engine_new(&en, m, NULL, NULL, &o, NULL);
-        if (c == KD_OK && (c = kd_engine_submit(en, &r, NULL, NULL)) == KD_OK)
-            c = kd_engine_run(en, NULL, NULL);
+        if (c == KD_OK && (c = kd_engine_submit(en, &r, NULL, NULL)) == KD_OK) c = kd_engine_run(en, NULL, NULL);
         failed = kd_alloc_count() > at;
         kd_alloc_fail_at(0);
         assert_true(c == KD_OK || c == KD_ENOMEM);
-        if (!failed)
-            assert_int_equal(c, KD_OK);
+        if (!failed) assert_int_equal(c, KD_OK);
         kd_engine_free(en);
         assert_in_range(at, 0, 5000);
     }
@@ -323,7 +316,8 @@ static void without_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others), cmocka_unit_test(ends_and_refusals), cmocka_unit_test(stop_strings),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others),
+                                       cmocka_unit_test(ends_and_refusals), cmocka_unit_test(stop_strings),
                                        cmocka_unit_test(without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

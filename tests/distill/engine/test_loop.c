@@ -16,8 +16,7 @@ static size_t trips(size_t n, int32_t (*at)(size_t)) {
     memset(&l, 0, sizeof l);
     for (size_t i = 0; i < n; i++) {
         t[i] = at(i);
-        if (kd_loop_push(&l, t, i + 1))
-            return i + 1;
+        if (kd_loop_push(&l, t, i + 1)) return i + 1;
     }
     return n;
 }
@@ -28,15 +27,9 @@ static int32_t one(size_t i) {
 static int32_t cycle(size_t i) { /* 100 tokens of sense, then 37 that repeat */
     return i < 100 ? (int32_t)(1000 + i) : (int32_t)((i - 100) % 37);
 }
-static int32_t long_cycle(size_t i) {
-    return (int32_t)(i % 512);
-}
-static int32_t too_long(size_t i) {
-    return (int32_t)(i % 513);
-}
-static int32_t noise(size_t i) {
-    return (int32_t)(kd_rng_at(1, 2, i) % 12);
-}
+static int32_t long_cycle(size_t i) { return (int32_t)(i % 512); }
+static int32_t too_long(size_t i) { return (int32_t)(i % 513); }
+static int32_t noise(size_t i) { return (int32_t)(kd_rng_at(1, 2, i) % 12); }
 static int32_t table(size_t i) { /* rows alike but for a number that counts */
     return i % 8 == 3 ? (int32_t)(100 + i / 8) : (int32_t)(i % 8);
 }

@@ -21,8 +21,7 @@ static void *work;
 
 static void fill(uint64_t seed, float scale) {
     kd_rng r = {.key = seed};
-    for (size_t i = 0; i < V; i++)
-        row[i] = scale * (float)kd_rng_normal(&r);
+    for (size_t i = 0; i < V; i++) row[i] = scale * (float)kd_rng_normal(&r);
 }
 
 static int32_t sample(const kd_sampling *s, double u) {
@@ -43,19 +42,14 @@ static int falling(const void *a, const void *b) {
 static size_t reference(const kd_sampling *s, tok *t) {
     double m = -INFINITY, sum = 0;
     size_t n = V;
-    for (size_t i = 0; i < V; i++)
-        m = fmax(m, (double)row[i]);
-    for (size_t i = 0; i < V; i++)
-        t[i] = (tok){exp((double)row[i] - m), (int32_t)i};
+    for (size_t i = 0; i < V; i++) m = fmax(m, (double)row[i]);
+    for (size_t i = 0; i < V; i++) t[i] = (tok){exp((double)row[i] - m), (int32_t)i};
     qsort(t, V, sizeof *t, falling);
-    if (s->top_k && n > s->top_k)
-        n = s->top_k;
+    if (s->top_k && n > s->top_k) n = s->top_k;
     if (s->typical_p > 0 && s->typical_p < 1) {
         double H = 0, mass = 0;
-        for (size_t i = 0; i < n; i++)
-            sum += t[i].p;
-        for (size_t i = 0; i < n; i++)
-            H -= t[i].p / sum * log(t[i].p / sum);
+        for (size_t i = 0; i < n; i++) sum += t[i].p;
+        for (size_t i = 0; i < n; i++) H -= t[i].p / sum * log(t[i].p / sum);
         for (size_t i = 0; i < n; i++)
             for (size_t j = i + 1; j < n; j++)
                 if (fabs(-log(t[j].p / sum) - H) < fabs(-log(t[i].p / sum) - H)) {
@@ -63,8 +57,7 @@ static size_t reference(const kd_sampling *s, tok *t) {
                     t[i] = t[j], t[j] = x;
                 }
         size_t k = 0;
-        while (k < n && (k == 0 || mass < (double)s->typical_p))
-            mass += t[k++].p / sum;
+        while (k < n && (k == 0 || mass < (double)s->typical_p)) mass += t[k++].p / sum;
         n = k;
         qsort(t, n, sizeof *t, falling);
     }
@@ -72,20 +65,15 @@ static size_t reference(const kd_sampling *s, tok *t) {
         double mass = 0;
         size_t k = 0;
         sum = 0;
-        for (size_t i = 0; i < n; i++)
-            sum += t[i].p;
-        while (k < n && (k == 0 || mass < (double)s->top_p))
-            mass += t[k++].p / sum;
+        for (size_t i = 0; i < n; i++) sum += t[i].p;
+        while (k < n && (k == 0 || mass < (double)s->top_p)) mass += t[k++].p / sum;
         n = k;
     }
     if (s->min_p > 0)
-        while (n > 1 && t[n - 1].p < (double)s->min_p * t[0].p)
-            n--;
+        while (n > 1 && t[n - 1].p < (double)s->min_p * t[0].p) n--;
     sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += t[i].p = exp(((double)row[t[i].id] - m) / (double)s->temperature);
-    for (size_t i = 0; i < n; i++)
-        t[i].p /= sum;
+    for (size_t i = 0; i < n; i++) sum += t[i].p = exp(((double)row[t[i].id] - m) / (double)s->temperature);
+    for (size_t i = 0; i < n; i++) t[i].p /= sum;
     return n;
 }
 
@@ -130,8 +118,7 @@ static void follows_the_distribution(void **state) {
                 freedom++;
             }
             assert_int_equal(total, DRAWS); /* nothing that a cut removed is ever drawn */
-            if (rest > 8)
-                chi += (rest_seen - rest) * (rest_seen - rest) / rest, freedom++;
+            if (rest > 8) chi += (rest_seen - rest) * (rest_seen - rest) / rest, freedom++;
             if (freedom > 0 && chi > freedom + 4.5 * sqrt(2 * freedom) + 8)
                 fail_msg("case %zu flat %d: chi-squared %.1f at %.0f degrees", k, flat, chi, freedom);
         }
@@ -155,14 +142,12 @@ static void greedy_and_bounds(void **state) {
     assert_int_equal(sample(&s, 0), 900);
     s.biases = 2;
     assert_int_equal(sample(&s, 0), 3);
-    for (size_t i = 0; i < V; i++)
-        row[i] = -INFINITY;
+    for (size_t i = 0; i < V; i++) row[i] = -INFINITY;
     s = (kd_sampling){.temperature = 1};
     assert_int_equal(sample(&s, 0.3), -1);
     row[17] = -5;
     s.top_p = 0.9f;
-    for (int i = 0; i < 10; i++)
-        assert_int_equal(sample(&s, i / 10.0), 17);
+    for (int i = 0; i < 10; i++) assert_int_equal(sample(&s, i / 10.0), 17);
     row[3] = NAN;
     sample(&s, 0.3); /* no promise but to return */
 }
@@ -190,7 +175,8 @@ static void penalties(void **state) {
 
 int main(void) {
     work = kd_aligned_alloc(64, kd_sample_work(V));
-    const struct CMUnitTest tests[] = {cmocka_unit_test(follows_the_distribution), cmocka_unit_test(greedy_and_bounds), cmocka_unit_test(penalties)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(follows_the_distribution), cmocka_unit_test(greedy_and_bounds),
+                                       cmocka_unit_test(penalties)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     kd_free(work);
     return failed;

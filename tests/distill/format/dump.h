@@ -41,17 +41,14 @@ UNUSED static const char *temp(const char *name) {
     return ring[at];
 }
 
-#define must(call)                                                                                                                                  \
-    do {                                                                                                                                           \
-        kd_err must_e = {0};                                                                                                                       \
-        kd_err *er = &must_e;                                                                                                                       \
-        if (call)                                                                                                                                  \
-            fail_msg("%s: %s", #call, must_e.msg);                                                                                                 \
+#define must(call)                                                                                                                         \
+    do {                                                                                                                                   \
+        kd_err must_e = {0};                                                                                                               \
+        kd_err *er = &must_e;                                                                                                              \
+        if (call) fail_msg("%s: %s", #call, must_e.msg);                                                                                   \
     } while (0)
 
-static int by_text(const void *a, const void *b) {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
+static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static void sorted(kd_buf *out, char **line, size_t n) {
     qsort(line, n, sizeof *line, by_text);
@@ -73,8 +70,8 @@ static void dump_tensors(kd_buf *out, const kd_tensors *set) {
         assert_ptr_equal(kd_tensors_find(set, t->name.data), t);
         assert_int_equal(strlen(t->name.data), t->name.len);
         assert_true((const unsigned char *)t->data == kd_map_data(kd_tensors_map(set, t->file)) + t->offset);
-        kd_buf_printf(&b, "%s %s %s %.16s", t->name.data, kd_dtype_get((int)t->type)->name, kd_shape_text(t->ndim, t->shape, shape, sizeof shape),
-                      hex);
+        kd_buf_printf(&b, "%s %s %s %.16s", t->name.data, kd_dtype_get((int)t->type)->name,
+                      kd_shape_text(t->ndim, t->shape, shape, sizeof shape), hex);
         line[i] = kd_buf_take(&b);
     }
     sorted(out, line, n);
@@ -96,8 +93,7 @@ static void dump_elem(kd_buf *b, const kd_gguf_kv *kv, uint64_t i) {
         assert_true(kd_gguf_elem_f64(kv, i, &d));
         char s[32];
         snprintf(s, sizeof s, "%.17g", d);
-        if (strtod("1e+300", NULL) == d)
-            strcpy(s, "1e+300");
+        if (strtod("1e+300", NULL) == d) strcpy(s, "1e+300");
         kd_buf_printf(b, " %s", s);
     } else if (kd_gguf_elem_i64(kv, i, &n))
         kd_buf_printf(b, " %lld", (long long)n);
@@ -115,8 +111,7 @@ static char *dump_key(const kd_gguf_kv *kv) {
     if (kv->type == KD_GGUF_STRING) {
         assert_true(kd_gguf_elem_str(kv, 0, &s));
         kd_buf_puts(&b, " string \"");
-        for (size_t i = 0; i < s.len; i++)
-            s.data[i] ? kd_buf_putc(&b, s.data[i]) : kd_buf_puts(&b, "\\0");
+        for (size_t i = 0; i < s.len; i++) s.data[i] ? kd_buf_putc(&b, s.data[i]) : kd_buf_puts(&b, "\\0");
         kd_buf_puts(&b, "\"");
         return kd_buf_take(&b);
     }
@@ -125,8 +120,7 @@ static char *dump_key(const kd_gguf_kv *kv) {
         char hex[65];
         for (uint64_t i = 0; i < kv->count; i++) {
             assert_true(kd_gguf_elem_str(kv, i, &s));
-            if (i)
-                kd_buf_putc(&all, '\n');
+            if (i) kd_buf_putc(&all, '\n');
             kd_buf_append(&all, s.data, s.len);
         }
         assert_false(kd_gguf_elem_str(kv, kv->count, &s));
@@ -135,8 +129,7 @@ static char *dump_key(const kd_gguf_kv *kv) {
         kd_buf_clear(&all);
         return kd_buf_take(&b);
     }
-    for (uint64_t i = 0; i < kv->count; i++)
-        dump_elem(&b, kv, i);
+    for (uint64_t i = 0; i < kv->count; i++) dump_elem(&b, kv, i);
     return kd_buf_take(&b);
 }
 
@@ -148,8 +141,7 @@ UNUSED static char *dump_gguf(const char *path) {
     char **line = kd_calloc(kd_gguf_count(g) + 1, sizeof *line);
     for (size_t i = 0; i < kd_gguf_count(g); i++) {
         const kd_gguf_kv *kv = kd_gguf_at(g, i);
-        if (!kd_str_starts(kv->key, "split."))
-            line[n++] = dump_key(kv);
+        if (!kd_str_starts(kv->key, "split.")) line[n++] = dump_key(kv);
     }
     sorted(&out, line, n);
     dump_tensors(&out, kd_gguf_tensors(g));
@@ -174,12 +166,9 @@ UNUSED static char *slurp(const char *path) {
 
 /* path must be refused with code and a message that names it and holds word. */
 UNUSED static void refused(const char *what, kd_code got, const kd_err *e, const char *word) {
-    if (got == KD_OK)
-        fail_msg("%s: accepted", what);
-    if (got != KD_EFORMAT && got != KD_EUNSUPPORTED && got != KD_ENOENT)
-        fail_msg("%s: code %d, %s", what, got, e->msg);
-    if (!strstr(e->msg, word))
-        fail_msg("%s: the message lacks \"%s\": %s", what, word, e->msg);
+    if (got == KD_OK) fail_msg("%s: accepted", what);
+    if (got != KD_EFORMAT && got != KD_EUNSUPPORTED && got != KD_ENOENT) fail_msg("%s: code %d, %s", what, got, e->msg);
+    if (!strstr(e->msg, word)) fail_msg("%s: the message lacks \"%s\": %s", what, word, e->msg);
 }
 
 #endif

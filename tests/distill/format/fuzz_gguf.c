@@ -18,13 +18,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fd = memfd_create("fuzz", 0);
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     }
-    if (ftruncate(fd, 0) || pwrite(fd, data, size, 0) != (ssize_t)size)
-        abort();
+    if (ftruncate(fd, 0) || pwrite(fd, data, size, 0) != (ssize_t)size) abort();
     kd_gguf *g;
     kd_err e = {0};
     if (kd_gguf_open(&g, path, &e)) {
-        if (!e.msg[0] || g)
-            abort();
+        if (!e.msg[0] || g) abort();
         return 0;
     }
     for (size_t i = 0; i < kd_gguf_count(g); i++) {
@@ -33,8 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             kd_str s;
             int64_t n;
             double d;
-            if (kd_gguf_elem_str(kv, k, &s))
-                sink += s.len ? (unsigned char)s.data[s.len - 1] : 0;
+            if (kd_gguf_elem_str(kv, k, &s)) sink += s.len ? (unsigned char)s.data[s.len - 1] : 0;
             kd_gguf_elem_i64(kv, k, &n);
             kd_gguf_elem_f64(kv, k, &d);
         }
@@ -42,10 +39,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const kd_tensors *set = kd_gguf_tensors(g);
     for (size_t i = 0; i < kd_tensors_count(set); i++) {
         const kd_tensor *t = kd_tensors_at(set, i);
-        if (t->bytes)
-            sink += ((const unsigned char *)t->data)[0] + ((const unsigned char *)t->data)[t->bytes - 1];
-        if (kd_tensors_find_str(set, t->name) != t)
-            abort();
+        if (t->bytes) sink += ((const unsigned char *)t->data)[0] + ((const unsigned char *)t->data)[t->bytes - 1];
+        if (kd_tensors_find_str(set, t->name) != t) abort();
     }
     kd_gguf_close(g);
     return 0;

@@ -68,26 +68,21 @@ static kd_code copy(const char *src, const char *path, uint64_t split, size_t st
     kd_gguf *g = NULL;
     kd_gguf_writer *w = NULL;
     kd_code c = kd_gguf_open(&g, src, e);
-    if (c || (c = kd_gguf_writer_new(&w, path, split, e)))
-        goto done;
-    for (size_t i = 0; i < kd_gguf_count(g) && !c; i++)
-        c = kd_gguf_writer_copy(w, kd_gguf_at(g, i), e);
-    if (!c && align)
-        c = kd_gguf_writer_u32(w, "general.alignment", align, e);
+    if (c || (c = kd_gguf_writer_new(&w, path, split, e))) goto done;
+    for (size_t i = 0; i < kd_gguf_count(g) && !c; i++) c = kd_gguf_writer_copy(w, kd_gguf_at(g, i), e);
+    if (!c && align) c = kd_gguf_writer_u32(w, "general.alignment", align, e);
     const kd_tensors *set = kd_gguf_tensors(g);
     for (size_t i = 0; i < kd_tensors_count(set) && !c; i++) {
         const kd_tensor *t = kd_tensors_at(set, i);
         c = kd_gguf_writer_declare(w, t->name.data, t->type, t->ndim, t->shape, NULL, e);
     }
-    if (c || (c = kd_gguf_writer_begin(w, e)))
-        goto done;
+    if (c || (c = kd_gguf_writer_begin(w, e))) goto done;
     for (size_t i = kd_tensors_count(set); i-- > 0 && !c;) {
         const kd_tensor *t = kd_tensors_at(set, i);
         for (size_t at = 0; at < t->bytes && !c; at += step)
             c = kd_gguf_writer_put(w, i, (const char *)t->data + at, t->bytes - at < step ? t->bytes - at : step, e);
     }
-    if (!c)
-        c = kd_gguf_writer_commit(w, e);
+    if (!c) c = kd_gguf_writer_commit(w, e);
 done:
     kd_gguf_writer_free(w);
     kd_gguf_close(g);
@@ -199,8 +194,7 @@ static void truncated(void **state) {
 
 /* A file by hand, every field as told. */
 static void le(kd_buf *b, uint64_t v, int n) {
-    for (int i = 0; i < n; i++)
-        kd_buf_putc(b, (char)(unsigned char)(v >> (8 * i)));
+    for (int i = 0; i < n; i++) kd_buf_putc(b, (char)(unsigned char)(v >> (8 * i)));
 }
 static void str(kd_buf *b, const char *s) {
     le(b, strlen(s), 8);
@@ -217,8 +211,7 @@ static kd_buf head(uint32_t version, uint64_t tensors, uint64_t keys) {
 static void tensor(kd_buf *b, const char *name, uint32_t ndim, const uint64_t *ne, uint32_t type, uint64_t offset) {
     str(b, name);
     le(b, ndim, 4);
-    for (uint32_t i = 0; i < ndim && i < 8; i++)
-        le(b, ne[i], 8);
+    for (uint32_t i = 0; i < ndim && i < 8; i++) le(b, ne[i], 8);
     le(b, type, 4);
     le(b, offset, 8);
 }
@@ -231,10 +224,8 @@ static void key_u32(kd_buf *b, const char *key, uint32_t v) {
 static void expect(const char *what, kd_buf *b, size_t data, const char *word) {
     kd_gguf *g;
     kd_err e = {0};
-    while (data && b->len % 32)
-        kd_buf_putc(b, 0);
-    for (size_t i = 0; i < data; i++)
-        kd_buf_putc(b, 0);
+    while (data && b->len % 32) kd_buf_putc(b, 0);
+    for (size_t i = 0; i < data; i++) kd_buf_putc(b, 0);
     put_file(temp("h.gguf"), b->data, b->len);
     refused(what, kd_gguf_open(&g, temp("h.gguf"), &e), &e, word);
     assert_non_null(strstr(e.msg, "h.gguf"));
@@ -383,8 +374,10 @@ static void hostile_tensors(void **state) {
         tensor(&b, "w", BAD[i].ndim, BAD[i].ne, BAD[i].type, BAD[i].offset);
         expect(BAD[i].what, &b, BAD[i].data, BAD[i].word);
     }
-    static const char *const NAMES[] = {"", "../up", "/abs", "a/../b", "a\\..\\b", "ctl\033[2J", "\xff",
-                                        "a-name-of-sixty-four-bytes-which-ggml-could-not-keep-with-its-end"};
+    static const char *const NAMES[] = {"",         "../up",
+                                        "/abs",     "a/../b",
+                                        "a\\..\\b", "ctl\033[2J",
+                                        "\xff",     "a-name-of-sixty-four-bytes-which-ggml-could-not-keep-with-its-end"};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         kd_buf b = head(3, 1, 0);
         tensor(&b, NAMES[i], 1, (uint64_t[]){8}, 0, 0);
@@ -439,7 +432,8 @@ static void extreme(const char *what, kd_buf *b, const char *word) {
         _exit(!c || !strstr(e.msg, word) ? 1 : ms > 1000 ? 2 : after.ru_maxrss - before.ru_maxrss > 200 << 10 ? 3 : 0);
     }
     assert_true(pid > 0 && wait4(pid, &status, 0, &u) == pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status)) fail_msg("%s: the child ended with %d (1 opened or other words, 2 too slow, 3 too large)", what, status);
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+        fail_msg("%s: the child ended with %d (1 opened or other words, 2 too slow, 3 too large)", what, status);
 }
 
 static void extremes(void **state) {
@@ -456,8 +450,7 @@ static void extremes(void **state) {
         snprintf(name, sizeof name, "t%u", i);
         tensor(&b, name, 1, (const uint64_t[]){8}, 0, 32 * (uint64_t)i);
     }
-    for (uint32_t i = 0; i < 64; i++)
-        kd_buf_putc(&b, 0);
+    for (uint32_t i = 0; i < 64; i++) kd_buf_putc(&b, 0);
     extreme("262144 tensors without their data", &b, "the tensors take");
     b = head(3, 0, 2);
     str(&b, "s");
@@ -477,10 +470,8 @@ static void version_2(void **state) {
     kd_gguf *g;
     key_u32(&b, "k", 7);
     tensor(&b, "w", 1, (uint64_t[]){8}, 0, 0);
-    while (b.len % 32)
-        kd_buf_putc(&b, 0);
-    for (int i = 0; i < 32; i++)
-        kd_buf_putc(&b, 1);
+    while (b.len % 32) kd_buf_putc(&b, 0);
+    for (int i = 0; i < 32; i++) kd_buf_putc(&b, 1);
     must(kd_file_write(temp("two.gguf"), b.data, b.len, er));
     kd_buf_clear(&b);
     must(kd_gguf_open(&g, temp("two.gguf"), er));
@@ -525,9 +516,10 @@ static void no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),          cmocka_unit_test(getters),           cmocka_unit_test(round_trip),     cmocka_unit_test(every_value),
-        cmocka_unit_test(truncated),       cmocka_unit_test(hostile_header),    cmocka_unit_test(hostile_arrays), cmocka_unit_test(hostile_tensors),
-        cmocka_unit_test(hostile_alignment), cmocka_unit_test(extremes), cmocka_unit_test(version_2),       cmocka_unit_test(no_memory),
+        cmocka_unit_test(golden),         cmocka_unit_test(getters),         cmocka_unit_test(round_trip),
+        cmocka_unit_test(every_value),    cmocka_unit_test(truncated),       cmocka_unit_test(hostile_header),
+        cmocka_unit_test(hostile_arrays), cmocka_unit_test(hostile_tensors), cmocka_unit_test(hostile_alignment),
+        cmocka_unit_test(extremes),       cmocka_unit_test(version_2),       cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }

@@ -36,8 +36,7 @@ static kd_code copy(const char *src, const char *path, uint64_t shard, size_t st
     kd_safetensors *s = NULL;
     kd_safetensors_writer *w = NULL;
     kd_code c = kd_safetensors_open(&s, src, e);
-    if (c || (c = kd_safetensors_writer_new(&w, path, shard, e)))
-        goto done;
+    if (c || (c = kd_safetensors_writer_new(&w, path, shard, e))) goto done;
     const kd_tensors *set = kd_safetensors_tensors(s);
     for (size_t i = 0; i < kd_safetensors_meta_count(s) && !c; i++) {
         kd_str k, v;
@@ -48,18 +47,15 @@ static kd_code copy(const char *src, const char *path, uint64_t shard, size_t st
         const kd_tensor *t = kd_tensors_at(set, i);
         size_t k;
         c = kd_safetensors_writer_declare(w, t->name.data, t->type, t->ndim, t->shape, &k, e);
-        if (!c)
-            assert_int_equal(k, i);
+        if (!c) assert_int_equal(k, i);
     }
-    if (c || (c = kd_safetensors_writer_begin(w, e)))
-        goto done;
+    if (c || (c = kd_safetensors_writer_begin(w, e))) goto done;
     for (size_t i = kd_tensors_count(set); i-- > 0 && !c;) {
         const kd_tensor *t = kd_tensors_at(set, i);
         for (size_t at = 0; at < t->bytes && !c; at += step)
             c = kd_safetensors_writer_put(w, i, (const char *)t->data + at, t->bytes - at < step ? t->bytes - at : step, e);
     }
-    if (!c)
-        c = kd_safetensors_writer_commit(w, e);
+    if (!c) c = kd_safetensors_writer_commit(w, e);
 done:
     kd_safetensors_writer_free(w);
     kd_safetensors_close(s);
@@ -117,8 +113,7 @@ static void writer_refuses(void **state) {
     char **names;
     size_t n;
     must(kd_list_dir(temp_dir, &names, &n, er));
-    for (size_t i = 0; i < n; i++)
-        assert_null(strstr(names[i], "refused"));
+    for (size_t i = 0; i < n; i++) assert_null(strstr(names[i], "refused"));
     kd_names_free(names, n);
 }
 
@@ -152,7 +147,8 @@ static const struct {
     {"white space first", " {}", 0, "begin with '{'"},
     {"bytes behind", "{}x", 0, "expected the end"},
     {"duplicate name", "{\"a\":" T("F32", "[1]", "[0,4]") ",\"a\":" T("F32", "[1]", "[4,8]") "}", 8, "tensor a is there twice"},
-    {"the same name escaped", "{\"a\":" T("F32", "[1]", "[0,4]") ",\"\\u0061\":" T("F32", "[1]", "[4,8]") "}", 8, "tensor a is there twice"},
+    {"the same name escaped", "{\"a\":" T("F32", "[1]", "[0,4]") ",\"\\u0061\":" T("F32", "[1]", "[4,8]") "}", 8,
+     "tensor a is there twice"},
     {"overlap", "{\"a\":" T("F32", "[2]", "[0,8]") ",\"b\":" T("F32", "[2]", "[4,12]") "}", 12, "an overlap"},
     {"hole", "{\"a\":" T("F32", "[1]", "[0,4]") ",\"b\":" T("F32", "[1]", "[8,12]") "}", 12, "a hole"},
     {"hole before the first", "{\"a\":" T("F32", "[1]", "[4,8]") "}", 8, "a hole"},
@@ -193,11 +189,9 @@ static const struct {
 
 static void write_st(const char *path, uint64_t claim, const char *header, size_t n, size_t data) {
     kd_buf b = {0};
-    for (int i = 0; i < 8; i++)
-        kd_buf_putc(&b, (char)(unsigned char)(claim >> (8 * i)));
+    for (int i = 0; i < 8; i++) kd_buf_putc(&b, (char)(unsigned char)(claim >> (8 * i)));
     kd_buf_append(&b, header, n);
-    for (size_t i = 0; i < data; i++)
-        kd_buf_putc(&b, 0);
+    for (size_t i = 0; i < data; i++) kd_buf_putc(&b, 0);
     put_file(path, b.data, b.len);
     kd_buf_clear(&b);
 }
@@ -335,8 +329,8 @@ static void no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(large), cmocka_unit_test(golden), cmocka_unit_test(round_trip), cmocka_unit_test(writer_refuses),
-        cmocka_unit_test(truncated), cmocka_unit_test(hostile), cmocka_unit_test(indexes), cmocka_unit_test(no_memory),
+        cmocka_unit_test(large),     cmocka_unit_test(golden),  cmocka_unit_test(round_trip), cmocka_unit_test(writer_refuses),
+        cmocka_unit_test(truncated), cmocka_unit_test(hostile), cmocka_unit_test(indexes),    cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, temp_make, temp_remove);
 }

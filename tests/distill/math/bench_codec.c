@@ -46,8 +46,7 @@ static double error_of(const float *x, const float *y, const float *w) {
 
 static void bench(kd_dtype t, float *x, float *y, unsigned char *q, const float *im) {
     size_t row;
-    if (!kd_dtype_row_bytes((int)t, COLS, &row))
-        abort();
+    if (!kd_dtype_row_bytes((int)t, COLS, &row)) abort();
     double plain = speed(t, x, q, row, NULL, false), read = speed(t, y, q, row, NULL, true), error = error_of(x, y, NULL);
     double weighted = speed(t, x, q, row, im, false);
     speed(t, y, q, row, NULL, true);
@@ -59,8 +58,7 @@ int main(int argc, char **argv) {
     kd_rng rng = {.key = 1};
     float *x = kd_malloc(sizeof(float) * ROWS * COLS), *y = kd_malloc(sizeof(float) * ROWS * COLS), *im = kd_malloc(sizeof(float) * COLS);
     unsigned char *q = kd_malloc(sizeof(float) * ROWS * COLS);
-    if (!x || !y || !im || !q || !kd_cpu_cap(getenv("KD_CPU")))
-        return 1;
+    if (!x || !y || !im || !q || !kd_cpu_cap(getenv("KD_CPU"))) return 1;
     for (size_t r = 0; r < ROWS; r++) {
         double width = 0.02 * exp(0.5 * kd_rng_normal(&rng));
         for (size_t c = 0; c < COLS; c++) {
@@ -68,18 +66,18 @@ int main(int argc, char **argv) {
             x[r * COLS + c] = (float)(width * tail * kd_rng_normal(&rng));
         }
     }
-    for (size_t c = 0; c < COLS; c++)
-        im[c] = (float)exp(1.2 * kd_rng_normal(&rng));
-    printf("one core, %s; M = million values; f32 GB/s; error: root of squared error by energy (weighted: with importance)\n", kd_cpu_describe());
-    printf("%-8s %6s %10s %10s %8s %10s %8s %10s %10s\n", "type", "bits", "write M/s", "weighted", "GB/s", "read M/s", "GB/s", "error", "weighted");
+    for (size_t c = 0; c < COLS; c++) im[c] = (float)exp(1.2 * kd_rng_normal(&rng));
+    printf("one core, %s; M = million values; f32 GB/s; error: root of squared error by energy (weighted: with importance)\n",
+           kd_cpu_describe());
+    printf("%-8s %6s %10s %10s %8s %10s %8s %10s %10s\n", "type", "bits", "write M/s", "weighted", "GB/s", "read M/s", "GB/s", "error",
+           "weighted");
     for (int t = 0; t < KD_TYPES; t++) {
         bool wanted = argc == 1;
         for (int a = 1; a < argc; a++) {
             kd_dtype named;
             wanted |= kd_dtype_named(argv[a], &named) && (int)named == t;
         }
-        if (wanted && kd_can_write(t))
-            bench((kd_dtype)t, x, y, q, im);
+        if (wanted && kd_can_write(t)) bench((kd_dtype)t, x, y, q, im);
     }
     kd_free(x);
     kd_free(y);

@@ -10,8 +10,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const levels[] = {"scalar", "avx2", "avx512"};
-    if (size < 4)
-        return 0;
+    if (size < 4) return 0;
     int t = data[0] % 103;
     const kd_dtype_info *info = kd_dtype_get(t);
     kd_cpu_cap(levels[data[1] % 3]);
@@ -22,8 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t blocks = size / info->bytes, n = blocks * info->block;
         uint8_t *src = kd_malloc(blocks * info->bytes); /* a copy, so that a byte read too far is seen */
         float *dst = kd_malloc(n * sizeof *dst);
-        if (!src || !dst)
-            abort();
+        if (!src || !dst) abort();
         memcpy(src, data, blocks * info->bytes);
         kd_dequantize((kd_dtype)t, src, dst, n);
         kd_free(src);
@@ -33,13 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t n = size / (weighted ? 8 : 4) / info->block * info->block, bytes = n / info->block * info->bytes;
         float *x = kd_malloc(n * 4), *w = kd_malloc(n * 4);
         uint8_t *dst = kd_malloc(bytes);
-        if (!x || !w || !dst)
-            abort();
+        if (!x || !w || !dst) abort();
         memcpy(x, data, n * 4);
         memcpy(w, data + (weighted ? n * 4 : 0), n * 4);
         kd_all_finite(x, n);
-        if (kd_quantize((kd_dtype)t, x, dst, n, weighted ? w : NULL, NULL) != KD_OK)
-            abort();
+        if (kd_quantize((kd_dtype)t, x, dst, n, weighted ? w : NULL, NULL) != KD_OK) abort();
         kd_free(x);
         kd_free(w);
         kd_free(dst);

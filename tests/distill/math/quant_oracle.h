@@ -28,12 +28,10 @@ static void *oracle_get(const char *name, size_t *size) {
         size_t size;
     } kept[64];
     size_t slot = 0;
-    while (slot < 64 && kept[slot].data && strcmp(kept[slot].name, name) != 0)
-        slot++;
+    while (slot < 64 && kept[slot].data && strcmp(kept[slot].name, name) != 0) slot++;
     assert(slot < 64);
     if (kept[slot].data) {
-        if (size)
-            *size = kept[slot].size;
+        if (size) *size = kept[slot].size;
         return kept[slot].data;
     }
     oracle_open();
@@ -44,8 +42,7 @@ static void *oracle_get(const char *name, size_t *size) {
     char key[64];
     int len = snprintf(key, sizeof key, "\"%s\":{", name);
     const char *at = memmem(p + 8, n, key, (size_t)len);
-    if (!at)
-        return NULL;
+    if (!at) return NULL;
     const char *off = strstr(at, "\"data_offsets\":[");
     char *comma;
     size_t a = strtoull(off + strlen("\"data_offsets\":["), &comma, 10), b = strtoull(comma + 1, NULL, 10);
@@ -55,8 +52,7 @@ static void *oracle_get(const char *name, size_t *size) {
     snprintf(kept[slot].name, sizeof kept[slot].name, "%s", name);
     kept[slot].data = copy;
     kept[slot].size = b - a;
-    if (size)
-        *size = b - a;
+    if (size) *size = b - a;
     return copy;
 }
 

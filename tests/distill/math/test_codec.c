@@ -24,8 +24,7 @@ static void same_floats(const float *a, const float *b, size_t n, const char *wh
         uint32_t u, v;
         memcpy(&u, a + i, 4);
         memcpy(&v, b + i, 4);
-        if (u != v && !(isnan(a[i]) && isnan(b[i])))
-            fail_msg("%s: value %zu is %a, expected %a", what, i, (double)a[i], (double)b[i]);
+        if (u != v && !(isnan(a[i]) && isnan(b[i]))) fail_msg("%s: value %zu is %a, expected %a", what, i, (double)a[i], (double)b[i]);
     }
 }
 
@@ -39,8 +38,7 @@ static void reads_as_ggml(void **state) {
             const char *bytes = oracle_get(name, NULL);
             snprintf(name, sizeof name, "%s%s.values", kd_dtype_get(readable[t])->name, im ? ".im" : "");
             const float *values = oracle_get(name, NULL);
-            if (!bytes)
-                continue;
+            if (!bytes) continue;
             seen++;
             for (size_t l = 0; l < COUNT(levels); l++) {
                 static float got[ORACLE_ROWS * ORACLE_COLS];
@@ -88,8 +86,7 @@ static void levels_read_the_same(void **state) {
             static float want[N], got[N];
             size_t bytes, shift = kd_rng_below(&rng, 8), n = kd_dtype_get(readable[t])->block == 1 ? N - kd_rng_below(&rng, 40) : N;
             assert_true(kd_dtype_row_bytes((int)readable[t], n, &bytes));
-            for (size_t i = 0; i < bytes; i++)
-                raw[shift + i] = (unsigned char)kd_rng_u32(&rng);
+            for (size_t i = 0; i < bytes; i++) raw[shift + i] = (unsigned char)kd_rng_u32(&rng);
             kd_cpu_cap("scalar");
             kd_dequantize(readable[t], raw + shift, want, n);
             for (size_t l = 1; l < COUNT(levels); l++) {
@@ -121,8 +118,8 @@ static void levels_write_the_same(void **state) {
                 assert_int_equal(kd_quantize(formula[t], x, got + shift, n, NULL, NULL), KD_OK);
                 for (size_t i = 0; i < bytes; i++)
                     if (got[shift + i] != want[shift + i])
-                        fail_msg("%s (%s): kind %d byte %zu is %02x, scalar %02x", kd_dtype_get(formula[t])->name, levels[l], round % HARD_KINDS, i,
-                                 got[shift + i], want[shift + i]);
+                        fail_msg("%s (%s): kind %d byte %zu is %02x, scalar %02x", kd_dtype_get(formula[t])->name, levels[l],
+                                 round % HARD_KINDS, i, got[shift + i], want[shift + i]);
                 assert_int_equal(got[shift + bytes], 0xaa); /* nothing beyond the row */
             }
         }
@@ -155,7 +152,7 @@ static void halves(void **state) {
     assert_int_equal(kd_f32_to_f16(65520.0f), 0x7c00);
     assert_int_equal(kd_f32_to_f16(3e38f), 0x7c00);
     assert_int_equal(kd_f32_to_f16(1e-30f), 0);
-    assert_int_equal(kd_f32_to_bf16(1.00390625f), 0x3f80);  /* halfway, to even */
+    assert_int_equal(kd_f32_to_bf16(1.00390625f), 0x3f80); /* halfway, to even */
     assert_int_equal(kd_f32_to_bf16(1.01171875f), 0x3f82);
     assert_int_equal(kd_f32_to_bf16(3.4e38f), 0x7f80);
     assert_true(isnan(kd_bf16_to_f32(kd_f32_to_bf16(NAN))));
@@ -185,8 +182,7 @@ static void f8_values(void **state) {
     (void)state;
     unsigned char q[256];
     float y[256];
-    for (int i = 0; i < 256; i++)
-        q[i] = (unsigned char)i;
+    for (int i = 0; i < 256; i++) q[i] = (unsigned char)i;
     kd_dequantize(KD_F8_E4M3, q, y, 256);
     for (int i = 0; i < 256; i++) {
         int e = i >> 3 & 15, m = i & 7;
@@ -206,8 +202,7 @@ static void finiteness(void **state) {
     for (size_t l = 0; l < COUNT(levels); l++) {
         kd_cpu_cap(levels[l]);
         for (size_t n = 0; n < 300; n += 1 + n / 7) {
-            for (size_t i = 0; i < n; i++)
-                x[i] = i % 2 ? 3.4e38f : -1e-45f;
+            for (size_t i = 0; i < n; i++) x[i] = i % 2 ? 3.4e38f : -1e-45f;
             assert_true(kd_all_finite(x, n));
             for (size_t i = 0; i < n; i++) {
                 float keep = x[i];
@@ -233,8 +228,7 @@ static void refusals(void **state) {
     assert_int_equal(kd_quantize(KD_Q4_0, x, out, 0, NULL, &e), KD_OK);
     for (int t = -3; t < 200; t++) {
         bool want = false;
-        for (size_t i = 0; i < COUNT(readable); i++)
-            want |= (int)readable[i] == t;
+        for (size_t i = 0; i < COUNT(readable); i++) want |= (int)readable[i] == t;
         assert_int_equal(kd_can_read(t), want);
     }
     for (int t = -3; t < 200; t++) /* all but these two */
@@ -243,9 +237,15 @@ static void refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_as_ggml),   cmocka_unit_test(writes_ggmls_bytes), cmocka_unit_test(levels_read_the_same),
-        cmocka_unit_test(levels_write_the_same), cmocka_unit_test(halves),       cmocka_unit_test(arrays_of_halves),
-        cmocka_unit_test(f8_values),       cmocka_unit_test(finiteness),         cmocka_unit_test(refusals),
+        cmocka_unit_test(reads_as_ggml),
+        cmocka_unit_test(writes_ggmls_bytes),
+        cmocka_unit_test(levels_read_the_same),
+        cmocka_unit_test(levels_write_the_same),
+        cmocka_unit_test(halves),
+        cmocka_unit_test(arrays_of_halves),
+        cmocka_unit_test(f8_values),
+        cmocka_unit_test(finiteness),
+        cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

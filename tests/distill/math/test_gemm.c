@@ -17,8 +17,7 @@ static float *noise(size_t n, uint64_t seed) {
     float *v = kd_malloc(n * sizeof *v);
     assert_non_null(v);
     kd_rng r = {.key = seed};
-    for (size_t i = 0; i < n; i++)
-        v[i] = (float)kd_rng_normal(&r);
+    for (size_t i = 0; i < n; i++) v[i] = (float)kd_rng_normal(&r);
     return v;
 }
 
@@ -44,42 +43,42 @@ static void near(const float *got, size_t ldg, const double *want, size_t R, siz
 /* y, dx, dw of one shape with strides wider than the rows, accumulating onto something; with threads workers. */
 static void products(const shape *s, int threads, float **keep) {
     const size_t N = s->N, R = s->rows, C = s->cols, ldx = C + 3, ldy = R + 5;
-    float *w = noise(R * C, 1), *x = noise(N * ldx, 2), *dy = noise(N * ldy, 3), *bias = noise(R, 4), *y = noise(N * ldy, 5), *dx = noise(N * ldx, 6);
+    float *w = noise(R * C, 1), *x = noise(N * ldx, 2), *dy = noise(N * ldy, 3), *bias = noise(R, 4), *y = noise(N * ldy, 5),
+          *dx = noise(N * ldx, 6);
     float *dw = noise(R * C, 7), *row = kd_malloc(C * sizeof *row);
     size_t bytes = 0;
     assert_true(kd_dtype_row_bytes((int)s->type, C, &bytes));
     unsigned char *stored = kd_malloc(R * bytes);
     uint32_t *map = kd_malloc(R * sizeof *map);
-    double *W = kd_malloc(R * C * sizeof *W), *Y = kd_malloc(N * R * sizeof *Y), *DX = kd_malloc(N * C * sizeof *DX), *DW = kd_malloc(R * C * sizeof *DW);
+    double *W = kd_malloc(R * C * sizeof *W), *Y = kd_malloc(N * R * sizeof *Y), *DX = kd_malloc(N * C * sizeof *DX),
+           *DW = kd_malloc(R * C * sizeof *DW);
     for (size_t r = 0; r < R; r++) {
         size_t at = s->mapped ? R - 1 - r : r;
         map[r] = (uint32_t)at;
-        if (s->type == KD_F32) memcpy(stored + at * bytes, w + r * C, bytes);
-        else assert_int_equal(kd_quantize(s->type, w + r * C, stored + at * bytes, C, NULL, NULL), KD_OK);
+        if (s->type == KD_F32)
+            memcpy(stored + at * bytes, w + r * C, bytes);
+        else
+            assert_int_equal(kd_quantize(s->type, w + r * C, stored + at * bytes, C, NULL, NULL), KD_OK);
         kd_dequantize(s->type, stored + at * bytes, row, C);
-        for (size_t c = 0; c < C; c++)
-            W[r * C + c] = rounded(row[c], s);
+        for (size_t c = 0; c < C; c++) W[r * C + c] = rounded(row[c], s);
     }
     kd_mat m = {s->type, R, C, bytes, stored, s->mapped ? map : NULL};
     for (size_t n = 0; n < N; n++)
         for (size_t r = 0; r < R; r++) {
             double sum = (double)y[n * ldy + r] + (double)bias[r];
-            for (size_t c = 0; c < C; c++)
-                sum += 0.5 * rounded(x[n * ldx + c], s) * W[r * C + c];
+            for (size_t c = 0; c < C; c++) sum += 0.5 * rounded(x[n * ldx + c], s) * W[r * C + c];
             Y[n * R + r] = sum;
         }
     for (size_t n = 0; n < N; n++)
         for (size_t c = 0; c < C; c++) {
             double sum = 0;
-            for (size_t r = 0; r < R; r++)
-                sum += 2 * rounded(dy[n * ldy + r], s) * W[r * C + c];
+            for (size_t r = 0; r < R; r++) sum += 2 * rounded(dy[n * ldy + r], s) * W[r * C + c];
             DX[n * C + c] = sum;
         }
     for (size_t r = 0; r < R; r++)
         for (size_t c = 0; c < C; c++) {
             double sum = (double)dw[r * C + c];
-            for (size_t n = 0; n < N; n++)
-                sum += rounded(dy[n * ldy + r], s) * rounded(x[n * ldx + c], s);
+            for (size_t n = 0; n < N; n++) sum += rounded(dy[n * ldy + r], s) * rounded(x[n * ldx + c], s);
             DW[r * C + c] = sum;
         }
     kd_pool *pool = NULL;
@@ -109,28 +108,26 @@ static void products(const shape *s, int threads, float **keep) {
     }
     kd_pool_free(pool);
     void *all[] = {w, x, dy, bias, row, stored, map, W, Y, DX, DW, scratch};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        kd_free(all[i]);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(all[i]);
 }
 
 static void test_products(void **state) {
     (void)state;
     const char *const levels[] = {"scalar", "avx2", "avx512"};
     for (int level = 0; level < 3; level++) {
-    kd_cpu_cap(levels[level]);
-    const shape shapes[] = {
-        {1, 1, 1, KD_F32, false, false},       {7, 5, 3, KD_F32, false, false},        {33, 48, 32, KD_F32, true, false},     {300, 272, 40, KD_F32, false, false},
-        {65, 100, 600, KD_F32, false, false},  {70, 24, 512, KD_Q8_0, false, false},   {130, 300, 544, KD_Q8_0, true, false}, {600, 40, 96, KD_Q4_0, false, false},
-        {20, 530, 64, KD_BF16, false, false},  {90, 700, 33, KD_F16, true, false},     {2, 16, 1024, KD_Q5_1, false, false},
-        {2100, 40, 72, KD_F32, false, false},  {40, 1500, 96, KD_Q8_0, false, false}, {64, 33, 2112, KD_Q4_1, false, false},
-    };
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-        float *keep[3] = {NULL, NULL, NULL};
-        for (int threads = 1; threads <= 3; threads++)
-            products(&shapes[i], threads, keep);
-        for (int k = 0; k < 3; k++)
-            kd_free(keep[k]);
-    }
+        kd_cpu_cap(levels[level]);
+        const shape shapes[] = {
+            {1, 1, 1, KD_F32, false, false},       {7, 5, 3, KD_F32, false, false},       {33, 48, 32, KD_F32, true, false},
+            {300, 272, 40, KD_F32, false, false},  {65, 100, 600, KD_F32, false, false},  {70, 24, 512, KD_Q8_0, false, false},
+            {130, 300, 544, KD_Q8_0, true, false}, {600, 40, 96, KD_Q4_0, false, false},  {20, 530, 64, KD_BF16, false, false},
+            {90, 700, 33, KD_F16, true, false},    {2, 16, 1024, KD_Q5_1, false, false},  {2100, 40, 72, KD_F32, false, false},
+            {40, 1500, 96, KD_Q8_0, false, false}, {64, 33, 2112, KD_Q4_1, false, false},
+        };
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            float *keep[3] = {NULL, NULL, NULL};
+            for (int threads = 1; threads <= 3; threads++) products(&shapes[i], threads, keep);
+            for (int k = 0; k < 3; k++) kd_free(keep[k]);
+        }
     }
     kd_cpu_cap(NULL);
 }
@@ -142,14 +139,13 @@ static void test_bf16(void **state) {
         printf("ok 99 - bf16 # SKIP no AVX512-BF16 on this CPU\n");
         return;
     }
-    const shape shapes[] = {{33, 48, 32, KD_F32, true, true}, {300, 272, 45, KD_F32, false, true}, {65, 101, 1100, KD_F32, false, true}, {70, 40, 512, KD_Q8_0, false, true},
-                            {600, 40, 96, KD_Q4_0, true, true}, {2100, 40, 72, KD_F32, false, true}, {43, 700, 33, KD_F16, true, true}};
+    const shape shapes[] = {{33, 48, 32, KD_F32, true, true},    {300, 272, 45, KD_F32, false, true}, {65, 101, 1100, KD_F32, false, true},
+                            {70, 40, 512, KD_Q8_0, false, true}, {600, 40, 96, KD_Q4_0, true, true},  {2100, 40, 72, KD_F32, false, true},
+                            {43, 700, 33, KD_F16, true, true}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         float *keep[3] = {NULL, NULL, NULL};
-        for (int threads = 1; threads <= 2; threads++)
-            products(&shapes[i], threads, keep);
-        for (int k = 0; k < 3; k++)
-            kd_free(keep[k]);
+        for (int threads = 1; threads <= 2; threads++) products(&shapes[i], threads, keep);
+        for (int k = 0; k < 3; k++) kd_free(keep[k]);
     }
 }
 
@@ -157,8 +153,7 @@ static void test_edges(void **state) {
     (void)state;
     float c[4] = {1, 2, NAN, 4}, a[2] = {1, 1}, b[2] = {1, 1};
     kd_sgemm(false, false, 2, 2, 0, 1, a, 1, b, 2, 0, c, 2); /* nothing to sum: zeros, and what was there is not read */
-    for (int i = 0; i < 4; i++)
-        assert_true(c[i] == 0);
+    for (int i = 0; i < 4; i++) assert_true(c[i] == 0);
     c[0] = 3;
     kd_sgemm(false, false, 1, 1, 0, 1, a, 1, b, 2, 2, c, 2);
     assert_true(c[0] == 6);

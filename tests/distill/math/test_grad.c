@@ -15,8 +15,7 @@
 
 static void noise(float *v, size_t n, uint64_t seed) {
     kd_rng r = {.key = seed};
-    for (size_t i = 0; i < n; i++)
-        v[i] = (float)kd_rng_normal(&r);
+    for (size_t i = 0; i < n; i++) v[i] = (float)kd_rng_normal(&r);
 }
 
 /* A formula in double of one array of inputs, with whatever else it needs in ctx. */
@@ -24,8 +23,7 @@ typedef double formula(const double *x, void *ctx);
 /* got [n] must be the gradient of f at x. */
 static void check(const char *what, formula *f, void *ctx, const float *x, const float *got, size_t n, double tolerance) {
     double *v = kd_malloc(n * sizeof *v), off = 0, norm = 0;
-    for (size_t i = 0; i < n; i++)
-        v[i] = (double)x[i];
+    for (size_t i = 0; i < n; i++) v[i] = (double)x[i];
     for (size_t i = 0; i < n; i++) {
         const double h = 1e-5, at = v[i];
         v[i] = at + h;
@@ -50,8 +48,10 @@ static void each_level(void (*body)(float *out), size_t n) {
         assert_true(kd_cpu_cap(levels[i]));
         memset(out, 0, n * sizeof *out);
         body(out);
-        if (i == 0) memcpy(first, out, n * sizeof *out);
-        else assert_memory_equal(first, out, n * sizeof *out);
+        if (i == 0)
+            memcpy(first, out, n * sizeof *out);
+        else
+            assert_memory_equal(first, out, n * sizeof *out);
     }
     kd_cpu_cap(NULL);
     kd_free(first);
@@ -66,34 +66,29 @@ static double norm_of(const double *x, const double *w) {
     double total = 0;
     for (int n = 0; n < NN; n++) {
         double s = 0;
-        for (int c = 0; c < NC; c++)
-            s += x[n * NC + c] * x[n * NC + c];
+        for (int c = 0; c < NC; c++) s += x[n * NC + c] * x[n * NC + c];
         double r = 1 / sqrt(s / NC + eps);
-        for (int c = 0; c < NC; c++)
-            total += (double)ndy[n * NC + c] * w[c] * x[n * NC + c] * r;
+        for (int c = 0; c < NC; c++) total += (double)ndy[n * NC + c] * w[c] * x[n * NC + c] * r;
     }
     return total;
 }
 static double norm_x(const double *x, void *ctx) {
     (void)ctx;
     double w[NC];
-    for (int c = 0; c < NC; c++)
-        w[c] = (double)nw[c];
+    for (int c = 0; c < NC; c++) w[c] = (double)nw[c];
     return norm_of(x, w);
 }
 static double norm_w(const double *w, void *ctx) {
     (void)ctx;
     double x[NN * NC];
-    for (int i = 0; i < NN * NC; i++)
-        x[i] = (double)nx[i];
+    for (int i = 0; i < NN * NC; i++) x[i] = (double)nx[i];
     return norm_of(x, w);
 }
 static void norm_body(float *out) {
     float rstd[NN];
     for (int n = 0; n < NN; n++) {
         double s = 0;
-        for (int c = 0; c < NC; c++)
-            s += (double)nx[n * NC + c] * (double)nx[n * NC + c];
+        for (int c = 0; c < NC; c++) s += (double)nx[n * NC + c] * (double)nx[n * NC + c];
         rstd[n] = (float)(1 / sqrt(s / NC + eps));
     }
     kd_rmsnorm_backward(out, ndy, nx, nw, rstd, NN, NC);
@@ -116,15 +111,13 @@ static double silu(double v) { return v / (1 + exp(-v)); }
 static double swiglu_g(const double *g, void *ctx) {
     (void)ctx;
     double t = 0;
-    for (int i = 0; i < SN; i++)
-        t += (double)sdy[i] * silu(g[i]) * (double)su[i];
+    for (int i = 0; i < SN; i++) t += (double)sdy[i] * silu(g[i]) * (double)su[i];
     return t;
 }
 static double swiglu_u(const double *u, void *ctx) {
     (void)ctx;
     double t = 0;
-    for (int i = 0; i < SN; i++)
-        t += (double)sdy[i] * silu((double)sg[i]) * u[i];
+    for (int i = 0; i < SN; i++) t += (double)sdy[i] * silu((double)sg[i]) * u[i];
     return t;
 }
 static void swiglu_body(float *out) {
@@ -156,8 +149,7 @@ typedef struct {
 static double ce_formula(const double *z, void *ctx) {
     const ce_case *k = ctx;
     double top = -DBL_MAX, s = 0, mean = 0;
-    for (int i = 0; i < V; i++)
-        top = z[i] > top ? z[i] : top;
+    for (int i = 0; i < V; i++) top = z[i] > top ? z[i] : top;
     for (int i = 0; i < V; i++) {
         s += exp(z[i] - top);
         mean += z[i] / V;
@@ -168,8 +160,7 @@ static double ce_formula(const double *z, void *ctx) {
 static void ce_body(float *out) {
     const ce_case cases[] = {{7, {0, 0}, 1}, {1200, {0.1f, 0}, 0.25}, {0, {0, 1e-2f}, 3}, {500, {0.05f, 1e-3f}, 0.5}};
     double z[V];
-    for (int i = 0; i < V; i++)
-        z[i] = (double)cz[i];
+    for (int i = 0; i < V; i++) z[i] = (double)cz[i];
     for (int k = 0; k < 4; k++) {
         ce_case c = cases[k];
         float *g = out + k * V;
@@ -218,8 +209,7 @@ static double attention_of(const double *q, const double *k, const double *v, do
                 }
                 for (int d = 0; d < AD; d++) {
                     double y = 0;
-                    for (int i = 0; i < n; i++)
-                        y += p[i] / sum * v[(use_spans[s].k0 + (size_t)i) * AG * AD + (size_t)(g * AD + d)];
+                    for (int i = 0; i < n; i++) y += p[i] / sum * v[(use_spans[s].k0 + (size_t)i) * AG * AD + (size_t)(g * AD + d)];
                     if (o) o[r * AH * AD + (size_t)(h * AD + d)] = y;
                     total += y * (double)ado[r * AH * AD + (size_t)(h * AD + d)];
                 }
@@ -228,8 +218,7 @@ static double attention_of(const double *q, const double *k, const double *v, do
 }
 static double dq_[AN * AH * AD], dk_[AN * AG * AD], dv_[AN * AG * AD];
 static void widen(void) {
-    for (int i = 0; i < AN * AH * AD; i++)
-        dq_[i] = (double)aq[i];
+    for (int i = 0; i < AN * AH * AD; i++) dq_[i] = (double)aq[i];
     for (int i = 0; i < AN * AG * AD; i++) {
         dk_[i] = (double)ak[i];
         dv_[i] = (double)av[i];
@@ -268,8 +257,7 @@ static void attend(float *out, int threads, bool thorough) {
         static double want[AN * AH * AD];
         widen();
         attention_of(dq_, dk_, dv_, want);
-        for (size_t i = 0; i < use_nq * Q; i++)
-            assert_true(fabs(want[i] - (double)o[i]) < 2e-6);
+        for (size_t i = 0; i < use_nq * Q; i++) assert_true(fabs(want[i] - (double)o[i]) < 2e-6);
         check_some("dq", dq_, dq, use_nq * Q, use_nq * Q / 40 + 1);
         check_some("dk", dk_, dk, AN * K, AN * K / 40 + 1);
         check_some("dv", dv_, dv, AN * K, AN * K / 40 + 1);
@@ -338,8 +326,7 @@ static void test_sums(void **state) {
         assert_true(fabs(w1 - (double)out[c]) < 1e-4 && fabs(w2 - (double)prod[c]) < 1e-4);
     }
     double dot = 0;
-    for (int i = 0; i < N * C; i++)
-        dot += (double)a[i] * (double)b[i];
+    for (int i = 0; i < N * C; i++) dot += (double)a[i] * (double)b[i];
     assert_true(fabs(dot - kd_dot_rows(a, b, N * C)) < 1e-3);
     float tiny[3] = {1e-23f, 1e-23f, 0};
     assert_true(fabs(kd_sum_squares(tiny, 3) / 2e-46 - 1) < 1e-6); /* f32 squares would vanish */
@@ -348,23 +335,21 @@ static void test_sums(void **state) {
     memcpy(bias, b, sizeof bias);
     memset(y, 0, sizeof y);
     kd_scale_columns(y, C, z, C, s, bias, 1, C, true);
-    for (int c = 0; c < C; c++)
-        assert_true(fabsf(y[c] - (s[c] * z[c] + bias[c])) < 1e-6f);
+    for (int c = 0; c < C; c++) assert_true(fabsf(y[c] - (s[c] * z[c] + bias[c])) < 1e-6f);
 }
 
 static void test_dropout(void **state) {
     (void)state;
     enum { N = 64, C = 100 };
     static float x[N * C], y[N * C], z[N * C];
-    for (int i = 0; i < N * C; i++)
-        x[i] = 1;
+    for (int i = 0; i < N * C; i++) x[i] = 1;
     kd_dropout(y, C, x, C, N, C, 0.25f, 9, 3, 5);
     int zero = 0;
     for (int i = 0; i < N * C; i++) {
         assert_true(y[i] == 0 || fabsf(y[i] - 1 / 0.75f) < 1e-6f);
         zero += y[i] == 0;
     }
-    assert_true(abs(zero - N * C / 4) < 4 * 35); /* four sigma of the binomial */
+    assert_true(abs(zero - N * C / 4) < 4 * 35);                 /* four sigma of the binomial */
     kd_dropout(z + 10 * C, C, x, C, N - 10, C, 0.25f, 9, 3, 15); /* the same rows, cut elsewhere */
     assert_memory_equal(y + 10 * C, z + 10 * C, (N - 10) * C * sizeof *y);
     kd_dropout(z, C, x, C, N, C, 0.25f, 9, 4, 5);
@@ -376,11 +361,16 @@ static void steps_body(float *out) {
     float *p = out, *m = out + N, *v = out + 2 * N, g[N];
     double P[N], M[N] = {0}, W[N] = {0};
     noise(p, N, 15);
-    for (int i = 0; i < N; i++)
-        P[i] = (double)p[i];
+    for (int i = 0; i < N; i++) P[i] = (double)p[i];
     for (int t = 1; t <= 5; t++) {
         noise(g, N, 20 + (uint64_t)t);
-        kd_adamw o = {.lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f, .correct1 = 1 - pow(0.9, t), .correct2 = 1 - pow(0.95, t)};
+        kd_adamw o = {.lr = 0.01f,
+                      .beta1 = 0.9f,
+                      .beta2 = 0.95f,
+                      .eps = 1e-8f,
+                      .decay = 0.1f,
+                      .correct1 = 1 - pow(0.9, t),
+                      .correct2 = 1 - pow(0.95, t)};
         kd_adamw_step(p, g, m, v, N, 0.5f, &o);
         for (int i = 0; i < N; i++) {
             double d = 0.5 * (double)g[i];
@@ -401,8 +391,9 @@ static void test_steps(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rmsnorm), cmocka_unit_test(test_swiglu), cmocka_unit_test(test_cross_entropy),
-                                       cmocka_unit_test(test_attention), cmocka_unit_test(test_sums), cmocka_unit_test(test_dropout),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_swiglu),
+                                       cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_attention),
+                                       cmocka_unit_test(test_sums),          cmocka_unit_test(test_dropout),
                                        cmocka_unit_test(test_steps)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,8 +32,7 @@ static float *floats(size_t n, uint64_t seed, float scale) {
     float *v = kd_aligned_alloc(64, n * sizeof *v + 64);
     kd_rng r = {.key = seed};
     assert_non_null(v);
-    for (size_t i = 0; i < n; i++)
-        v[i] = scale * (float)kd_rng_normal(&r);
+    for (size_t i = 0; i < n; i++) v[i] = scale * (float)kd_rng_normal(&r);
     return v;
 }
 
@@ -61,8 +60,7 @@ static kd_mat random_bits(kd_dtype t, size_t rows, size_t cols, uint64_t seed, v
     const kd_dtype_info *k = kd_dtype_get((int)t);
     assert_true(kd_dtype_row_bytes((int)t, cols, &m.row_bytes));
     uint8_t *bytes = kd_malloc(rows * m.row_bytes + 1);
-    for (size_t i = 0; i <= rows * m.row_bytes; i++)
-        bytes[i] = (uint8_t)kd_rng_at(seed, 3, i);
+    for (size_t i = 0; i <= rows * m.row_bytes; i++) bytes[i] = (uint8_t)kd_rng_at(seed, 3, i);
     for (size_t b = 0; b < rows * m.row_bytes / k->bytes; b++) {
         uint8_t *p = bytes + 1 + b * k->bytes;
         uint16_t d = kd_f32_to_f16(0.001f * (float)(1 + b % 13)), min = kd_f32_to_f16(0.002f * (float)(b % 11));
@@ -71,7 +69,10 @@ static kd_mat random_bits(kd_dtype t, size_t rows, size_t cols, uint64_t seed, v
         case KD_Q2_K: memcpy(p + 80, &d, 2), memcpy(p + 82, &min, 2); break;
         case KD_Q3_K: memcpy(p + 108, &d, 2); break;
         case KD_Q6_K: memcpy(p + 208, &d, 2); break;
-        case KD_Q4_1: case KD_Q5_1: case KD_Q4_K: case KD_Q5_K: memcpy(p, &d, 2), memcpy(p + 2, &min, 2); break;
+        case KD_Q4_1:
+        case KD_Q5_1:
+        case KD_Q4_K:
+        case KD_Q5_K: memcpy(p, &d, 2), memcpy(p + 2, &min, 2); break;
         default: memcpy(p, &d, 2);
         }
     }
@@ -85,23 +86,23 @@ typedef struct {
     size_t rows, cols, N;
 } shape;
 static const shape shapes[] = {
-    {KD_F32, 1, 1, 1},     {KD_F32, 3, 7, 2},      {KD_F32, 67, 100, 13},   {KD_F32, 64, 512, 48},  {KD_F32, 130, 1030, 61},
-    {KD_F32, 9, 4099, 7},  {KD_F32, 40, 32, 200},  {KD_BF16, 33, 576, 9},   {KD_F16, 70, 96, 5},    {KD_Q8_0, 100, 1056, 50},
-    {KD_Q4_1, 192, 576, 64}, {KD_Q4_0, 65, 64, 3}, {KD_Q5_1, 20, 1536, 6}, {KD_Q5_0, 77, 544, 49},
+    {KD_F32, 1, 1, 1},       {KD_F32, 3, 7, 2},     {KD_F32, 67, 100, 13},  {KD_F32, 64, 512, 48},  {KD_F32, 130, 1030, 61},
+    {KD_F32, 9, 4099, 7},    {KD_F32, 40, 32, 200}, {KD_BF16, 33, 576, 9},  {KD_F16, 70, 96, 5},    {KD_Q8_0, 100, 1056, 50},
+    {KD_Q4_1, 192, 576, 64}, {KD_Q4_0, 65, 64, 3},  {KD_Q5_1, 20, 1536, 6}, {KD_Q5_0, 77, 544, 49},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 
 static void against_double(void **state) {
     (void)state;
     for (size_t l = 0; l < LEVELS; l++) {
-        if (!use(levels[l]))
-            continue;
+        if (!use(levels[l])) continue;
         for (size_t s = 0; s < SHAPES; s++) {
             shape p = shapes[s];
             void *own;
             kd_mat m = matrix(p.type, p.rows, p.cols, s + 1, &own);
             size_t ldx = p.cols + 3, ldy = p.rows + 5;
-            float *x = floats(p.N * ldx, 77 + s, 1), *y = floats(p.N * ldy, 99 + s, 1), *bias = floats(p.rows, 5, 1), *w = floats(p.cols, 1, 1);
+            float *x = floats(p.N * ldx, 77 + s, 1), *y = floats(p.N * ldy, 99 + s, 1), *bias = floats(p.rows, 5, 1),
+                  *w = floats(p.cols, 1, 1);
             float *was = floats(p.N * ldy, 99 + s, 1);
             void *scratch = kd_aligned_alloc(64, kd_linear_scratch(p.cols, p.N, 1));
             bool accumulate = s % 2;
@@ -110,8 +111,7 @@ static void against_double(void **state) {
                 kd_dequantize(m.type, kd_mat_row(&m, o), w, p.cols);
                 for (size_t n = 0; n < p.N; n++) {
                     double sum = s % 3 ? (double)bias[o] : 0, size = fabs(sum);
-                    if (accumulate)
-                        sum += (double)was[n * ldy + o], size += fabs((double)was[n * ldy + o]);
+                    if (accumulate) sum += (double)was[n * ldy + o], size += fabs((double)was[n * ldy + o]);
                     for (size_t c = 0; c < p.cols; c++) {
                         sum += (double)x[n * ldx + c] * (double)w[c];
                         size += fabs((double)x[n * ldx + c] * (double)w[c]);
@@ -139,8 +139,7 @@ static void rows_do_not_feel_each_other(void **state) {
     assert_int_equal(kd_pool_new(&pool[1], 3, NULL), KD_OK);
     static const shape some[] = {{KD_F32, 70, 1100, 0}, {KD_Q4_1, 48, 576, 0}, {KD_BF16, 25, 96, 0}, {KD_F32, 12, 19, 0}};
     for (size_t l = 0; l < LEVELS; l++) {
-        if (!use(levels[l]))
-            continue;
+        if (!use(levels[l])) continue;
         for (size_t s = 0; s < sizeof some / sizeof *some; s++) {
             enum { N = 64 };
             void *own;
@@ -169,20 +168,19 @@ static void row_map(void **state) {
     void *own;
     kd_mat m = matrix(KD_Q8_0, 32, 64, 8, &own), p = m;
     uint32_t map[32];
-    for (uint32_t r = 0; r < 32; r++)
-        map[r] = (r * 7 + 3) % 32;
+    for (uint32_t r = 0; r < 32; r++) map[r] = (r * 7 + 3) % 32;
     p.row_map = map;
     float *x = floats(5 * 64, 3, 1), *a = floats(5 * 32, 4, 1), *b = floats(5 * 32, 5, 1);
     void *scratch = kd_aligned_alloc(64, kd_linear_scratch(64, 5, 1));
     kd_linear_f32(&m, NULL, x, 64, a, 32, 5, false, NULL, scratch);
     kd_linear_f32(&p, NULL, x, 64, b, 32, 5, false, NULL, scratch);
     for (size_t n = 0; n < 5; n++)
-        for (size_t r = 0; r < 32; r++)
-            assert_memory_equal(&b[n * 32 + r], &a[n * 32 + map[r]], sizeof *a);
+        for (size_t r = 0; r < 32; r++) assert_memory_equal(&b[n * 32 + r], &a[n * 32 + map[r]], sizeof *a);
     kd_free(own), kd_free(x), kd_free(a), kd_free(b), kd_free(scratch);
 }
 
-static const kd_dtype small_types[] = {KD_Q8_0, KD_Q4_0, KD_Q4_1, KD_Q5_0, KD_Q5_1, KD_IQ4_NL, KD_MXFP4, KD_Q2_K, KD_Q3_K, KD_Q4_K, KD_Q5_K, KD_Q6_K, KD_IQ4_XS};
+static const kd_dtype small_types[] = {KD_Q8_0, KD_Q4_0, KD_Q4_1, KD_Q5_0, KD_Q5_1, KD_IQ4_NL, KD_MXFP4,
+                                       KD_Q2_K, KD_Q3_K, KD_Q4_K, KD_Q5_K, KD_Q6_K, KD_IQ4_XS};
 enum { SMALL_TYPES = sizeof small_types / sizeof *small_types };
 static const char *const qlevels[] = {"avx2", "avx512-base", NULL};
 
@@ -190,11 +188,9 @@ static const char *const qlevels[] = {"avx2", "avx512-base", NULL};
 static void eight_bits(double *out, const float *x, size_t cols) {
     for (size_t b = 0; b < cols; b += 32) {
         float max = 0;
-        for (size_t i = 0; i < 32; i++)
-            max = fmaxf(max, fabsf(x[b + i]));
+        for (size_t i = 0; i < 32; i++) max = fmaxf(max, fabsf(x[b + i]));
         float inv = max > 1e-30f ? 127.0f / max : 0;
-        for (size_t i = 0; i < 32; i++)
-            out[b + i] = (double)(max / 127.0f) * (double)rintf(x[b + i] * inv);
+        for (size_t i = 0; i < 32; i++) out[b + i] = (double)(max / 127.0f) * (double)rintf(x[b + i] * inv);
     }
 }
 
@@ -204,8 +200,7 @@ static void eight_bit_products(void **state) {
     (void)state;
     enum { N = 15, ROWS = 53 };
     for (size_t l = 0; l < sizeof qlevels / sizeof *qlevels; l++) {
-        if (!use(qlevels[l]))
-            continue;
+        if (!use(qlevels[l])) continue;
         for (size_t k = 0; k < SMALL_TYPES; k++)
             for (int repack = 0; repack < 2; repack++) {
                 size_t cols = kd_dtype_get((int)small_types[k])->block == 256 ? 768 : 544;
@@ -214,9 +209,9 @@ static void eight_bit_products(void **state) {
                 float *x = floats(N * cols, 5, 1), *y = floats(N * ROWS, 6, 1), *bias = floats(ROWS, 7, 1), *w = floats(cols, 8, 1);
                 double *xq = kd_malloc(cols * sizeof *xq);
                 for (size_t c = 0; c < cols; c++) {
-                    x[c] = 0;                                   /* row 0: nothing */
+                    x[c] = 0;                                       /* row 0: nothing */
                     x[cols + c] = c % 32 == 5 ? 1e4f : x[cols + c]; /* row 1: outliers */
-                    x[2 * cols + c] = c % 2 ? 3.0f : -3.0f;     /* rows 2, 3: every activation at its limit */
+                    x[2 * cols + c] = c % 2 ? 3.0f : -3.0f;         /* rows 2, 3: every activation at its limit */
                     x[3 * cols + c] = 3.0f;
                     x[4 * cols + c] *= 1e-20f;
                     x[5 * cols + c] = c / 32 % 2 ? 0 : x[5 * cols + c];
@@ -231,8 +226,7 @@ static void eight_bit_products(void **state) {
                     for (size_t o = 0; o < ROWS; o++) {
                         kd_dequantize(m.type, kd_mat_row(&m, o), w, cols);
                         double sum = (double)bias[o], size = fabs(sum);
-                        for (size_t c = 0; c < cols; c++)
-                            sum += xq[c] * (double)w[c], size += fabs(xq[c] * (double)w[c]);
+                        for (size_t c = 0; c < cols; c++) sum += xq[c] * (double)w[c], size += fabs(xq[c] * (double)w[c]);
                         /* a min is multiplied with the sum of activations: its part may be larger than the terms that are left */
                         if (!(fabs((double)y[n * ROWS + o] - sum) <= 4e-6 * size))
                             fail_msg("%s %s repack %d: y[%zu,%zu] = %.9g, not %.9g (of %.3g)", qlevels[l] ? qlevels[l] : "all",
@@ -252,8 +246,7 @@ static void eight_bit_rows_do_not_feel_each_other(void **state) {
     kd_pool *pool;
     assert_int_equal(kd_pool_new(&pool, 3, NULL), KD_OK);
     for (size_t l = 0; l < sizeof qlevels / sizeof *qlevels; l++) {
-        if (!use(qlevels[l]))
-            continue;
+        if (!use(qlevels[l])) continue;
         for (size_t k = 0; k < SMALL_TYPES; k++) {
             size_t cols = 1024;
             void *own;
@@ -264,8 +257,7 @@ static void eight_bit_rows_do_not_feel_each_other(void **state) {
             assert_int_equal(kd_qmat_new(&q, &m, true, pool, NULL), KD_OK);
             assert_int_equal(kd_qmat_new(&lean, &m, false, pool, NULL), KD_OK);
             assert_true(kd_qmat_bytes(q) > kd_qmat_bytes(lean));
-            for (size_t n = 0; n < N; n++)
-                kd_qlinear(q, NULL, x + n * cols, cols, one + n * ROWS, ROWS, 1, false, NULL, scratch);
+            for (size_t n = 0; n < N; n++) kd_qlinear(q, NULL, x + n * cols, cols, one + n * ROWS, ROWS, 1, false, NULL, scratch);
             for (size_t n = 2; n <= N; n += n < 20 ? 1u : 11u) {
                 memset(y, 0x7f, N * ROWS * sizeof *y);
                 kd_qlinear(n % 2 ? q : lean, NULL, x, cols, y, ROWS, n, false, n % 3 ? pool : NULL, scratch);
@@ -314,7 +306,8 @@ static void fallback(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_double), cmocka_unit_test(rows_do_not_feel_each_other), cmocka_unit_test(row_map),
-                                       cmocka_unit_test(eight_bit_products), cmocka_unit_test(eight_bit_rows_do_not_feel_each_other), cmocka_unit_test(fallback)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(against_double),     cmocka_unit_test(rows_do_not_feel_each_other),           cmocka_unit_test(row_map),
+        cmocka_unit_test(eight_bit_products), cmocka_unit_test(eight_bit_rows_do_not_feel_each_other), cmocka_unit_test(fallback)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,8 +24,7 @@ static size_t level_count(void) {
 
 static void fill(float *v, size_t n, uint64_t seed, float scale) {
     kd_rng r = {.key = seed};
-    for (size_t i = 0; i < n; i++)
-        v[i] = scale * (float)kd_rng_normal(&r);
+    for (size_t i = 0; i < n; i++) v[i] = scale * (float)kd_rng_normal(&r);
 }
 
 static double ulps(float got, double want) {
@@ -41,8 +40,7 @@ static void exp_within_two_ulp(void **state) {
         kd_cpu_cap(levels[l]);
         double worst = 0;
         for (int round = 0; round < 60; round++) {
-            for (size_t i = 0; i < N; i++)
-                x[i] = -104.0f + (float)(193.0 * ((double)i + round / 60.0) / N);
+            for (size_t i = 0; i < N; i++) x[i] = -104.0f + (float)(193.0 * ((double)i + round / 60.0) / N);
             kd_ops_get()->exp(y, x, N);
             for (size_t i = 0; i < N; i++) {
                 double want = exp((double)x[i]);
@@ -57,8 +55,7 @@ static void exp_within_two_ulp(void **state) {
                     assert_true(fabs((double)y[i] - want) <= 3e-45);
             }
         }
-        if (!(worst <= 2))
-            fail_msg("%s: exp is %.3f ulp off", levels[l], worst);
+        if (!(worst <= 2)) fail_msg("%s: exp is %.3f ulp off", levels[l], worst);
         print_message("# exp, %s: worst %.3f ulp\n", levels[l], worst);
         float odd[5] = {INFINITY, -INFINITY, NAN, 0.0f, 200.0f}, out[5];
         kd_ops_get()->exp(out, odd, 5);
@@ -83,8 +80,7 @@ static void norms_and_gates(void **state) {
             kd_rmsnorm(y, rstd, x, w, 2, C, 1e-5f);
             for (size_t n = 0; n < 2; n++) {
                 double ms = 0;
-                for (size_t c = 0; c < C; c++)
-                    ms += (double)x[n * C + c] * (double)x[n * C + c];
+                for (size_t c = 0; c < C; c++) ms += (double)x[n * C + c] * (double)x[n * C + c];
                 double r = 1 / sqrt(ms / (double)C + (double)1e-5f);
                 assert_true(fabs((double)rstd[n] - r) <= 4e-7 * r);
                 for (size_t c = 0; c < C; c++) {
@@ -98,13 +94,13 @@ static void norms_and_gates(void **state) {
                 assert_true(fabs((double)y[i] - want) <= 6e-7 * fabs(want) + 1e-30);
             }
             double d = 0, size = 0;
-            for (size_t c = 0; c < C; c++)
-                d += (double)x[c] * (double)w[c], size += fabs((double)x[c] * (double)w[c]);
+            for (size_t c = 0; c < C; c++) d += (double)x[c] * (double)w[c], size += fabs((double)x[c] * (double)w[c]);
             assert_true(fabs((double)kd_dot_f32(x, w, C) - d) <= 1e-6 * size);
             memcpy(y, u, C * sizeof *y);
             kd_axpy_f32(y, 0.7f, x, C);
             for (size_t c = 0; c < C; c++)
-                assert_true(fabs((double)y[c] - ((double)u[c] + (double)0.7f * (double)x[c])) <= 3e-7 * (fabs((double)y[c]) + fabs((double)x[c])));
+                assert_true(fabs((double)y[c] - ((double)u[c] + (double)0.7f * (double)x[c])) <=
+                            3e-7 * (fabs((double)y[c]) + fabs((double)x[c])));
         }
         float g[3] = {-200.0f, 200.0f, -INFINITY}, one[3] = {1, 1, 1};
         kd_swiglu(g, g, one, 2);
@@ -124,10 +120,8 @@ static void softmax_and_its_log(void **state) {
             fill(v, n, k + 9, 5);
             memcpy(p, v, sizeof p);
             double m = -INFINITY, sum = 0;
-            for (size_t i = 0; i < n; i++)
-                m = fmax(m, (double)v[i]);
-            for (size_t i = 0; i < n; i++)
-                sum += exp((double)v[i] - m);
+            for (size_t i = 0; i < n; i++) m = fmax(m, (double)v[i]);
+            for (size_t i = 0; i < n; i++) sum += exp((double)v[i] - m);
             double lse = kd_logsumexp(v, n), lse2 = kd_softmax(p, n), total = 0;
             assert_true(fabs(lse - (m + log(sum))) < 1e-6); /* v - m is rounded to f32: 2^-24 of some 20 */
             assert_true(lse == lse2);
@@ -148,8 +142,7 @@ static void rope_and_back(void **state) {
     enum { P = 40, D = 24, HEADS = 3, N = 4, LD = HEADS * D + 5 };
     float inv[D / 2], c[P * D / 2], s[P * D / 2], x[N * LD], y[N * LD];
     int32_t pos[N] = {0, 1, 17, 39};
-    for (size_t j = 0; j < D / 2; j++)
-        inv[j] = (float)pow(10000.0, -2.0 * (double)j / D);
+    for (size_t j = 0; j < D / 2; j++) inv[j] = (float)pow(10000.0, -2.0 * (double)j / D);
     for (size_t l = 0; l < level_count(); l++) {
         kd_cpu_cap(levels[l]);
         fill(x, N * LD, 4, 1);
@@ -159,15 +152,14 @@ static void rope_and_back(void **state) {
         for (size_t n = 0; n < N; n++)
             for (size_t h = 0; h < HEADS; h++)
                 for (size_t j = 0; j < D / 2; j++) {
-                    double a = (double)((float)pos[n] * inv[j]), p = (double)x[n * LD + h * D + j], q = (double)x[n * LD + h * D + j + D / 2];
+                    double a = (double)((float)pos[n] * inv[j]), p = (double)x[n * LD + h * D + j],
+                           q = (double)x[n * LD + h * D + j + D / 2];
                     assert_true(fabs((double)y[n * LD + h * D + j] - (p * cos(a) - q * sin(a))) < 4e-7);
                     assert_true(fabs((double)y[n * LD + h * D + j + D / 2] - (q * cos(a) + p * sin(a))) < 4e-7);
                 }
-        for (size_t n = 0; n < N; n++)
-            assert_memory_equal(&y[n * LD + HEADS * D], &x[n * LD + HEADS * D], 5 * sizeof *x);
+        for (size_t n = 0; n < N; n++) assert_memory_equal(&y[n * LD + HEADS * D], &x[n * LD + HEADS * D], 5 * sizeof *x);
         kd_rope_backward(y, LD, pos, c, s, N, HEADS, D); /* the transpose of a rotation undoes it */
-        for (size_t i = 0; i < N * LD; i++)
-            assert_true(fabsf(y[i] - x[i]) < 2e-6f);
+        for (size_t i = 0; i < N * LD; i++) assert_true(fabsf(y[i] - x[i]) < 2e-6f);
     }
     kd_cpu_cap(NULL);
 }
@@ -205,20 +197,17 @@ static void attend_one(const att *a, const char *level) {
         double m = -INFINITY, sum = 0;
         for (size_t s = 0; s < a->len; s++) {
             p[s] = 0;
-            for (size_t d = 0; d < D; d++)
-                p[s] += (double)q[h * D + d] * (double)kf[(s * a->G + h / R) * D + d];
+            for (size_t d = 0; d < D; d++) p[s] += (double)q[h * D + d] * (double)kf[(s * a->G + h / R) * D + d];
             p[s] *= (double)scale;
             m = fmax(m, p[s]);
         }
-        for (size_t s = 0; s < a->len; s++)
-            p[s] = exp(p[s] - m), sum += p[s];
+        for (size_t s = 0; s < a->len; s++) p[s] = exp(p[s] - m), sum += p[s];
         for (size_t d = 0; d < D; d++) {
             double want = 0;
-            for (size_t s = 0; s < a->len; s++)
-                want += p[s] / sum * (double)vf[(s * a->G + h / R) * D + d];
+            for (size_t s = 0; s < a->len; s++) want += p[s] / sum * (double)vf[(s * a->G + h / R) * D + d];
             if (!(fabs((double)out[h * D + d] - want) < 5e-6))
-                fail_msg("%s len %zu H %zu G %zu D %zu %s: out[%zu,%zu] %.8g not %.8g", level, a->len, a->H, a->G, D, kd_dtype_get((int)a->type)->name, h,
-                         d, (double)out[h * D + d], want);
+                fail_msg("%s len %zu H %zu G %zu D %zu %s: out[%zu,%zu] %.8g not %.8g", level, a->len, a->H, a->G, D,
+                         kd_dtype_get((int)a->type)->name, h, d, (double)out[h * D + d], want);
         }
     }
     kd_free(kb), kd_free(vb), kd_free(kf), kd_free(vf), kd_free(q), kd_free(out), kd_free(work), kd_free(p), kd_free(kp), kd_free(vp);
@@ -227,14 +216,13 @@ static void attend_one(const att *a, const char *level) {
 static void attention(void **state) {
     (void)state;
     static const att cases[] = {
-        {1, 1, 1, 8, 16, KD_F32},    {5, 4, 2, 12, 4, KD_F32},    {33, 9, 3, 64, 16, KD_F32},  {100, 14, 2, 64, 32, KD_F16},
-        {17, 6, 1, 80, 8, KD_F16},   {257, 16, 8, 128, 64, KD_F16}, {70, 9, 3, 64, 16, KD_Q8_0}, {300, 10, 1, 96, 32, KD_Q8_0},
-        {19, 5, 5, 20, 16, KD_F16},  {40, 12, 1, 512, 16, KD_F32}, {31, 7, 7, 40, 5, KD_F32},
+        {1, 1, 1, 8, 16, KD_F32},   {5, 4, 2, 12, 4, KD_F32},      {33, 9, 3, 64, 16, KD_F32},  {100, 14, 2, 64, 32, KD_F16},
+        {17, 6, 1, 80, 8, KD_F16},  {257, 16, 8, 128, 64, KD_F16}, {70, 9, 3, 64, 16, KD_Q8_0}, {300, 10, 1, 96, 32, KD_Q8_0},
+        {19, 5, 5, 20, 16, KD_F16}, {40, 12, 1, 512, 16, KD_F32},  {31, 7, 7, 40, 5, KD_F32},
     };
     for (size_t l = 0; l < level_count(); l++) {
         kd_cpu_cap(levels[l]);
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-            attend_one(&cases[i], levels[l]);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) attend_one(&cases[i], levels[l]);
     }
     kd_cpu_cap(NULL);
 }
@@ -249,8 +237,7 @@ static void attention_rows_do_not_feel_each_other(void **state) {
     for (size_t l = 0; l < level_count(); l++) {
         kd_cpu_cap(levels[l]);
         for (size_t g = 0; g < G; g++) {
-            for (size_t i = 0; i < ALL; i++)
-                kp[i] = k + i * G * D, vp[i] = v + i * G * D;
+            for (size_t i = 0; i < ALL; i++) kp[i] = k + i * G * D, vp[i] = v + i * G * D;
             kd_kv_view single = {kp, vp, 1, G * D * 4, D * 4, KD_F32};
             for (size_t n = 0; n < ROWS; n++) /* rows behind its own end are not there yet */
                 kd_attend_rows(one + n * LD + g * R * D, LD, q + n * LD + g * R * D, LD, 1, &single, LEN + n, g, R, D, 0.2f);
@@ -272,8 +259,8 @@ static void attention_rows_do_not_feel_each_other(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exp_within_two_ulp), cmocka_unit_test(norms_and_gates), cmocka_unit_test(softmax_and_its_log),
-                                       cmocka_unit_test(rope_and_back), cmocka_unit_test(attention),
-                                       cmocka_unit_test(attention_rows_do_not_feel_each_other)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exp_within_two_ulp),  cmocka_unit_test(norms_and_gates),
+                                       cmocka_unit_test(softmax_and_its_log), cmocka_unit_test(rope_and_back),
+                                       cmocka_unit_test(attention),           cmocka_unit_test(attention_rows_do_not_feel_each_other)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

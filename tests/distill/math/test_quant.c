@@ -12,25 +12,21 @@
 #include <cmocka.h>
 
 static const char *const levels[] = {"scalar", "avx2", "avx512"};
-static const kd_dtype searched[] = {KD_Q4_0, KD_Q4_1, KD_Q5_0, KD_Q5_1, KD_Q8_0,   KD_Q2_K,   KD_Q3_K,
+static const kd_dtype searched[] = {KD_Q4_0, KD_Q4_1, KD_Q5_0, KD_Q5_1,   KD_Q8_0,   KD_Q2_K, KD_Q3_K,
                                     KD_Q4_K, KD_Q5_K, KD_Q6_K, KD_IQ4_NL, KD_IQ4_XS, KD_MXFP4};
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 enum { N = 1024, BYTES = 34 * N / 32 };
 
 static double weighted_error(const float *a, const float *b, const float *w, size_t n) {
     double e = 0;
-    for (size_t i = 0; i < n; i++)
-        e += (w ? (double)w[i] : 1.0) * ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
+    for (size_t i = 0; i < n; i++) e += (w ? (double)w[i] : 1.0) * ((double)a[i] - (double)b[i]) * ((double)a[i] - (double)b[i]);
     return e;
 }
 static void quantize(kd_dtype t, const float *x, void *out, size_t n, const float *im) {
     kd_err e;
-    if (kd_quantize(t, x, out, n, im, &e) != KD_OK)
-        fail_msg("%s", e.msg);
+    if (kd_quantize(t, x, out, n, im, &e) != KD_OK) fail_msg("%s", e.msg);
 }
-static const char *name_of(kd_dtype t) {
-    return kd_dtype_get((int)t)->name;
-}
+static const char *name_of(kd_dtype t) { return kd_dtype_get((int)t)->name; }
 
 static void no_worse_than_ggml(void **state) {
     (void)state;
@@ -52,8 +48,7 @@ static void no_worse_than_ggml(void **state) {
                 quantize(searched[t], x, q, ORACLE_COLS, w);
                 kd_dequantize(searched[t], q, ours, ORACLE_COLS);
                 double e = weighted_error(ours, x, w, ORACLE_COLS), limit = weighted_error(theirs + r * ORACLE_COLS, x, w, ORACLE_COLS);
-                if (!(e <= limit))
-                    fail_msg("%s: row %zu has error %g, ggml %g", name, r, e, limit);
+                if (!(e <= limit)) fail_msg("%s: row %zu has error %g, ggml %g", name, r, e, limit);
                 mean += limit > 0 ? e / limit : 1;
             }
             print_message("# %-15s mean error of a row %.4f of ggml's\n", name, mean / ORACLE_ROWS);
@@ -65,8 +60,7 @@ static void no_worse_than_ggml(void **state) {
 
 /* Weights of a kind that calibration gives: a few channels matter far more than the rest. */
 static void weigh(kd_rng *rng, float *w, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        w[i] = (float)(exp(1.5 * kd_rng_normal(rng)) * (kd_rng_below(rng, 50) ? 1 : 0));
+    for (size_t i = 0; i < n; i++) w[i] = (float)(exp(1.5 * kd_rng_normal(rng)) * (kd_rng_below(rng, 50) ? 1 : 0));
 }
 
 static void levels_search_the_same(void **state) {
@@ -88,8 +82,8 @@ static void levels_search_the_same(void **state) {
                 kd_quant_search(searched[t], x, got + 1, n, round % 2 ? w : NULL);
                 for (size_t i = 0; i < bytes; i++)
                     if (got[1 + i] != want[1 + i])
-                        fail_msg("%s (%s): row of kind %d, %zu blocks: byte %zu is %02x, scalar %02x", info->name, levels[l], round / 2, blocks, i,
-                                 got[1 + i], want[1 + i]);
+                        fail_msg("%s (%s): row of kind %d, %zu blocks: byte %zu is %02x, scalar %02x", info->name, levels[l], round / 2,
+                                 blocks, i, got[1 + i], want[1 + i]);
                 assert_int_equal(got[0], 0xaa); /* nothing beside the row */
                 assert_int_equal(got[1 + bytes], 0xaa);
             }
@@ -113,8 +107,7 @@ static void hard_rows_survive(void **state) {
             kd_dequantize(searched[t], q, y, N);
             assert_true(kd_all_finite(y, N));
             double e = weighted_error(y, x, im, N), all = weighted_error(zero, x, im, N);
-            if (!(e <= all * 1.000001))
-                fail_msg("%s: row of kind %d has error %g of energy %g", name_of(searched[t]), round / 4, e, all);
+            if (!(e <= all * 1.000001)) fail_msg("%s: row of kind %d has error %g of energy %g", name_of(searched[t]), round / 4, e, all);
         }
     }
 }
@@ -134,14 +127,12 @@ static void blocks_stand_alone(void **state) {
         for (size_t b = 0; b < blocks; b++)
             kd_quant_search(searched[t], x + b * info->block, alone + b * info->bytes, info->block, w + b * info->block);
         assert_memory_equal(whole, alone, blocks * info->bytes);
-        for (size_t i = 0; i < N; i++)
-            big[i] = x[i] * 64;
+        for (size_t i = 0; i < N; i++) big[i] = x[i] * 64;
         kd_quant_search(searched[t], x, whole, N, NULL);
         kd_dequantize(searched[t], whole, y, N);
         kd_quant_search(searched[t], big, whole, N, NULL);
         kd_dequantize(searched[t], whole, z, N);
-        for (size_t i = 0; i < N; i++)
-            assert_true(z[i] == 64 * y[i]);
+        for (size_t i = 0; i < N; i++) assert_true(z[i] == 64 * y[i]);
     }
 }
 
@@ -154,8 +145,7 @@ static void hostile_weights(void **state) {
             static float x[N], w[N], y[N];
             static unsigned char q[BYTES];
             hard_row(&rng, 0, x, N);
-            for (size_t i = 0; i < N; i++)
-                w[i] = round < 8 ? bad[round] : bad[kd_rng_below(&rng, COUNT(bad))];
+            for (size_t i = 0; i < N; i++) w[i] = round < 8 ? bad[round] : bad[kd_rng_below(&rng, COUNT(bad))];
             quantize(searched[t], x, q, N, w);
             kd_dequantize(searched[t], q, y, N);
             assert_true(kd_all_finite(y, N));

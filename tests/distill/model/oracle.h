@@ -20,8 +20,7 @@ enum { ORACLE_COUNT = 4 };
 #define OK(call)                                                                                                                           \
     do {                                                                                                                                   \
         kd_err *const e = &oracle_err;                                                                                                     \
-        if ((call) != KD_OK)                                                                                                               \
-            fail_msg("%s: %s", #call, e->msg);                                                                                             \
+        if ((call) != KD_OK) fail_msg("%s: %s", #call, e->msg);                                                                            \
     } while (0)
 static kd_err oracle_err;
 
@@ -63,8 +62,7 @@ static inline size_t oracle_sequences(oracle_seq *out, size_t max, const char *m
     return count;
 }
 static inline void oracle_free(oracle_seq *s, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        free(s[i].tokens), free(s[i].loss);
+    for (size_t i = 0; i < n; i++) free(s[i].tokens), free(s[i].loss);
 }
 
 /* A JSON file of a model, parsed; freed with kd_json_free. */

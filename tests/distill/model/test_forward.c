@@ -20,10 +20,8 @@ static rig rig_new(const char *model, const char *adapter, kd_dtype kv, int thre
     rig r = {0};
     char path[256];
     OK(kd_model_open(&r.m, oracle_path(path, model, NULL), e));
-    if (adapter)
-        OK(kd_adapter_open(&r.a, oracle_path(path, model, adapter), &r.m->config, e));
-    if (threads > 1)
-        OK(kd_pool_new(&r.pool, threads, e));
+    if (adapter) OK(kd_adapter_open(&r.a, oracle_path(path, model, adapter), &r.m->config, e));
+    if (threads > 1) OK(kd_pool_new(&r.pool, threads, e));
     OK(kd_kv_pool_new(&r.pages, &r.m->config, kv, 16, 0, e));
     OK(kd_forward_new(&r.f, r.m, r.a, &(kd_forward_options){.max_rows = 512}, r.pool, e));
     r.logits = malloc((size_t)512 * r.m->config.V * sizeof(float));
@@ -44,8 +42,7 @@ static void run_alone(rig *r, const oracle_seq *s, size_t piece, float *logits) 
     OK(kd_kv_new(&kv, r->pages, e));
     OK(kd_kv_reserve(kv, s->n, e));
     size_t want[512];
-    for (size_t i = 0; i < 512; i++)
-        want[i] = i;
+    for (size_t i = 0; i < 512; i++) want[i] = i;
     for (size_t at = 0; at < s->n; at += piece) {
         size_t n = s->n - at < piece ? s->n - at : piece;
         kd_batch_seq q = {kv, n};
@@ -56,9 +53,7 @@ static void run_alone(rig *r, const oracle_seq *s, size_t piece, float *logits) 
     kd_kv_free(kv);
 }
 
-static double logprob(const float *z, size_t V, int32_t id) {
-    return z[id] - kd_logsumexp(z, V);
-}
+static double logprob(const float *z, size_t V, int32_t id) { return z[id] - kd_logsumexp(z, V); }
 
 static double worst_against(rig *r, const oracle_seq *s, const kd_json_node *expect) {
     double worst = 0;
@@ -173,16 +168,13 @@ static void batch_invariant(void **state) {
                 for (size_t i = 0; i < n; i++) {
                     size_t take = 1 + (i * 5 + round * 3) % 11;
                     take = take < seq[i].n - at[i] ? take : seq[i].n - at[i];
-                    if (!take)
-                        continue;
+                    if (!take) continue;
                     memcpy(tokens + rows, seq[i].tokens + at[i], take * sizeof *tokens);
-                    for (size_t j = 0; j < take; j++)
-                        want[rows + j] = rows + j;
+                    for (size_t j = 0; j < take; j++) want[rows + j] = rows + j;
                     q[ns] = (kd_batch_seq){kv[i], take}, which[ns] = i, from[ns++] = rows;
                     rows += take, left = 1;
                 }
-                if (!left)
-                    break;
+                if (!left) break;
                 kd_batch b = {.tokens = tokens, .n = rows, .seqs = q, .nseq = ns, .want = want, .nwant = rows};
                 OK(kd_forward_run(all.f, &b, all.logits, e));
                 for (size_t s = 0; s < ns; s++) {
@@ -191,8 +183,7 @@ static void batch_invariant(void **state) {
                     at[i] += q[s].rows;
                 }
             }
-            for (size_t i = 0; i < n; i++)
-                kd_kv_free(kv[i]), free(alone[i]);
+            for (size_t i = 0; i < n; i++) kd_kv_free(kv[i]), free(alone[i]);
             rig_free(&one);
             rig_free(&all);
             oracle_free(seq, n);
@@ -219,10 +210,12 @@ static void forks_share(void **state) {
     kd_batch_seq sa = {a, 1}, sb = {b, 1};
     int32_t other = (seq[1].tokens[half] + 1) % (int32_t)V;
     OK(kd_forward_run(r.f, &(kd_batch){.tokens = &other, .n = 1, .seqs = &sb, .nseq = 1, .want = &want, .nwant = 1}, x, e));
-    OK(kd_forward_run(r.f, &(kd_batch){.tokens = &seq[1].tokens[half], .n = 1, .seqs = &sa, .nseq = 1, .want = &want, .nwant = 1}, x + V, e));
+    OK(kd_forward_run(r.f, &(kd_batch){.tokens = &seq[1].tokens[half], .n = 1, .seqs = &sa, .nseq = 1, .want = &want, .nwant = 1}, x + V,
+                      e));
     kd_kv_truncate(b, half);
     OK(kd_kv_reserve(b, half + 1, e));
-    OK(kd_forward_run(r.f, &(kd_batch){.tokens = &seq[1].tokens[half], .n = 1, .seqs = &sb, .nseq = 1, .want = &want, .nwant = 1}, x + 2 * V, e));
+    OK(kd_forward_run(r.f, &(kd_batch){.tokens = &seq[1].tokens[half], .n = 1, .seqs = &sb, .nseq = 1, .want = &want, .nwant = 1},
+                      x + 2 * V, e));
     assert_memory_equal(x + V, x + 2 * V, V * sizeof(float));
     assert_memory_not_equal(x, x + V, V * sizeof(float));
     kd_kv_free(a);
@@ -241,17 +234,19 @@ static void refuses(void **state) {
     int32_t t = (int32_t)r.m->config.V;
     OK(kd_kv_new(&kv, r.pages, e));
     OK(kd_kv_reserve(kv, 300, e));
-    assert_int_equal(kd_forward_run(r.f, &(kd_batch){.tokens = &t, .n = 1, .seqs = &(kd_batch_seq){kv, 1}, .nseq = 1}, NULL, &err), KD_EINVAL);
+    assert_int_equal(kd_forward_run(r.f, &(kd_batch){.tokens = &t, .n = 1, .seqs = &(kd_batch_seq){kv, 1}, .nseq = 1}, NULL, &err),
+                     KD_EINVAL);
     assert_non_null(strstr(err.msg, "token"));
     assert_int_equal(kd_kv_len(kv), 0);
     int32_t many[300] = {0};
-    assert_int_equal(kd_forward_run(r.f, &(kd_batch){.tokens = many, .n = 300, .seqs = &(kd_batch_seq){kv, 300}, .nseq = 1}, NULL, &err), KD_EINVAL);
+    assert_int_equal(kd_forward_run(r.f, &(kd_batch){.tokens = many, .n = 300, .seqs = &(kd_batch_seq){kv, 300}, .nseq = 1}, NULL, &err),
+                     KD_EINVAL);
     kd_kv_free(kv);
     rig_free(&r);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(logprobs_agree), cmocka_unit_test(logits_agree), cmocka_unit_test(adapted_agree),
-                                       cmocka_unit_test(batch_invariant), cmocka_unit_test(forks_share), cmocka_unit_test(refuses)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(logprobs_agree),  cmocka_unit_test(logits_agree), cmocka_unit_test(adapted_agree),
+                                       cmocka_unit_test(batch_invariant), cmocka_unit_test(forks_share),  cmocka_unit_test(refuses)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
