@@ -20,40 +20,36 @@
 KD_INLINE void tile_body(size_t M, size_t R, const char *const *w, const float *x, size_t ldx, size_t K, float *acc, int more, float *sum,
                          size_t ldsum) {
     vf a[8][8];
-#pragma GCC unroll 8
-    for (size_t i = 0; i < M; i++)
-#pragma GCC unroll 8
-        for (size_t j = 0; j < R; j++) a[i][j] = more & 1 ? v_load(acc + (i * R + j) * VW) : v_zero();
+    KD_UNROLL(8)
+    for (size_t i = 0; i < M; i++) KD_UNROLL(8)
+    for (size_t j = 0; j < R; j++) a[i][j] = more & 1 ? v_load(acc + (i * R + j) * VW) : v_zero();
     size_t c = 0;
     for (; c + VW <= K; c += VW) {
         vf xv[8];
-#pragma GCC unroll 8
+        KD_UNROLL(8)
         for (size_t i = 0; i < M; i++) xv[i] = v_load(x + i * ldx + c);
-#pragma GCC unroll 8
+        KD_UNROLL(8)
         for (size_t j = 0; j < R; j++) {
             vf wv = v_load(w[j] + c * sizeof(float));
-#pragma GCC unroll 8
+            KD_UNROLL(8)
             for (size_t i = 0; i < M; i++) a[i][j] = v_fma(xv[i], wv, a[i][j]);
         }
     }
-    if (c < K)
-#pragma GCC unroll 8
-        for (size_t j = 0; j < R; j++) {
-            vf wv = v_load_n(w[j] + c * sizeof(float), K - c);
-#pragma GCC unroll 8
-            for (size_t i = 0; i < M; i++) a[i][j] = v_fma(v_load_n(x + i * ldx + c, K - c), wv, a[i][j]);
-        }
+    if (c < K) KD_UNROLL(8)
+    for (size_t j = 0; j < R; j++) {
+        vf wv = v_load_n(w[j] + c * sizeof(float), K - c);
+        KD_UNROLL(8)
+        for (size_t i = 0; i < M; i++) a[i][j] = v_fma(v_load_n(x + i * ldx + c, K - c), wv, a[i][j]);
+    }
     if (more & 2) {
-#pragma GCC unroll 8
-        for (size_t i = 0; i < M; i++)
-#pragma GCC unroll 8
-            for (size_t j = 0; j < R; j++) v_store(acc + (i * R + j) * VW, a[i][j]);
+        KD_UNROLL(8)
+        for (size_t i = 0; i < M; i++) KD_UNROLL(8)
+        for (size_t j = 0; j < R; j++) v_store(acc + (i * R + j) * VW, a[i][j]);
         return;
     }
-#pragma GCC unroll 8
-    for (size_t i = 0; i < M; i++)
-#pragma GCC unroll 8
-        for (size_t j = 0; j < R; j += 4) v_sum4_into(sum + i * ldsum + j, a[i][j], a[i][j + 1], a[i][j + 2], a[i][j + 3]);
+    KD_UNROLL(8)
+    for (size_t i = 0; i < M; i++) KD_UNROLL(8)
+    for (size_t j = 0; j < R; j += 4) v_sum4_into(sum + i * ldsum + j, a[i][j], a[i][j + 1], a[i][j + 2], a[i][j + 3]);
 }
 
 typedef void tile_fn(const char *const *w, const float *x, size_t ldx, size_t K, float *acc, int more, float *sum, size_t ldsum);

@@ -79,25 +79,23 @@ static void scores(float *score, const float *q, size_t vecs, const kd_kv_view *
 /* o[r, 0..4 vectors) += p[r, s] * v[s, ...] for M <= 4 heads and C <= 4 vectors of the width, over n rows in order. */
 KD_INLINE void weigh(size_t M, size_t C, float *o, size_t ldo, const float *p, size_t ldp, const float *v, size_t ldv, size_t n) {
     vf a[4][4];
-#pragma GCC unroll 4
-    for (size_t i = 0; i < M; i++)
-#pragma GCC unroll 4
-        for (size_t c = 0; c < C; c++) a[i][c] = v_load(o + i * ldo + c * VW);
+    KD_UNROLL(4)
+    for (size_t i = 0; i < M; i++) KD_UNROLL(4)
+    for (size_t c = 0; c < C; c++) a[i][c] = v_load(o + i * ldo + c * VW);
     for (size_t s = 0; s < n; s++) {
         vf x[4];
-#pragma GCC unroll 4
+        KD_UNROLL(4)
         for (size_t c = 0; c < C; c++) x[c] = v_load(v + s * ldv + c * VW);
-#pragma GCC unroll 4
+        KD_UNROLL(4)
         for (size_t i = 0; i < M; i++) {
             vf w = v_set(p[i * ldp + s]);
-#pragma GCC unroll 4
+            KD_UNROLL(4)
             for (size_t c = 0; c < C; c++) a[i][c] = v_fma(w, x[c], a[i][c]);
         }
     }
-#pragma GCC unroll 4
-    for (size_t i = 0; i < M; i++)
-#pragma GCC unroll 4
-        for (size_t c = 0; c < C; c++) v_store(o + i * ldo + c * VW, a[i][c]);
+    KD_UNROLL(4)
+    for (size_t i = 0; i < M; i++) KD_UNROLL(4)
+    for (size_t c = 0; c < C; c++) v_store(o + i * ldo + c * VW, a[i][c]);
 }
 #if KD_ISA == 512
 enum { WM = 4, WC = 4 };

@@ -28,6 +28,19 @@ KD_PRAGMA_OF(GCC target("avx2,fma,f16c" KD_ISA_MORE))
 #endif
 #endif
 
+/* Loops over registers are unrolled; not under sanitizers, whose checks in every copy take minutes to compile. */
+#define KD_PRAGMA_TEXT(x) _Pragma(#x)
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(KD_NO_UNROLL)
+#define KD_UNROLL(n)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(undefined_behavior_sanitizer)
+#define KD_UNROLL(n)
+#endif
+#endif
+#ifndef KD_UNROLL
+#define KD_UNROLL(n) KD_PRAGMA_TEXT(GCC unroll n)
+#endif
+
 /* v_load_n and v_store_n touch the first n < VW lanes only; the others read as zero. */
 #if KD_ISA == 512
 #define VW 16

@@ -115,32 +115,30 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
     bool starts = k != KD_QK_4M && k != KD_QK_5M && k != KD_QK_6HM && (QDOT || (k != KD_QK_8 && k != KD_QK_4B));
     vi book = k == KD_QK_4B ? i_dup128(t->book) : i_zero();
     vf acc[4][KD_QCOLS];
-#pragma GCC unroll 8
-    for (size_t p = 0; p < P; p++)
-#pragma GCC unroll 8
-        for (size_t m = 0; m < M; m++) acc[p][m] = v_zero();
+    KD_UNROLL(8)
+    for (size_t p = 0; p < P; p++) KD_UNROLL(8)
+    for (size_t m = 0; m < M; m++) acc[p][m] = v_zero();
     for (size_t b = 0; b < t->blocks; b++) {
         const kd_qact *x = t->x + b;
-#pragma GCC unroll 2
+        KD_UNROLL(2)
         for (size_t half = 0; half < per; half++) {
             vi s[4][KD_QCOLS], h[4][KD_QCOLS];
-#pragma GCC unroll 8
-            for (size_t p = 0; p < P; p++)
-#pragma GCC unroll 8
-                for (size_t m = 0; m < M; m++) {
-                    s[p][m] = starts ? VI(set1_epi32)(x[m * t->blocks].start[half]) : i_zero();
-                    h[p][m] = i_zero();
-                }
+            KD_UNROLL(8)
+            for (size_t p = 0; p < P; p++) KD_UNROLL(8)
+            for (size_t m = 0; m < M; m++) {
+                s[p][m] = starts ? VI(set1_epi32)(x[m * t->blocks].start[half]) : i_zero();
+                h[p][m] = i_zero();
+            }
             if (narrow) {
-#pragma GCC unroll 4
+                KD_UNROLL(4)
                 for (size_t v = 0; v < 4; v++) {
                     vi lo[4], hi[4];
-#pragma GCC unroll 8
+                    KD_UNROLL(8)
                     for (size_t p = 0; p < P; p++) unpack(k, t->codes[p] + b * cb, lane, v, book, &lo[p], &hi[p]);
-#pragma GCC unroll 8
+                    KD_UNROLL(8)
                     for (size_t m = 0; m < M; m++) {
                         vi a = i_set32(x[m * t->blocks].q + 4 * v), c = i_set32(x[m * t->blocks].q + 16 + 4 * v);
-#pragma GCC unroll 8
+                        KD_UNROLL(8)
                         for (size_t p = 0; p < P; p++) {
                             step(k, &s[p][m], &h[p][m], lo[p], a);
                             step(k, &s[p][m], &h[p][m], hi[p], c);
@@ -149,16 +147,16 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
                     }
                 }
             } else {
-#pragma GCC unroll 8
+                KD_UNROLL(8)
                 for (size_t i = 0; i < 8 / per; i++) {
                     size_t v = half * 4 + i;
                     vi w[4];
-#pragma GCC unroll 8
+                    KD_UNROLL(8)
                     for (size_t p = 0; p < P; p++) w[p] = i_load(t->codes[p] + b * cb + 64 * v + lane);
-#pragma GCC unroll 8
+                    KD_UNROLL(8)
                     for (size_t m = 0; m < M; m++) {
                         vi a = i_set32(x[m * t->blocks].q + 4 * v);
-#pragma GCC unroll 8
+                        KD_UNROLL(8)
                         for (size_t p = 0; p < P; p++) {
                             step(k, &s[p][m], &h[p][m], w[p], a);
                             if (i % 2) fold(k, &s[p][m], &h[p][m]);
@@ -166,11 +164,11 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
                     }
                 }
             }
-#pragma GCC unroll 8
+            KD_UNROLL(8)
             for (size_t p = 0; p < P; p++) {
                 vf scale, min = v_zero();
                 scale_at(q, per, has_min, t, p, b, half, r0, &scale, &min);
-#pragma GCC unroll 8
+                KD_UNROLL(8)
                 for (size_t m = 0; m < M; m++) {
                     acc[p][m] = v_fma(i_float(s[p][m]) * scale, v_set(x[m * t->blocks].d), acc[p][m]);
                     if (has_min) acc[p][m] = v_fma(min, v_set(x[m * t->blocks].dsum[half]), acc[p][m]);
@@ -178,12 +176,12 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
             }
         }
     }
-#pragma GCC unroll 8
+    KD_UNROLL(8)
     for (size_t p = 0; p < P; p++) {
         size_t at = p * KD_QROWS + r0, n = t->rows < at ? 0 : t->rows - at;
         vf bias = v_zero();
         if (t->bias && n) bias = n >= VW ? v_load(t->bias + at) : v_load_n(t->bias + at, n);
-#pragma GCC unroll 8
+        KD_UNROLL(8)
         for (size_t m = 0; m < M; m++) {
             float *y = t->y + m * t->ldy + at;
             vf v = acc[p][m];
