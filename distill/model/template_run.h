@@ -102,20 +102,55 @@ enum { KD_TM_STR = 1, KD_TM_LIST = 2, KD_TM_TUPLE = 4, KD_TM_DICT = 8, KD_TM_NUM
     X(capitalize, STR)                                                                                                                     \
     X(casefold, STR)                                                                                                                       \
     X(center, STR)                                                                                                                         \
-    X(count, STR | KD_TM_LIST | KD_TM_TUPLE) X(encode, STR) X(endswith, STR) X(expandtabs, STR) X(find, STR) X(format, STR)                \
-        X(format_map, STR) X(index, STR | KD_TM_LIST | KD_TM_TUPLE) X(isalnum, STR) X(isalpha, STR) X(isascii, STR) X(isdecimal, STR)      \
-            X(isdigit, STR) X(isidentifier, STR) X(islower, STR) X(isnumeric, STR) X(isprintable, STR) X(isspace, STR) X(istitle, STR)     \
-                X(isupper, STR) X(join, STR) X(ljust, STR) X(lower, STR) X(lstrip, STR) X(maketrans, STR) X(partition, STR)                \
-                    X(removeprefix, STR) X(removesuffix, STR) X(replace, STR) X(rfind, STR) X(rindex, STR) X(rjust, STR)                   \
-                        X(rpartition, STR) X(rsplit, STR) X(rstrip, STR) X(split, STR) X(splitlines, STR) X(startswith, STR) X(strip, STR) \
-                            X(swapcase, STR) X(title, STR) X(translate, STR) X(upper, STR) X(zfill, STR) X(copy, LIST | KD_TM_DICT)        \
-                                X(get, DICT) X(items, DICT) X(keys, DICT) X(values, DICT) X(fromkeys, DICT) X(append, LIST | KD_TM_UNSAFE) \
-                                    X(extend, LIST | KD_TM_UNSAFE) X(insert, LIST | KD_TM_UNSAFE) X(remove, LIST | KD_TM_UNSAFE)           \
-                                        X(reverse, LIST | KD_TM_UNSAFE) X(sort, LIST | KD_TM_UNSAFE)                                       \
-                                            X(clear, LIST | KD_TM_DICT | KD_TM_UNSAFE) X(pop, LIST | KD_TM_DICT | KD_TM_UNSAFE)            \
-                                                X(popitem, DICT | KD_TM_UNSAFE) X(setdefault, DICT | KD_TM_UNSAFE)                         \
-                                                    X(update, DICT | KD_TM_UNSAFE) X(bit_length, NUM) X(is_integer, NUM) X(conjugate, NUM) \
-                                                        X(cycle, OTHER) X(changed, OTHER) X(next, OTHER) X(reset, OTHER)
+    X(count, STR | KD_TM_LIST | KD_TM_TUPLE)                                                                                               \
+    X(encode, STR)                                                                                                                         \
+    X(endswith, STR)                                                                                                                       \
+    X(expandtabs, STR)                                                                                                                     \
+    X(find, STR)                                                                                                                           \
+    X(format, STR)                                                                                                                         \
+    X(format_map, STR)                                                                                                                     \
+    X(index, STR | KD_TM_LIST | KD_TM_TUPLE)                                                                                               \
+    X(isalnum, STR)                                                                                                                        \
+    X(isalpha, STR)                                                                                                                        \
+    X(isascii, STR)                                                                                                                        \
+    X(isdecimal, STR)                                                                                                                      \
+    X(isdigit, STR)                                                                                                                        \
+    X(isidentifier, STR)                                                                                                                   \
+    X(islower, STR)                                                                                                                        \
+    X(isnumeric, STR)                                                                                                                      \
+    X(isprintable, STR)                                                                                                                    \
+    X(isspace, STR)                                                                                                                        \
+    X(istitle, STR)                                                                                                                        \
+    X(isupper, STR)                                                                                                                        \
+    X(join, STR)                                                                                                                           \
+    X(ljust, STR)                                                                                                                          \
+    X(lower, STR)                                                                                                                          \
+    X(lstrip, STR)                                                                                                                         \
+    X(maketrans, STR)                                                                                                                      \
+    X(partition, STR)                                                                                                                      \
+    X(removeprefix, STR)                                                                                                                   \
+    X(removesuffix, STR)                                                                                                                   \
+    X(replace, STR)                                                                                                                        \
+    X(rfind, STR)                                                                                                                          \
+    X(rindex, STR)                                                                                                                         \
+    X(rjust, STR)                                                                                                                          \
+    X(rpartition, STR)                                                                                                                     \
+    X(rsplit, STR)                                                                                                                         \
+    X(rstrip, STR)                                                                                                                         \
+    X(split, STR)                                                                                                                          \
+    X(splitlines, STR)                                                                                                                     \
+    X(startswith, STR)                                                                                                                     \
+    X(strip, STR)                                                                                                                          \
+    X(swapcase, STR)                                                                                                                       \
+    X(title, STR)                                                                                                                          \
+    X(translate, STR)                                                                                                                      \
+    X(upper, STR)                                                                                                                          \
+    X(zfill, STR) X(copy, LIST | KD_TM_DICT) X(get, DICT) X(items, DICT) X(keys, DICT) X(values, DICT) X(fromkeys, DICT)                   \
+        X(append, LIST | KD_TM_UNSAFE) X(extend, LIST | KD_TM_UNSAFE) X(insert, LIST | KD_TM_UNSAFE) X(remove, LIST | KD_TM_UNSAFE)        \
+            X(reverse, LIST | KD_TM_UNSAFE) X(sort, LIST | KD_TM_UNSAFE) X(clear, LIST | KD_TM_DICT | KD_TM_UNSAFE)                        \
+                X(pop, LIST | KD_TM_DICT | KD_TM_UNSAFE) X(popitem, DICT | KD_TM_UNSAFE) X(setdefault, DICT | KD_TM_UNSAFE)                \
+                    X(update, DICT | KD_TM_UNSAFE) X(bit_length, NUM) X(is_integer, NUM) X(conjugate, NUM) X(cycle, OTHER)                 \
+                        X(changed, OTHER) X(next, OTHER) X(reset, OTHER)
 #define KD_TM_ENUM(name, on) KD_TM_##name,
 typedef enum { KD_TM_LIST_ALL(KD_TM_ENUM) KD_TM_METHODS } kd_tm_id;
 int kd_tm_find(kd_str name); /* -1 */
@@ -126,11 +161,45 @@ const char *kd_tm_name(int id);
     X(abs)                                                                                                                                 \
     X(attr)                                                                                                                                \
     X(batch)                                                                                                                               \
-    X(capitalize) X(center) X(count) X(d) X(default) X(dictsort) X(e) X(escape) X(filesizeformat) X(first) X(float) X(forceescape)         \
-        X(format) X(groupby) X(indent) X(int) X(join) X(last) X(length) X(list) X(lower) X(items) X(map) X(min) X(max) X(pprint) X(random) \
-            X(reject) X(rejectattr) X(replace) X(reverse) X(round) X(safe) X(select) X(selectattr) X(slice) X(sort) X(string) X(striptags) \
-                X(sum) X(title) X(trim) X(truncate) X(unique) X(upper) X(urlencode) X(urlize) X(wordcount) X(wordwrap) X(xmlattr)          \
-                    X(tojson)
+    X(capitalize)                                                                                                                          \
+    X(center)                                                                                                                              \
+    X(count)                                                                                                                               \
+    X(d)                                                                                                                                   \
+    X(default)                                                                                                                             \
+    X(dictsort)                                                                                                                            \
+    X(e)                                                                                                                                   \
+    X(escape)                                                                                                                              \
+    X(filesizeformat)                                                                                                                      \
+    X(first)                                                                                                                               \
+    X(float)                                                                                                                               \
+    X(forceescape)                                                                                                                         \
+    X(format)                                                                                                                              \
+    X(groupby)                                                                                                                             \
+    X(indent)                                                                                                                              \
+    X(int)                                                                                                                                 \
+    X(join)                                                                                                                                \
+    X(last)                                                                                                                                \
+    X(length)                                                                                                                              \
+    X(list)                                                                                                                                \
+    X(lower)                                                                                                                               \
+    X(items)                                                                                                                               \
+    X(map)                                                                                                                                 \
+    X(min)                                                                                                                                 \
+    X(max)                                                                                                                                 \
+    X(pprint)                                                                                                                              \
+    X(random)                                                                                                                              \
+    X(reject)                                                                                                                              \
+    X(rejectattr)                                                                                                                          \
+    X(replace)                                                                                                                             \
+    X(reverse)                                                                                                                             \
+    X(round)                                                                                                                               \
+    X(safe)                                                                                                                                \
+    X(select)                                                                                                                              \
+    X(selectattr)                                                                                                                          \
+    X(slice)                                                                                                                               \
+    X(sort)                                                                                                                                \
+    X(string)                                                                                                                              \
+    X(striptags) X(sum) X(title) X(trim) X(truncate) X(unique) X(upper) X(urlencode) X(urlize) X(wordcount) X(wordwrap) X(xmlattr) X(tojson)
 #define KD_TFL_ENUM(name) KD_TFL_##name,
 typedef enum { KD_TFL_ALL(KD_TFL_ENUM) KD_TFL_FILTERS } kd_tfl_id;
 
