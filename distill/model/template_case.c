@@ -105,11 +105,55 @@ int32_t kd_tc_full(int32_t c, char how, int32_t out[3]) {
     return 1;
 }
 
-bool kd_tc_cased(int32_t c) {
-    unsigned k = kd_uc_category((uint32_t)c);
-    return k == ('L' << 8 | 'u') || k == ('L' << 8 | 'l') || k == ('L' << 8 | 't') || c == 0xaa || c == 0xba ||
-           (c >= 0x2160 && c <= 0x217f) || (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x2b0 && c <= 0x2b8) || (c >= 0x1d2c && c <= 0x1d6a);
+/* Ranges of code points that Unicode 14's properties add to what categories tell. */
+/* Other_Lowercase */
+static const uint32_t other_lower[][2] = {{0xaa, 0xaa},       {0xba, 0xba},       {0x2b0, 0x2b8},     {0x2c0, 0x2c1},    {0x2e0, 0x2e4},
+                                          {0x345, 0x345},     {0x37a, 0x37a},     {0x1d2c, 0x1d6a},   {0x1d78, 0x1d78},  {0x1d9b, 0x1dbf},
+                                          {0x2071, 0x2071},   {0x207f, 0x207f},   {0x2090, 0x209c},   {0x2170, 0x217f},  {0x24d0, 0x24e9},
+                                          {0x2c7c, 0x2c7d},   {0xa69c, 0xa69d},   {0xa770, 0xa770},   {0xa7f8, 0xa7f9},  {0xab5c, 0xab5f},
+                                          {0x10780, 0x10780}, {0x10783, 0x10785}, {0x10787, 0x107b0}, {0x107b2, 0x107ba}};
+/* Other_Uppercase */
+static const uint32_t other_upper[][2] = {{0x2160, 0x216f}, {0x24b6, 0x24cf}, {0x1f130, 0x1f149}, {0x1f150, 0x1f169}, {0x1f170, 0x1f189}};
+/* digits that are not decimal: superscripts, circled and the like */
+static const uint32_t other_digit[][2] = {{0xb2, 0xb3},     {0xb9, 0xb9},       {0x1369, 0x1371},   {0x19da, 0x19da},   {0x2070, 0x2070},
+                                          {0x2074, 0x2079}, {0x2080, 0x2089},   {0x2460, 0x2468},   {0x2474, 0x247c},   {0x2488, 0x2490},
+                                          {0x24ea, 0x24ea}, {0x24f5, 0x24fd},   {0x24ff, 0x24ff},   {0x2776, 0x277e},   {0x2780, 0x2788},
+                                          {0x278a, 0x2792}, {0x10a40, 0x10a43}, {0x10e60, 0x10e68}, {0x11052, 0x1105a}, {0x1f100, 0x1f10a}};
+/* letters with a numeric value */
+static const uint32_t other_number[][2] = {
+    {0x3405, 0x3405},   {0x3483, 0x3483},   {0x382a, 0x382a},   {0x3b4d, 0x3b4d},   {0x4e00, 0x4e00},   {0x4e03, 0x4e03},
+    {0x4e07, 0x4e07},   {0x4e09, 0x4e09},   {0x4e5d, 0x4e5d},   {0x4e8c, 0x4e8c},   {0x4e94, 0x4e94},   {0x4e96, 0x4e96},
+    {0x4ebf, 0x4ec0},   {0x4edf, 0x4edf},   {0x4ee8, 0x4ee8},   {0x4f0d, 0x4f0d},   {0x4f70, 0x4f70},   {0x5104, 0x5104},
+    {0x5146, 0x5146},   {0x5169, 0x5169},   {0x516b, 0x516b},   {0x516d, 0x516d},   {0x5341, 0x5341},   {0x5343, 0x5345},
+    {0x534c, 0x534c},   {0x53c1, 0x53c4},   {0x56db, 0x56db},   {0x58f1, 0x58f1},   {0x58f9, 0x58f9},   {0x5e7a, 0x5e7a},
+    {0x5efe, 0x5eff},   {0x5f0c, 0x5f0e},   {0x5f10, 0x5f10},   {0x62fe, 0x62fe},   {0x634c, 0x634c},   {0x67d2, 0x67d2},
+    {0x6f06, 0x6f06},   {0x7396, 0x7396},   {0x767e, 0x767e},   {0x8086, 0x8086},   {0x842c, 0x842c},   {0x8cae, 0x8cae},
+    {0x8cb3, 0x8cb3},   {0x8d30, 0x8d30},   {0x9621, 0x9621},   {0x9646, 0x9646},   {0x964c, 0x964c},   {0x9678, 0x9678},
+    {0x96f6, 0x96f6},   {0xf96b, 0xf96b},   {0xf973, 0xf973},   {0xf978, 0xf978},   {0xf9b2, 0xf9b2},   {0xf9d1, 0xf9d1},
+    {0xf9d3, 0xf9d3},   {0xf9fd, 0xf9fd},   {0x20001, 0x20001}, {0x20064, 0x20064}, {0x200e2, 0x200e2}, {0x20121, 0x20121},
+    {0x2092a, 0x2092a}, {0x20983, 0x20983}, {0x2098c, 0x2098c}, {0x2099c, 0x2099c}, {0x20aea, 0x20aea}, {0x20afd, 0x20afd},
+    {0x20b19, 0x20b19}, {0x22390, 0x22390}, {0x22998, 0x22998}, {0x23b1b, 0x23b1b}, {0x2626d, 0x2626d}, {0x2f890, 0x2f890}};
+
+static bool among(int32_t c, const uint32_t (*r)[2], size_t n) {
+    size_t low = 0;
+    while (n) { /* the first range that ends at or behind c */
+        size_t half = n / 2;
+        if (r[low + half][1] < (uint32_t)c) {
+            low += half + 1;
+            n -= half + 1;
+        } else {
+            n = half;
+        }
+    }
+    return r[low][0] <= (uint32_t)c && (uint32_t)c <= r[low][1];
 }
+#define AMONG(c, table) ((uint32_t)(c) <= (table)[sizeof(table) / sizeof *(table)-1][1] && among(c, table, sizeof(table) / sizeof *(table)))
+
+bool kd_tc_lower(int32_t c) { return kd_uc_category((uint32_t)c) == ('L' << 8 | 'l') || AMONG(c, other_lower); }
+
+bool kd_tc_upper(int32_t c) { return kd_uc_category((uint32_t)c) == ('L' << 8 | 'u') || AMONG(c, other_upper); }
+
+bool kd_tc_cased(int32_t c) { return kd_tc_lower(c) || kd_tc_upper(c) || kd_uc_category((uint32_t)c) == ('L' << 8 | 't'); }
 
 bool kd_tc_ignorable(int32_t c) {
     unsigned k = kd_uc_category((uint32_t)c);
@@ -117,35 +161,13 @@ bool kd_tc_ignorable(int32_t c) {
            c == '\'' || c == '.' || c == ':' || c == 0xb7 || c == 0x387 || c == 0x2018 || c == 0x2019 || c == 0x2024 || c == 0x2027;
 }
 
-/* Digits that are not decimal ones: superscripts, circled and the like. */
-static bool other_digit(int32_t c) {
-    static const uint16_t ranges[][2] = {{0xb2, 0xb3},     {0xb9, 0xb9},     {0x1369, 0x1371}, {0x19da, 0x19da},
-                                         {0x2070, 0x2070}, {0x2074, 0x2079}, {0x2080, 0x2089}, {0x2460, 0x2468},
-                                         {0x2474, 0x247c}, {0x2488, 0x2490}, {0x24ea, 0x24ea}, {0x24f5, 0x24fd},
-                                         {0x24ff, 0x24ff}, {0x2776, 0x277e}, {0x2780, 0x2788}, {0x278a, 0x2792}};
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
-        if (c >= ranges[i][0] && c <= ranges[i][1]) return true;
-    return false;
-}
-
-/* Han characters that are numbers. */
-static bool han_number(int32_t c) {
-    static const uint16_t han[] = {0x3007, 0x4e00, 0x4e03, 0x4e07, 0x4e09, 0x4e24, 0x4e5d, 0x4e8c, 0x4e94, 0x4eac, 0x4ebf, 0x4edf, 0x4ee8,
-                                   0x4f0d, 0x4f70, 0x5104, 0x5146, 0x516b, 0x516d, 0x5341, 0x5343, 0x53c1, 0x53c2, 0x53c3, 0x53c4, 0x56db,
-                                   0x58f1, 0x58f9, 0x5e7a, 0x5efe, 0x5eff, 0x5f0c, 0x5f0d, 0x5f0e, 0x5f10, 0x62fe, 0x634c, 0x67d2, 0x6f06,
-                                   0x7396, 0x767e, 0x8086, 0x842c, 0x8cae, 0x8cb3, 0x8d30, 0x9621, 0x9646, 0x964c, 0x9678, 0x96f6};
-    for (size_t i = 0; i < sizeof han / sizeof *han; i++)
-        if (c == han[i]) return true;
-    return false;
-}
-
 bool kd_tc_is(int32_t c, int method) {
     unsigned k = kd_uc_category((uint32_t)c);
     switch (method) {
     case KD_TM_isalpha: return k >> 8 == 'L';
     case KD_TM_isdecimal: return k == ('N' << 8 | 'd');
-    case KD_TM_isdigit: return k == ('N' << 8 | 'd') || other_digit(c);
-    case KD_TM_isnumeric: return k >> 8 == 'N' || han_number(c);
+    case KD_TM_isdigit: return k == ('N' << 8 | 'd') || AMONG(c, other_digit);
+    case KD_TM_isnumeric: return k >> 8 == 'N' || AMONG(c, other_number);
     case KD_TM_isalnum: return k >> 8 == 'L' || k >> 8 == 'N';
     case KD_TM_isprintable: return c == ' ' || (k >> 8 != 'C' && k >> 8 != 'Z');
     default: return false;
@@ -189,7 +211,7 @@ bool kd_ts_case(kd_trun *r, kd_tval *out, kd_tval v, char how) {
         else if (how == 'T')
             h = previous ? 'L' : 'T';
         else if (how == 'S')
-            h = kd_uc_category((uint32_t)c) == ('L' << 8 | 'u') ? 'L' : kd_tc_cased(c) ? 'U' : 'N';
+            h = kd_tc_upper(c) ? 'L' : kd_tc_lower(c) ? 'U' : 'N';
         previous = kd_tc_cased(c);
         if (h == 'N') {
             ok = kd_tr_write(r, &b, s.data + i, n);

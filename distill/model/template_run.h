@@ -145,12 +145,12 @@ enum { KD_TM_STR = 1, KD_TM_LIST = 2, KD_TM_TUPLE = 4, KD_TM_DICT = 8, KD_TM_NUM
     X(title, STR)                                                                                                                          \
     X(translate, STR)                                                                                                                      \
     X(upper, STR)                                                                                                                          \
-    X(zfill, STR) X(copy, LIST | KD_TM_DICT) X(get, DICT) X(items, DICT) X(keys, DICT) X(values, DICT) X(fromkeys, DICT)                   \
-        X(append, LIST | KD_TM_UNSAFE) X(extend, LIST | KD_TM_UNSAFE) X(insert, LIST | KD_TM_UNSAFE) X(remove, LIST | KD_TM_UNSAFE)        \
-            X(reverse, LIST | KD_TM_UNSAFE) X(sort, LIST | KD_TM_UNSAFE) X(clear, LIST | KD_TM_DICT | KD_TM_UNSAFE)                        \
-                X(pop, LIST | KD_TM_DICT | KD_TM_UNSAFE) X(popitem, DICT | KD_TM_UNSAFE) X(setdefault, DICT | KD_TM_UNSAFE)                \
-                    X(update, DICT | KD_TM_UNSAFE) X(bit_length, NUM) X(is_integer, NUM) X(conjugate, NUM) X(cycle, OTHER)                 \
-                        X(changed, OTHER) X(next, OTHER) X(reset, OTHER)
+    X(zfill, STR)                                                                                                                          \
+    X(copy, LIST | KD_TM_DICT) X(get, DICT) X(items, DICT) X(keys, DICT) X(values, DICT) X(fromkeys, DICT) X(append, LIST | KD_TM_UNSAFE)  \
+        X(extend, LIST | KD_TM_UNSAFE) X(insert, LIST | KD_TM_UNSAFE) X(remove, LIST | KD_TM_UNSAFE) X(reverse, LIST | KD_TM_UNSAFE)       \
+            X(sort, LIST | KD_TM_UNSAFE) X(clear, LIST | KD_TM_DICT | KD_TM_UNSAFE) X(pop, LIST | KD_TM_DICT | KD_TM_UNSAFE)               \
+                X(popitem, DICT | KD_TM_UNSAFE) X(setdefault, DICT | KD_TM_UNSAFE) X(update, DICT | KD_TM_UNSAFE) X(bit_length, NUM)       \
+                    X(is_integer, NUM) X(conjugate, NUM) X(cycle, OTHER) X(changed, OTHER) X(next, OTHER) X(reset, OTHER)
 #define KD_TM_ENUM(name, on) KD_TM_##name,
 typedef enum { KD_TM_LIST_ALL(KD_TM_ENUM) KD_TM_METHODS } kd_tm_id;
 int kd_tm_find(kd_str name); /* -1 */
@@ -315,7 +315,9 @@ bool kd_te_attr_path(kd_trun *r, kd_tval item, kd_tval path, kd_tval fallback, k
 bool kd_te_sort(kd_trun *r, kd_tval *at, kd_tval *keys, size_t n, bool reverse);              /* stable, at by keys */
 
 int32_t kd_tc_full(int32_t c, char how, int32_t out[3]); /* its case mapping (U L T F) into out; how many code points */
-bool kd_tc_cased(int32_t c);
+bool kd_tc_cased(int32_t c);                             /* lower, upper or title case */
+bool kd_tc_lower(int32_t c);
+bool kd_tc_upper(int32_t c);
 bool kd_tc_ignorable(int32_t c);
 bool kd_tc_is(int32_t c, int method); /* isalnum isalpha isdecimal isdigit isnumeric isprintable of one character */
 /* Upper, lower and other cases as Python's str has them. */

@@ -1,5 +1,4 @@
 /* distill/model/template_str.c - the methods of Python's str. Positions count code points. Leans on template_run.h, template_case.c. */
-#include "distill/base/utf8.h"
 #include "distill/model/template_run.h"
 
 #include <stdio.h>
@@ -363,10 +362,7 @@ static bool ask(kd_tval s, int id) {
     for (size_t i = 0, n; i < s.len; i += n) {
         int32_t c = kd_tpl_cp(s.u.s + i, &n);
         bool cased = kd_tc_cased(c);
-        unsigned k = kd_uc_category((uint32_t)c);
-        bool is_title = k == ('L' << 8 | 't'),
-             is_upper = k == ('L' << 8 | 'u') || (c >= 0x2160 && c <= 0x216f) || (c >= 0x24b6 && c <= 0x24cf);
-        bool is_lower = cased && !is_upper && !is_title;
+        bool is_upper = kd_tc_upper(c), is_lower = kd_tc_lower(c), is_title = cased && !is_upper && !is_lower;
         switch (id) {
         case KD_TM_isascii:
             if (c >= 0x80) return false;
