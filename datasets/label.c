@@ -1,9 +1,8 @@
 /* datasets/label.c - labels for a whole study: what lacks one, in batches, judged in parallel, written by one transaction each.
  * Leans on label.h, study_int.h, base. */
-#include "datasets/label.h"
+#include "datasets/label_int.h"
 
 #include "datasets/math_int.h"
-#include "datasets/measures.h"
 #include "datasets/study_int.h"
 
 #include <stdio.h>
@@ -11,47 +10,27 @@
 
 enum { BATCH = 512, BATCH_BYTES = 16 << 20, BATCHES_A_LOOK = 40 };
 
-/* What is judged, copied out of the study; and the verdicts, one a check. */
-typedef struct {
-    int64_t id;
-    kd_str answer, thought, gold, task, finish;
-    kd_str question; /* what the messages say, one after another; only where a check asks for it */
-    kd_thought_from from;
-} subject;
-typedef enum { VALUE_NONE, VALUE_NUMBER, VALUE_INT, VALUE_WORD } value_kind;
-typedef struct {
-    value_kind kind;
-    double number;
-    const char *word;
-    char detail[96];
-} verdict;
-typedef struct {
-    const char *name;
-    int version; /* of its rule: a new one is judged anew */
-    kd_code (*judge)(const subject *s, verdict *v, kd_err *e);
-} check;
-
-static kd_code judge_math(const subject *s, verdict *v, kd_err *e) {
+static kd_code judge_math(const kd_subject *s, kd_value *v, kd_err *e) {
     kd_judgement j;
     if (!s->gold.data || kd_str_is(s->task, "code")) {
         snprintf(v->detail, sizeof v->detail, "%s", s->gold.data ? "a task of code" : "no gold answer");
         return KD_OK;
     }
     kd_code rc = kd_label_math(&j, s->answer, s->gold, e);
-    v->kind = VALUE_WORD;
+    v->kind = KD_VALUE_WORD;
     v->word = kd_verdict_name(j.verdict);
     snprintf(v->detail, sizeof v->detail, "%s", j.reason);
     return rc;
 }
 
-static kd_code judge_finished(const subject *s, verdict *v, kd_err *e) {
+static kd_code judge_finished(const kd_subject *s, kd_value *v, kd_err *e) {
     static const char *const whole[] = {"stop", "end_turn", "eos", "stop_sequence", "complete"};
     (void)e;
     if (!s->finish.data) {
         snprintf(v->detail, sizeof v->detail, "the teacher gave no reason");
         return KD_OK;
     }
-    v->kind = VALUE_INT;
+    v->kind = KD_VALUE_INT;
     bool open = s->from == KD_THOUGHT_UNCLOSED || s->from == KD_THOUGHT_OPENED;
     for (size_t i = 0; i < sizeof whole / sizeof *whole && !open; i++)
         if (kd_str_is(s->finish, whole[i])) v->number = 1;
@@ -60,107 +39,25 @@ static kd_code judge_finished(const subject *s, verdict *v, kd_err *e) {
     return KD_OK;
 }
 
-static kd_code judge_repeats(const subject *s, verdict *v, kd_err *e) {
-    double thought = 0, answer = 0;
-    kd_code rc = kd_label_repeats(&answer, s->answer, e);
-    if (!rc && s->thought.len) rc = kd_label_repeats(&thought, s->thought, e);
-    v->kind = VALUE_NUMBER;
-    v->number = thought > answer ? thought : answer;
-    return rc;
-}
-
-static kd_code judge_empty(const subject *s, verdict *v, kd_err *e) {
-    (void)e;
-    v->kind = VALUE_INT;
-    v->number = kd_trim(s->answer).len == 0;
-    return KD_OK;
-}
-
-/* ---- R1's filters ---- */
-static void put_int(verdict *v, int64_t n) {
-    v->kind = VALUE_INT;
-    v->number = (double)n;
-}
-
-static kd_code judge_compress(const subject *s, verdict *v, kd_err *e) {
-    double a = 1, t = 1;
-    kd_code rc = kd_measure_compress(&a, s->answer, e);
-    if (!rc) rc = kd_measure_compress(&t, s->thought, e);
-    v->kind = VALUE_NUMBER;
-    v->number = a < t ? a : t;
-    return rc;
-}
-
-static kd_code judge_language(const subject *s, verdict *v, kd_err *e) {
-    (void)e;
-    const double a = kd_measure_language(s->answer, s->question), t = kd_measure_language(s->thought, s->question);
-    v->kind = VALUE_NUMBER;
-    v->number = a < t ? a : t;
-    return KD_OK;
-}
-
-static kd_code judge_format(const subject *s, verdict *v, kd_err *e) {
-    (void)e;
-    const char *wrong = kd_measure_format(s->from, s->thought, s->answer);
-    put_int(v, wrong == NULL);
-    if (wrong) (void)snprintf(v->detail, sizeof v->detail, "%s", wrong);
-    return KD_OK;
-}
-
-static kd_code judge_line(const subject *s, verdict *v, kd_err *e) {
-    int64_t a, t, unused;
-    (void)e;
-    kd_measure_lines(s->answer, &a, &unused);
-    kd_measure_lines(s->thought, &t, &unused);
-    put_int(v, a > t ? a : t);
-    return KD_OK;
-}
-
-static kd_code judge_paragraph(const subject *s, verdict *v, kd_err *e) {
-    int64_t a, t, unused;
-    (void)e;
-    kd_measure_lines(s->answer, &unused, &a);
-    kd_measure_lines(s->thought, &unused, &t);
-    put_int(v, a > t ? a : t);
-    return KD_OK;
-}
-
-static kd_code judge_turns(const subject *s, verdict *v, kd_err *e) {
-    (void)e;
-    put_int(v, kd_measure_turns(s->thought) + kd_measure_turns(s->answer));
-    return KD_OK;
-}
-
-static kd_code judge_refusal(const subject *s, verdict *v, kd_err *e) {
-    (void)e;
-    put_int(v, kd_measure_refusal(s->answer));
-    return KD_OK;
-}
-
-static kd_code judge_copied(const subject *s, verdict *v, kd_err *e) {
-    v->kind = VALUE_NUMBER;
-    return kd_measure_copied(&v->number, s->answer, s->question, e);
-}
-
-static const check checks[] = {
-    {"math", 2, judge_math},     {"finished", 1, judge_finished}, {"repeats", 1, judge_repeats},
-    {"empty", 1, judge_empty},   {"compress", 1, judge_compress}, {"language", 1, judge_language},
-    {"format", 1, judge_format}, {"longest_line", 1, judge_line}, {"longest_paragraph", 1, judge_paragraph},
-    {"turns", 1, judge_turns},   {"refusal", 1, judge_refusal},   {"copied", 1, judge_copied},
+static const kd_check checks[] = {
+    {"math", 2, judge_math},        {"finished", 1, judge_finished},    {"repeats", 1, kd_judge_repeats},
+    {"empty", 1, kd_judge_empty},   {"compress", 1, kd_judge_compress}, {"language", 1, kd_judge_language},
+    {"format", 1, kd_judge_format}, {"longest_line", 1, kd_judge_line}, {"longest_paragraph", 1, kd_judge_paragraph},
+    {"turns", 1, kd_judge_turns},   {"refusal", 1, kd_judge_refusal},   {"copied", 1, kd_judge_copied},
 };
 enum { CHECKS = sizeof checks / sizeof *checks };
 
 typedef struct {
     kd_study *s;
     const kd_label_opts *o;
-    const check *chosen[CHECKS];
+    const kd_check *chosen[CHECKS];
     size_t n_chosen;
     bool asks_question; /* a chosen check compares with the prompt */
     kd_buf expr;        /* the samples that lack a label, as a selection */
     size_t expr_fixed;  /* its part that stays; a place to go on from follows */
     kd_arena arena;
-    subject *batch;     /* [BATCH] */
-    verdict *verdicts;  /* [BATCH * n_chosen] */
+    kd_subject *batch;  /* [BATCH] */
+    kd_value *verdicts; /* [BATCH * n_chosen] */
     kd_err *worker_err; /* [BATCH] */
     kd_code *worker_rc;
     size_t n;
@@ -185,7 +82,7 @@ static kd_code choose(labelling *l, kd_err *e) {
         if (i == CHECKS) return kd_fail(e, KD_EINVAL, "label: no check named %.*s; there are all, %s", (int)(n < 60 ? n : 60), p, all);
         while (k < l->n_chosen && l->chosen[k] != &checks[i]) k++;
         if (k == l->n_chosen) l->chosen[l->n_chosen++] = &checks[i];
-        l->asks_question |= checks[i].judge == judge_language || checks[i].judge == judge_copied;
+        l->asks_question |= checks[i].judge == kd_judge_language || checks[i].judge == kd_judge_copied;
         p += n + (p[n] == ',');
     }
     return l->n_chosen ? KD_OK : kd_fail(e, KD_EINVAL, "label: expected the names of checks, found none");
@@ -238,8 +135,8 @@ static kd_code read_batch(labelling *l, kd_select *q, bool *more, kd_err *e) {
     l->n = 0;
     kd_arena_clear(&l->arena);
     while (!rc && l->n < BATCH && bytes < BATCH_BYTES && !(rc = kd_select_next(q, &r, more, e)) && *more) {
-        subject *s = &l->batch[l->n++];
-        *s = (subject){.id = r.sample_id, .from = r.thought_from};
+        kd_subject *s = &l->batch[l->n++];
+        *s = (kd_subject){.id = r.sample_id, .from = r.thought_from};
         const kd_str from[] = {r.answer, r.thought, r.gold, r.task, r.finish};
         kd_str *const to[] = {&s->answer, &s->thought, &s->gold, &s->task, &s->finish};
         for (int i = 0; i < 5 && !rc; i++) rc = kd_str_keep(&l->arena, from[i], to[i], e);
@@ -257,21 +154,21 @@ static void judge_one(void *ctx, size_t task, int worker) {
     (void)worker;
     kd_code rc = KD_OK;
     for (size_t k = 0; k < l->n_chosen && !rc; k++) {
-        verdict *v = &l->verdicts[task * l->n_chosen + k];
-        *v = (verdict){0};
+        kd_value *v = &l->verdicts[task * l->n_chosen + k];
+        *v = (kd_value){0};
         rc = l->chosen[k]->judge(&l->batch[task], v, &l->worker_err[task]);
     }
     l->worker_rc[task] = rc;
 }
 
-static void count_verdict(kd_label_report *r, const verdict *v) {
-    if (v->kind != VALUE_WORD) return;
+static void count_verdict(kd_label_report *r, const kd_value *v) {
+    if (v->kind != KD_VALUE_WORD) return;
     r->right += strcmp(v->word, "right") == 0;
     r->wrong += strcmp(v->word, "wrong") == 0;
     r->unknown += strcmp(v->word, "unknown") == 0;
 }
 
-static kd_code write_label(labelling *l, int64_t sample, const check *c, const verdict *v, kd_err *e) {
+static kd_code write_label(labelling *l, int64_t sample, const kd_check *c, const kd_value *v, kd_err *e) {
     kd_stmt *q;
     kd_code rc = kd_study_stmt(l->s, KD_Q_LABEL_ADD,
                                "INSERT INTO labels(sample, name, value, detail, version) VALUES(?1,?2,?3,?4,?5)"
@@ -280,11 +177,11 @@ static kd_code write_label(labelling *l, int64_t sample, const check *c, const v
     if (rc) return rc;
     kd_bind_int(q, 1, sample);
     kd_bind_text(q, 2, kd_str_of(c->name));
-    if (v->kind == VALUE_NUMBER)
+    if (v->kind == KD_VALUE_NUMBER)
         kd_bind_double(q, 3, v->number);
-    else if (v->kind == VALUE_INT)
+    else if (v->kind == KD_VALUE_INT)
         kd_bind_int(q, 3, (int64_t)v->number);
-    else if (v->kind == VALUE_WORD)
+    else if (v->kind == KD_VALUE_WORD)
         kd_bind_text(q, 3, kd_str_of(v->word));
     else
         kd_bind_null(q, 3);
