@@ -32,7 +32,7 @@ static void draw_row(void *ctx, size_t task, int worker) {
     seq *s = d->s;
     char *work = en->work + (size_t)worker * en->work_bytes;
     float *raw = (float *)(work + kd_sample_work(en->V) / 64 * 64 + 64);
-    size_t t = s->ids.n - s->r.prompt_n;
+    size_t n = s->ids.n + d->ahead, t = n - s->r.prompt_n; /* the guesses before it stand behind ids.n */
     bool probs = s->r.logprobs || s->r.top_logprobs;
     double lse = 0;
     if (probs) {
@@ -42,7 +42,7 @@ static void draw_row(void *ctx, size_t task, int worker) {
     }
     if (t < s->r.min_tokens) ban_ends(en, s, d->logits);
     kd_rng rng = {.key = s->r.seed, .stream = s->r.stream, .n = 2 * (uint64_t)t};
-    d->id = kd_sample(&s->r.sampling, d->logits, en->V, s->ids.id, s->ids.n, kd_rng_uniform(&rng), work);
+    d->id = kd_sample(&s->r.sampling, d->logits, en->V, s->ids.id, n, kd_rng_uniform(&rng), work);
     if (probs) d->logprob = d->id < 0 ? 0 : (float)((double)raw[d->id] - lse);
 }
 

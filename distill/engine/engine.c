@@ -21,10 +21,18 @@ static kd_engine_options resolve(const kd_model *m, const kd_engine_options *o) 
     kd_engine_options r = o ? *o : (kd_engine_options){0};
     if (!r.sequences) r.sequences = SEQUENCES;
     if (!r.rows) r.rows = ROWS;
+    if (r.draft > DRAFT_MOST) r.draft = DRAFT_MOST;
     if (r.rows < r.sequences) r.rows = r.sequences;
+    if (r.draft && r.rows < DRAFT_SEQS * (1 + r.draft)) r.rows = DRAFT_SEQS * (1 + r.draft);
     if (!r.context) r.context = m->config.context;
     if (!r.kv_bytes) r.kv_bytes = kd_memory_free() / 2;
     return r;
+}
+
+/* Rows of logits of a step at most. */
+static size_t most_draws(const kd_engine_options *o) {
+    size_t guessed = o->draft ? DRAFT_SEQS * (1 + o->draft) : 0;
+    return guessed > o->sequences ? guessed : o->sequences;
 }
 
 static uint64_t kv_a_token(const kd_config *c, kd_dtype t) {
@@ -39,23 +47,23 @@ kd_engine_plan kd_engine_plan_of(const kd_model *m, const kd_engine_options *o) 
     uint64_t a = kv_a_token(c, kv_type(c, r.kv)),
              wide = (uint64_t)c->C * 3 + 2 * (uint64_t)c->H * c->D + 2 * (uint64_t)c->G * c->D + 2 * (uint64_t)c->F;
     return (kd_engine_plan){.weights = m->bytes,
-                            .work = 4 * (wide * r.rows + (uint64_t)c->V * r.sequences) + (r.exact || r.no_repack ? 0 : m->bytes),
+                            .work = 4 * (wide * r.rows + (uint64_t)c->V * most_draws(&r)) + (r.exact || r.no_repack ? 0 : m->bytes),
                             .kv_a_token = a,
                             .kv_full = a * r.context * r.sequences};
 }
 
 static kd_code buffers(kd_engine *en, kd_err *e) {
-    size_t S = en->o.sequences, n;
+    size_t S = en->o.sequences, D = en->max_draws, n;
     en->work_bytes = (kd_sample_work(en->V) + en->V * sizeof(float)) / 64 * 64 + 192;
     en->tokens = kd_calloc(en->o.rows, sizeof *en->tokens);
     en->batch = kd_calloc(S, sizeof *en->batch);
-    en->want = kd_calloc(S, sizeof *en->want);
-    en->draws = kd_calloc(S, sizeof *en->draws);
+    en->want = kd_calloc(D, sizeof *en->want);
+    en->draws = kd_calloc(D, sizeof *en->draws);
     en->prefixes = kd_calloc(S + PREFIXES, sizeof *en->prefixes);
     en->work = kd_aligned_alloc(64, en->work_bytes * (size_t)kd_pool_threads(en->pool));
-    en->logits = kd_mul_size(S, en->V * sizeof(float), &n) ? kd_aligned_alloc(64, n) : NULL;
+    en->logits = kd_mul_size(D, en->V * sizeof(float), &n) ? kd_aligned_alloc(64, n) : NULL;
     if (!en->tokens || !en->batch || !en->want || !en->draws || !en->prefixes || !en->work || !en->logits)
-        return kd_fail(e, KD_ENOMEM, "no memory for the logits of %zu sequences of %zu tokens", S, en->V);
+        return kd_fail(e, KD_ENOMEM, "no memory for %zu rows of logits of %zu tokens", D, en->V);
     return KD_OK;
 }
 
@@ -65,7 +73,7 @@ kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, c
     kd_code c;
     *out = NULL;
     if (!en) return kd_fail(e, KD_ENOMEM, "no memory for an engine");
-    en->model = m, en->tok = tok, en->V = m->config.V, en->o = resolve(m, o);
+    en->model = m, en->tok = tok, en->V = m->config.V, en->o = resolve(m, o), en->max_draws = most_draws(&en->o);
     if (en->o.context > m->config.context) {
         c = kd_fail(e, KD_EINVAL, "context: %zu asked for, the model has %u", en->o.context, m->config.context);
         goto done;
@@ -73,11 +81,8 @@ kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, c
     en->pool = en->o.pool;
     en->own_pool = !en->pool;
     if (en->own_pool && (c = kd_pool_new(&en->pool, en->o.threads, e)) != KD_OK) goto done;
-    kd_forward_options fo = {.max_rows = en->o.rows,
-                             .max_logits = en->o.sequences,
-                             .fast = !en->o.exact,
-                             .no_repack = en->o.no_repack,
-                             .context = en->o.context};
+    kd_forward_options fo = {
+        .max_rows = en->o.rows, .max_logits = en->max_draws, .fast = !en->o.exact, .no_repack = en->o.no_repack, .context = en->o.context};
     if ((c = kd_forward_new(&en->forward, m, adapter, &fo, en->pool, e)) != KD_OK) goto done;
     if ((c = kd_kv_pool_new(&en->kv_pool, &m->config, kv_type(&m->config, en->o.kv), PAGE_ROWS, en->o.kv_bytes, e)) != KD_OK) goto done;
     en->page_budget = kd_kv_pages_left(en->kv_pool);
@@ -105,6 +110,7 @@ void kd_engine_free(kd_engine *en) {
     while (prefix_evict(en))
         ;
     kd_free(en->prefixes);
+    draft_clear(en);
     kd_kv_pool_free(en->kv_pool);
     kd_forward_free(en->forward);
     if (en->own_pool) kd_pool_free(en->pool);
@@ -196,6 +202,6 @@ kd_engine_stats kd_engine_get_stats(const kd_engine *en) {
     s.kv_bytes = kd_kv_bytes(en->kv_pool);
     s.model_bytes = en->model->bytes;
     s.work_bytes =
-        kd_forward_bytes(en->forward) + en->o.sequences * en->V * sizeof(float) + en->work_bytes * (size_t)kd_pool_threads(en->pool);
+        kd_forward_bytes(en->forward) + en->max_draws * en->V * sizeof(float) + en->work_bytes * (size_t)kd_pool_threads(en->pool);
     return s;
 }

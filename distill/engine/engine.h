@@ -1,5 +1,5 @@
 /* distill/engine/engine.h - many sequences generated at once over one model: continuous batching, prompts' common beginnings computed once,
- * sampling, stop conditions, loop guard. Leans on model/forward.h, model/tokenizer.h, sample.h.
+ * sampling, stop conditions, loop guard, guessing ahead. Leans on model/forward.h, model/tokenizer.h, sample.h.
  * What a request gives depends on the request and the model alone, to the bit: not on what else runs, on the order of submission, on memory
  * or threads. It knows nothing of where prompts come from. One thread at a time a kd_engine. */
 #ifndef KD_ENGINE_ENGINE_H
@@ -25,6 +25,9 @@ typedef struct {
     bool exact;        /* f32 arithmetic instead of 8-bit activations */
     bool no_repack;    /* keep the shared mapping, no panels */
     bool no_share;     /* compute every prompt whole; for measuring */
+    size_t
+        draft; /* tokens guessed ahead of a sequence at most (16), where few sequences run and it pays; 0: none. No answer changes by it */
+    bool draft_always; /* even where it costs; for tests and measuring */
 } kd_engine_options;
 
 /* model, adapter (or NULL) and tok outlive the engine; tok NULL: ids only, no text, no stop strings, and nothing ends a sequence but
@@ -100,7 +103,8 @@ kd_code kd_engine_run(kd_engine *en, const kd_watch *watch, kd_err *e);
 typedef struct {
     size_t waiting, running;
     uint64_t steps, prompt_tokens, shared_tokens, generated_tokens,
-        preemptions;                            /* since the start; preempted rows computed again are not counted twice */
+        preemptions,                            /* since the start; preempted rows computed again are not counted twice */
+        drafted_tokens, accepted_tokens;        /* guessed ahead; those that the model then drew itself */
     uint64_t kv_bytes, model_bytes, work_bytes; /* keys and values now; weights as stored; buffers and panels */
 } kd_engine_stats;
 kd_engine_stats kd_engine_get_stats(const kd_engine *en);

@@ -18,6 +18,7 @@ typedef struct seq {
     kd_buf text;
     size_t sent, longest_stop;
     kd_loop loop;
+    size_t ndraft, match; /* tokens behind ids.n in ids.id that are guesses; how long the match was that they follow */
     float *logprobs;
     kd_top *top;
     size_t logprobs_cap, top_cap;
@@ -39,11 +40,25 @@ typedef struct {
 /* One drawn token, filled by a worker. */
 typedef struct {
     seq *s;
+    size_t ahead;  /* guesses that are taken for drawn before this one */
     float *logits; /* [V] */
     int32_t id;
     float logprob;
     kd_top top[64];
 } draw;
+
+/* What guessing ahead has learned (draft.c). */
+enum { DRAFT_SEQS = 4, DRAFT_MOST = 16, DRAFT_BINS = 17, DRAFT_HISTORY = 64 };
+typedef struct {
+    double accept[DRAFT_BINS]; /* by length of the match: how often a guess was right */
+    double w, n, ns, nn, nns;  /* of decode steps, fading: weight, sums of rows, nanoseconds, rows^2, rows * nanoseconds */
+    uint64_t asked;
+    struct {
+        uint64_t prompt; /* hash */
+        kd_ids ids;      /* an earlier answer */
+    } past[DRAFT_HISTORY];
+    size_t next_past;
+} drafting;
 
 enum { PAGE_ROWS = 32, PREFIXES = 32, SHARE_LEAST = 8, MAX_TOP = 64 };
 
@@ -64,11 +79,13 @@ struct kd_engine {
     /* of a step */
     int32_t *tokens;     /* [rows] */
     kd_batch_seq *batch; /* [sequences] */
-    size_t *want;        /* [sequences] */
-    draw *draws;         /* [sequences] */
-    float *logits;       /* [sequences, V] */
+    size_t *want;        /* [max_draws] */
+    size_t max_draws;    /* sequences, or more for guesses */
+    draw *draws;         /* [max_draws] */
+    float *logits;       /* [max_draws, V] */
     char *work;          /* [threads] of work_bytes */
     size_t work_bytes;
+    drafting drafting;
 };
 
 /* answer.c: takes the drawn token into the answer: text, stops, loop, log-probabilities. *done and *finish say whether that ended it. */
@@ -78,6 +95,12 @@ void answer_end(kd_engine *en, seq *s, kd_finish finish);
 void seq_free(seq *s);
 /* draw.c: fills id, logprob, top of n draws, spread over the pool. */
 void draw_all_rows(kd_engine *en, size_t n);
+/* draft.c: puts guesses behind s's ids (at most as many as there is room for in the draws) and sets ndraft; others: rows beside it in this step. */
+void draft_propose(kd_engine *en, seq *s, size_t others, size_t room);
+void draft_learn(kd_engine *en, const seq *s, size_t guessed, size_t right); /* right of the guesses were drawn */
+void draft_timed(kd_engine *en, size_t rows, int64_t ns);                    /* a step of so many rows, all generating */
+void draft_keep(kd_engine *en, const seq *s);                                /* an answer has ended: others may repeat it */
+void draft_clear(kd_engine *en);
 /* prefix.c */
 /* The longest beginning of ids[0..n) that someone has computed (at most n - 1), as a fork in *kv (NULL if under SHARE_LEAST). *wait: someone is
  * computing a longer one right now. */

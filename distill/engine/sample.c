@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 512, SEEN = 64 };
+enum { BLOCK = 512 };
 
 typedef struct {
     float logit;
@@ -36,34 +36,15 @@ kd_code kd_sampling_check(const kd_sampling *s, size_t V, kd_err *e) {
     if (!in((double)s->presence_penalty, -1000, 1000) || !in((double)s->frequency_penalty, -1000, 1000))
         return kd_fail(e, KD_EINVAL, "presence-penalty %g, frequency-penalty %g: outside -1000..1000", (double)s->presence_penalty,
                        (double)s->frequency_penalty);
+    if (!in((double)s->dry_multiplier, 0, 1000))
+        return kd_fail(e, KD_EINVAL, "dry-multiplier: %g is outside 0..1000", (double)s->dry_multiplier);
+    if (s->dry_base != 0.0f && !in((double)s->dry_base, 1, 1000))
+        return kd_fail(e, KD_EINVAL, "dry-base: %g is outside 1..1000", (double)s->dry_base);
     for (size_t i = 0; i < s->biases; i++)
         if (s->bias[i].id < 0 || (size_t)s->bias[i].id >= V || isnan(s->bias[i].bias))
             return kd_fail(e, KD_EINVAL, "logit bias: token %d, bias %g: no such token or no number", s->bias[i].id,
                            (double)s->bias[i].bias);
     return KD_OK;
-}
-
-static int by_id(const void *a, const void *b) {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void penalties(const kd_sampling *s, float *logits, size_t V, const int32_t *seen, size_t nseen, int32_t *sorted) {
-    float rep = s->repetition_penalty != 0.0f ? s->repetition_penalty : 1.0f;
-    size_t last = s->penalty_last ? s->penalty_last : SEEN;
-    if (rep == 1.0f && s->presence_penalty == 0.0f && s->frequency_penalty == 0.0f) return;
-    if (last > nseen) last = nseen;
-    if (last > V) last = V; /* what the work area holds */
-    memcpy(sorted, seen + (nseen - last), last * sizeof *sorted);
-    qsort(sorted, last, sizeof *sorted, by_id);
-    for (size_t i = 0, n; i < last; i += n) {
-        for (n = 1; i + n < last && sorted[i + n] == sorted[i]; n++)
-            ;
-        if (sorted[i] < 0 || (size_t)sorted[i] >= V) continue;
-        float *l = &logits[sorted[i]];
-        *l = *l <= 0 ? *l * rep : *l / rep;
-        *l -= (float)n * s->frequency_penalty + s->presence_penalty;
-    }
 }
 
 static int falling(const void *a, const void *b) {
@@ -183,8 +164,7 @@ static int32_t draw_all(float temperature, const float *logits, size_t V, float 
 }
 
 int32_t kd_sample(const kd_sampling *s, float *logits, size_t V, const int32_t *seen, size_t nseen, double u, void *work) {
-    for (size_t i = 0; i < s->biases; i++) logits[s->bias[i].id] += s->bias[i].bias;
-    penalties(s, logits, V, seen, nseen, work);
+    kd_sample_adjust(s, logits, V, seen, nseen, work);
     float max = kd_max_f32(logits, V);
     if (!isfinite(max)) return -1;
     if (s->temperature == 0.0f || s->top_k == 1) {

@@ -90,16 +90,32 @@ static kd_code make_room(kd_engine *en, size_t i, size_t rows, bool may_preempt,
 
 static bool decoding(const seq *s) { return kd_kv_len(s->kv) + 1 == s->ids.n && s->ids.n > s->r.prompt_n; }
 
+/* Rows of s from where its keys and values end; with the last of its tokens come its guesses, and logits of all these. */
 static void put(kd_engine *en, kd_batch *b, seq *s, size_t rows) {
-    size_t len = kd_kv_len(s->kv);
+    size_t len = kd_kv_len(s->kv), draws = len + rows == s->ids.n ? 1 + s->ndraft : 0;
+    if (draws) rows += s->ndraft;
     memcpy(en->tokens + b->n, s->ids.id + len, rows * sizeof *en->tokens);
     en->batch[b->nseq++] = (kd_batch_seq){s->kv, rows};
     b->n += rows;
-    if (len + rows == s->ids.n) {
-        en->draws[b->nwant].s = s;
-        en->draws[b->nwant].logits = en->logits + b->nwant * en->V;
-        en->want[b->nwant++] = b->n - 1;
+    for (size_t j = 0; j < draws; j++) {
+        draw *d = &en->draws[b->nwant];
+        d->s = s, d->ahead = j;
+        d->logits = en->logits + b->nwant * en->V;
+        en->want[b->nwant++] = b->n - draws + j;
     }
+}
+
+/* Guesses for s, as far as there is room for their keys and values. */
+static kd_code guess(kd_engine *en, size_t i, size_t taken, kd_err *e) {
+    seq *s = en->running.v[i];
+    bool ok = true;
+    size_t others = en->running.n - 1 - i;
+    s->ndraft = 0;
+    if (!en->o.draft || en->running.n > DRAFT_SEQS) return KD_OK;
+    draft_propose(en, s, taken + others, en->max_draws - taken - others - 1);
+    kd_code c = s->ndraft ? make_room(en, i, 1 + s->ndraft, false, &ok, e) : KD_OK;
+    if (!ok) s->ndraft = 0;
+    return c;
 }
 
 /* Rows of this step: one of every sequence that generates, then pieces of prompts in order of admission. */
@@ -110,6 +126,7 @@ static kd_code assemble(kd_engine *en, kd_batch *b, kd_err *e) {
     for (size_t i = 0; i < en->running.n; i++) {
         if (!decoding(en->running.v[i])) continue;
         if ((c = make_room(en, i, 1, true, &ok, e)) != KD_OK) return c;
+        if (ok && (c = guess(en, i, b->nwant, e)) != KD_OK) return c;
         if (ok)
             put(en, b, en->running.v[i], 1);
         else { /* the youngest of all, and no room: it gives way itself */
@@ -127,25 +144,52 @@ static kd_code assemble(kd_engine *en, kd_batch *b, kd_err *e) {
     return KD_OK;
 }
 
-static kd_code accept(kd_engine *en, size_t n, kd_err *e) {
-    for (size_t k = 0; k < n; k++) {
-        seq *s = en->draws[k].s;
-        bool done;
-        kd_finish finish = KD_FINISH_STOP;
-        if (s->cancelled) continue;
-        kd_code c = answer_push(en, s, &en->draws[k], &done, &finish, e);
+/* A sequence that has ended leaves. */
+static void leave(kd_engine *en, seq *s, kd_finish finish) {
+    for (size_t i = 0; i < en->running.n; i++)
+        if (en->running.v[i] == s) {
+            seq_list_remove(&en->running, i);
+            break;
+        }
+    prefix_keep(en, s);
+    draft_keep(en, s);
+    answer_end(en, s, finish);
+}
+
+/* The draws of one sequence, d[0..n): each stands as long as the guess before it was what the model drew. */
+static kd_code accept(kd_engine *en, draw *d, size_t n, kd_err *e) {
+    seq *s = d[0].s;
+    bool done = false;
+    kd_finish finish = KD_FINISH_STOP;
+    size_t taken = 0;
+    if (s->cancelled) return KD_OK;
+    for (; taken < n && !done; taken++) {
+        int32_t guessed = taken + 1 < n ? s->ids.id[s->ids.n] : -1; /* before the push writes there */
+        kd_code c = answer_push(en, s, &d[taken], &done, &finish, e);
         if (c != KD_OK) return c;
         en->stats.generated_tokens++;
-        if (!done) continue;
-        for (size_t i = 0; i < en->running.n; i++)
-            if (en->running.v[i] == s) {
-                seq_list_remove(&en->running, i);
-                break;
-            }
-        prefix_keep(en, s);
-        answer_end(en, s, finish);
+        if (guessed != d[taken].id) {
+            taken++;
+            break;
+        }
     }
+    if (n > 1) {
+        draft_learn(en, s, done ? taken - 1 : n - 1, taken - 1);
+        kd_kv_truncate(s->kv, s->ids.n - 1);
+    }
+    s->ndraft = 0;
+    if (done) leave(en, s, finish);
     return KD_OK;
+}
+
+static kd_code accept_all(kd_engine *en, size_t n, kd_err *e) {
+    kd_code c = KD_OK;
+    for (size_t k = 0, m; k < n && c == KD_OK; k += m) {
+        for (m = 1; k + m < n && en->draws[k + m].ahead; m++)
+            ;
+        c = accept(en, &en->draws[k], m, e);
+    }
+    return c;
 }
 
 kd_code kd_engine_step(kd_engine *en, size_t *left, kd_err *e) {
@@ -154,9 +198,11 @@ kd_code kd_engine_step(kd_engine *en, size_t *left, kd_err *e) {
     kd_code c = admit(en, e);
     if (c == KD_OK && (c = assemble(en, &b, e)) == KD_OK && b.n) {
         en->stats.steps++;
+        int64_t began = (int64_t)kd_now_ns();
         if ((c = kd_forward_run(en->forward, &b, en->logits, e)) == KD_OK) {
             draw_all_rows(en, b.nwant);
-            c = accept(en, b.nwant, e);
+            if (b.nwant == b.n) draft_timed(en, b.n, (int64_t)kd_now_ns() - began);
+            c = accept_all(en, b.nwant, e);
         }
     }
     *left = en->waiting.n + en->running.n;

@@ -69,6 +69,19 @@ static kd_request request_of(size_t i, size_t V, int32_t *t, got *g) {
     return r;
 }
 
+typedef struct {
+    size_t n;
+    int32_t tokens[150];
+    float logprobs[150];
+} long_answer;
+static void on_long(void *user, const kd_result *r) {
+    long_answer *a = user;
+    a->n = r->n;
+    assert_in_range(r->n, 1, 150);
+    memcpy(a->tokens, r->tokens, r->n * sizeof *r->tokens);
+    memcpy(a->logprobs, r->logprobs, r->n * sizeof *r->logprobs);
+}
+
 static void run(const kd_model *m, const kd_engine_options *o, size_t first, size_t n, got *all, kd_engine_stats *stats) {
     kd_engine *en;
     kd_err e = {0};
@@ -107,6 +120,9 @@ static void alone_and_among_others(void **state) {
                 {"64 at once, prompts in pieces", {.threads = 3, .sequences = 64, .rows = 67, .context = 128}},
                 {"32 at once, nothing shared", {.threads = 1, .sequences = 32, .no_share = true, .context = 128}},
                 {"7 at once", {.threads = 2, .sequences = 7, .rows = 19, .context = 128}},
+                {"4 at once, guessing", {.threads = 2, .sequences = 4, .context = 128, .draft = 7, .draft_always = true}},
+                {"one at a time, guessing, in little memory",
+                 {.threads = 1, .sequences = 1, .context = 128, .draft = 16, .draft_always = true, .kv_bytes = 5 * page}},
                 {"memory for few", {.threads = 2, .sequences = 64, .context = 128, .kv_bytes = 9 * page}},
             };
             for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
@@ -118,10 +134,48 @@ static void alone_and_among_others(void **state) {
                 assert_int_equal(st.waiting + st.running, 0);
                 if (w == 0) assert_true(st.shared_tokens > st.prompt_tokens / 2);
                 if (w == 2) assert_int_equal(st.shared_tokens, 0);
-                if (w == 4) assert_true(st.preemptions > 0 && st.kv_bytes <= 9 * page);
+                if (w == 4) assert_true(st.drafted_tokens > 0);
+                if (w == 6) assert_true(st.preemptions > 0 && st.kv_bytes <= 9 * page);
             }
             kd_model_free(m);
         }
+}
+
+/* Long answers that repeat themselves: with guesses the same bits in fewer steps; another sample of the same question is a source too. */
+static void guessing_ahead(void **state) {
+    (void)state;
+    enum { LONG = 150 };
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        kd_model *m = open_model(names[k]);
+        static long_answer a[3][6];
+        kd_engine_stats st[3];
+        for (int way = 0; way < 3; way++) {
+            kd_engine *en;
+            kd_err e = {0};
+            kd_engine_options o = {.threads = 2, .sequences = 2, .context = 256, .draft = way ? 8 : 0, .draft_always = way == 1};
+            if (kd_engine_new(&en, m, NULL, NULL, &o, &e) != KD_OK) fail_msg("%s", e.msg);
+            for (size_t i = 0; i < 6; i++) {
+                int32_t t[LONGEST];
+                kd_request r = request_of(4 * (i / 3), m->config.V, t, NULL);
+                r.max_tokens = LONG, r.no_loop_guard = true, r.on_done = on_long, r.user = &a[way][i], r.stream = i;
+                r.sampling = i % 3 == 2 ? (kd_sampling){.temperature = 0.3f, .repetition_penalty = 1.01f, .dry_multiplier = 0.01f}
+                                        : (kd_sampling){0};
+                assert_int_equal(kd_engine_submit(en, &r, NULL, &e), KD_OK);
+                if (i % 2) assert_int_equal(kd_engine_run(en, NULL, &e), KD_OK);
+            }
+            st[way] = kd_engine_get_stats(en);
+            kd_engine_free(en);
+        }
+        assert_memory_equal(a[0], a[1], sizeof a[0]);
+        assert_memory_equal(a[0], a[2], sizeof a[0]);
+        assert_int_equal(st[0].drafted_tokens, 0);
+        assert_true(st[1].accepted_tokens > 100 && st[1].steps * 5 < st[0].steps * 4);
+        assert_int_equal(st[0].generated_tokens, st[1].generated_tokens);
+        print_message("# %s: %llu steps without guesses, %llu always guessing (%llu of %llu right), %llu where it pays\n", names[k],
+                      (unsigned long long)st[0].steps, (unsigned long long)st[1].steps, (unsigned long long)st[1].accepted_tokens,
+                      (unsigned long long)st[1].drafted_tokens, (unsigned long long)st[2].steps);
+        kd_model_free(m);
+    }
 }
 
 /* Greedy answers are the argmax of a plain forward pass over the whole sequence, log-probabilities its log-softmax. */
@@ -317,7 +371,7 @@ static void without_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others),
-                                       cmocka_unit_test(ends_and_refusals), cmocka_unit_test(stop_strings),
-                                       cmocka_unit_test(without_memory)};
+                                       cmocka_unit_test(guessing_ahead),   cmocka_unit_test(ends_and_refusals),
+                                       cmocka_unit_test(stop_strings),     cmocka_unit_test(without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* tests/distill/engine/test_sample.c - the sampling chain: which tokens each cut leaves, by a plain sort in double precision, and that draws
- * follow the distribution (chi-squared at fixed seeds). */
+/* tests/distill/engine/test_sample.c - the sampling chain against a plain sort in double precision: which tokens each cut leaves, and that every
+ * number in the middle of a token's share of [0,1) draws that token, so that shares are what they should be; and random draws (chi-squared at fixed
+ * seeds). */
 #include "distill/base/cpu.h"
 #include "distill/base/mem.h"
 #include "distill/base/rng.h"
@@ -15,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { V = 3000 };
+enum { V = 1200 };
 static float row[V], tmp[V];
 static void *work;
 
@@ -38,6 +39,12 @@ static int falling(const void *a, const void *b) {
     return x->p != y->p ? (x->p > y->p ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
 }
 
+static double far_of[V]; /* how far a token's surprise is from the entropy */
+static int nearer(const void *a, const void *b) {
+    double x = far_of[((const tok *)a)->id], y = far_of[((const tok *)b)->id];
+    return x != y ? (x > y) - (x < y) : falling(a, b);
+}
+
 /* What llama.cpp's order of cuts leaves: each a normalization and a loop, as its documentation describes them. Probabilities at temperature. */
 static size_t reference(const kd_sampling *s, tok *t) {
     double m = -INFINITY, sum = 0;
@@ -50,12 +57,8 @@ static size_t reference(const kd_sampling *s, tok *t) {
         double H = 0, mass = 0;
         for (size_t i = 0; i < n; i++) sum += t[i].p;
         for (size_t i = 0; i < n; i++) H -= t[i].p / sum * log(t[i].p / sum);
-        for (size_t i = 0; i < n; i++)
-            for (size_t j = i + 1; j < n; j++)
-                if (fabs(-log(t[j].p / sum) - H) < fabs(-log(t[i].p / sum) - H)) {
-                    tok x = t[i];
-                    t[i] = t[j], t[j] = x;
-                }
+        for (size_t i = 0; i < n; i++) far_of[t[i].id] = fabs(-log(t[i].p / sum) - H);
+        qsort(t, n, sizeof *t, nearer);
         size_t k = 0;
         while (k < n && (k == 0 || mass < (double)s->typical_p)) mass += t[k++].p / sum;
         n = k;
@@ -77,6 +80,23 @@ static size_t reference(const kd_sampling *s, tok *t) {
     return n;
 }
 
+static int by_id(const void *a, const void *b) { return ((const tok *)a)->id - ((const tok *)b)->id; }
+
+/* The draw goes along the kept tokens, falling where something is cut, by id where nothing is: the middle of each share gives its token. */
+static void shares(const kd_sampling *s, const tok *kept, size_t n) {
+    static tok t[V];
+    double from = 0;
+    size_t step = n / 150 + 1, tried = 0;
+    memcpy(t, kept, n * sizeof *t);
+    if (!s->top_k && !s->typical_p && !s->top_p && !s->min_p) qsort(t, n, sizeof *t, by_id);
+    for (size_t i = 0; i < n; from += t[i++].p) {
+        if (t[i].p < 1e-5 || (i % step && i + 1 != n && i != 0)) continue; /* a block's sums are those of floats */
+        assert_int_equal(sample(s, from + t[i].p / 2), t[i].id);
+        tried++;
+    }
+    assert_true(tried > 0);
+}
+
 static void follows_the_distribution(void **state) {
     (void)state;
     static const kd_sampling cases[] = {
@@ -89,15 +109,16 @@ static void follows_the_distribution(void **state) {
         {.temperature = 1.5f, .min_p = 0.1f},
         {.temperature = 1, .typical_p = 0.5f, .top_k = 300},
         {.temperature = 1, .typical_p = 0.9f},
-        {.temperature = 1, .top_k = 2999, .top_p = 0.5f},
+        {.temperature = 1, .top_k = V - 1, .top_p = 0.5f},
     };
     static tok t[V];
     static unsigned seen[V];
-    enum { DRAWS = 20000 };
+    enum { DRAWS = 800 };
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++)
         for (int flat = 0; flat < 2; flat++) {
             fill(k + 1, flat ? 0.3f : 3.0f);
             size_t n = reference(&cases[k], t);
+            shares(&cases[k], t, n);
             memset(seen, 0, sizeof seen);
             kd_rng r = {.key = 99, .stream = k};
             for (int i = 0; i < DRAWS; i++) {
