@@ -1,18 +1,25 @@
-/* datasets/repeats.c - how much of a text only says again what it said. Leans on label.h, base/mem, base/hash. */
+/* datasets/repeats.c - how much of a text only says again what it said. Leans on label.h, measures.h, base/mem. */
 #include "datasets/label.h"
 #include "datasets/measures.h"
 
-#include "distill/base/hash.h"
 #include "distill/base/mem.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
-enum { WINDOW = 8, LEAST_TAIL = 24, TIMES = 3 };
+enum { LEAST_TAIL = 24, TIMES = 3, PROBE = 8 };
 #define TAIL_LOOK ((size_t)1 << 20) /* how far back a loop is looked for */
 
-/* Length of the longest tail of s that is one period said TIMES times or more: the failure function of the reversed text gives for every tail its
- * shortest period (Knuth, Morris, Pratt 1977). */
-static size_t looping_tail(const char *s, size_t n, uint32_t *fail) {
+static inline uint64_t load8(const char *p) {
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* The failure function of the reversed text gives for every tail its shortest period (Knuth, Morris, Pratt 1977): linear for every text. */
+static size_t tail_by_failures(const char *s, size_t n, uint32_t *fail) {
     size_t best = 0, k = 0;
     const char *last = s + n - 1;
     fail[0] = 0;
@@ -26,53 +33,119 @@ static size_t looping_tail(const char *s, size_t n, uint32_t *fail) {
     return best;
 }
 
-/* Bytes that lie in windows of WINDOW words seen before. slots: power of two > count. */
-static size_t said_again(const kd_word *w, size_t count, uint64_t *seen, size_t slots) {
+/* The greatest q in [low, high) at which the eight bytes of probe stand, or high if they stand nowhere. s[high + 7] can be read. */
+static size_t find_back(const char *s, size_t low, size_t high, const char *probe) {
+    size_t q = high;
+#ifdef __SSE2__
+    const __m128i a = _mm_set1_epi8(probe[0]), b = _mm_set1_epi8(probe[3]), c = _mm_set1_epi8(probe[7]);
+    while (q >= low + 16) {
+        const char *p = s + q - 16;
+        __m128i m = _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), a);
+        m = _mm_and_si128(m, _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 3)), b));
+        /* p + 7 + 15 is at most s + high + 6 */
+        m = _mm_and_si128(m, _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 7)), c));
+        for (unsigned bits = (unsigned)_mm_movemask_epi8(m); bits;) {
+            const unsigned top = 31u - (unsigned)__builtin_clz(bits);
+            if (memcmp(p + top, probe, PROBE) == 0) return q - 16 + top;
+            bits &= ~(1u << top);
+        }
+        q -= 16;
+    }
+#endif
+    while (q > low)
+        if (memcmp(s + --q, probe, PROBE) == 0) return q;
+    return high;
+}
+
+/* How many bytes before the end of s are equal to those p before them, from the end on; *spent += their number. */
+static size_t same_as_before(const char *s, size_t n, size_t p, size_t *spent) {
+    size_t m = 0;
+    const size_t most = n - p;
+    while (m + 8 <= most) {
+        const uint64_t d = load8(s + n - m - 8) ^ load8(s + n - p - m - 8);
+        if (d) {
+            m += (size_t)__builtin_clzll(d) / 8; /* the byte nearest the end is the highest */
+            *spent += m + 8;
+            return m;
+        }
+        m += 8;
+    }
+    while (m < most && s[n - 1 - m] == s[n - 1 - p - m]) m++;
+    *spent += m + 8;
+    return m;
+}
+
+/* Length of the longest tail of s that is one period said TIMES times or more. Its last eight bytes stand a period earlier too, so periods are the
+ * distances at which they are found. A tail of length len and period p <= len / 2 leaves no longer one with a period in (p, len - p]: inside it both periods
+ * would hold, and their common divisor, and the byte before it breaks all three. Texts that make this dear are read by failures instead. */
+static size_t looping_tail(const char *s, size_t n, kd_scan_room *room, kd_code *rc) {
+    size_t best = 0, spent = 0;
+    if (n < LEAST_TAIL) return 0;
+    const size_t most = n / TIMES, end = n - PROBE; /* where the probe stands */
+    const size_t low = end > most ? end - most : 0;
+    for (size_t q = end; q > low;) {
+        const size_t at = find_back(s, low, q, s + end);
+        if (at == q) break;
+        const size_t p = end - at, len = p + same_as_before(s, n, p, &spent);
+        if (len >= TIMES * p && len >= LEAST_TAIL && len > best) best = len;
+        q = len >= 2 * p && len - p >= p ? end - (len - p) : at;
+        if (q > at) q = at;
+        if (len >= 2 * p && end < len - p) break;
+        if (spent > 8 * n + 4096) {
+            if ((*rc = kd_grow((void **)&room->table, &room->table_cap, n, sizeof *room->table))) return 0;
+            return tail_by_failures(s, n, room->table);
+        }
+    }
+    return best;
+}
+
+/* Bytes that lie in windows of KD_WINDOW words seen before. seen: zeroed, a power of two of slots > count; a window is known by 32 bits besides its slot. */
+static size_t said_again(const kd_word *w, size_t count, uint32_t *seen, size_t slots) {
     size_t bytes = 0, covered = 0; /* everything before covered is counted */
-    uint64_t roll = 0, top = 1;
-    const uint64_t base = 0x9e3779b97f4a7c15ULL;
-    for (int i = 0; i < WINDOW; i++) top *= base;
+    kd_roll roll = {0};
     for (size_t i = 0; i < count; i++) {
-        roll = roll * base + w[i].hash;
-        if (i >= WINDOW) roll -= top * w[i - WINDOW].hash;
-        if (i + 1 < WINDOW) continue;
-        uint64_t key = roll ^ (roll >> 29) ? roll ^ (roll >> 29) : 1;
-        size_t at = (size_t)(key * 0xbf58476d1ce4e5b9ULL >> 20) & (slots - 1);
-        while (seen[at] && seen[at] != key) at = (at + 1) & (slots - 1);
+        const uint64_t key = kd_roll_on(&roll, w, i);
+        if (i + 1 < KD_WINDOW) continue;
+        const uint32_t tag = (uint32_t)key | 1;
+        size_t at = (size_t)(key >> 32) & (slots - 1);
+        while (seen[at] && seen[at] != tag) at = (at + 1) & (slots - 1);
         if (seen[at]) {
-            size_t from = w[i + 1 - WINDOW].start;
+            size_t from = w[i + 1 - KD_WINDOW].start;
             from = from > covered ? from : covered;
             bytes += w[i].end - from;
             covered = w[i].end;
         } else {
-            seen[at] = key;
+            seen[at] = tag;
         }
     }
     return bytes;
 }
 
-kd_code kd_label_repeats(double *out, kd_str text, kd_err *e) {
+kd_code kd_measure_repeats(double *out, const kd_scan *scan, kd_scan_room *room, kd_str text, kd_err *e) {
     *out = 0;
-    size_t n = text.len < UINT32_MAX ? text.len : UINT32_MAX - 1;
-    size_t look = n < TAIL_LOOK ? n : TAIL_LOOK, slots = 16;
-    if (n < LEAST_TAIL) return KD_OK;
+    if (!text.len) return KD_OK;
+    const size_t look = text.len < TAIL_LOOK ? text.len : TAIL_LOOK;
+    size_t slots = 16, again;
     kd_code rc = KD_OK;
-    uint32_t *fail = kd_realloc_array(NULL, look, sizeof *fail);
-    kd_word *words = kd_realloc_array(NULL, n / 2 + 2, sizeof *words);
-    uint64_t *seen = NULL;
-    size_t count = 0, tail = 0, again = 0;
-    if (fail && words) {
-        tail = looping_tail(text.data + n - look, look, fail);
-        count = kd_words_cut(text.data, n, words);
-        while (slots < 2 * count) slots *= 2;
-        if ((seen = kd_calloc(slots, sizeof *seen))) again = said_again(words, count, seen, slots);
+    const size_t tail = looping_tail(text.data + text.len - look, look, room, &rc);
+    while (slots < scan->n_words + scan->n_words / 2) slots *= 2;
+    if (!rc && scan->n_words >= KD_WINDOW) rc = kd_grow((void **)&room->table, &room->table_cap, slots, sizeof *room->table);
+    if (rc) return kd_fail(e, rc, "no memory to measure a text of %zu bytes", text.len);
+    again = 0;
+    if (scan->n_words > KD_WINDOW && tail < text.len) {
+        memset(room->table, 0, slots * sizeof *room->table);
+        again = said_again(scan->words, scan->n_words, room->table, slots);
     }
-    if (seen)
-        *out = (double)(tail > again ? tail : again) / (double)n;
-    else
-        rc = kd_fail(e, KD_ENOMEM, "no memory to measure a text of %zu bytes", n);
-    kd_free(fail);
-    kd_free(words);
-    kd_free(seen);
+    *out = (double)(tail > again ? tail : again) / (double)text.len;
+    return KD_OK;
+}
+
+kd_code kd_label_repeats(double *out, kd_str text, kd_err *e) {
+    kd_scan_room room = {0};
+    kd_scan scan;
+    *out = 0;
+    kd_code rc = kd_scan_text(&scan, &room, text, e);
+    if (!rc) rc = kd_measure_repeats(out, &scan, &room, text, e);
+    kd_scan_room_clear(&room);
     return rc;
 }

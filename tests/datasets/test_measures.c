@@ -5,39 +5,15 @@
 
 static kd_str S(const char *z) { return kd_str_of(z); }
 
-static void test_language(void **state) {
-    (void)state;
-    assert_true(kd_measure_language(S("all English here"), S("a question")) == 1);
-    assert_true(kd_measure_language(S("123 + 4 = 127"), S("a question")) == 1); /* no letters */
-    assert_true(kd_measure_language(S("\xe4\xbd\xa0\xe5\xa5\xbd"), S("a question")) == 0);
-    assert_true(kd_measure_language(S("\xe4\xbd\xa0\xe5\xa5\xbd"), S("\xe4\xbd\xa0\xe5\x90\x97?")) == 1);
-    const double half = kd_measure_language(S("abcdef \xe4\xbd\xa0\xe5\xa5\xbd"), S("q"));
-    assert_true(half > 0.49 && half < 0.51);
-    assert_true(kd_measure_language(S("angle \xce\xb1 and \xcf\x80"), S("q")) == 1); /* Greek letters alone are mathematics */
-    assert_true(kd_measure_language(S("\xd0\xbf\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82"), S("q")) == 0);
-    assert_true(kd_measure_language(S("bad \xff\xfe bytes"), S("q")) == 1);
+static kd_scan_room rooms[3];
+static kd_scan scan_of(kd_str t, int room) {
+    kd_scan scan;
+    OK(kd_scan_text(&scan, &rooms[room], t, &e));
+    return scan;
 }
 
-static void test_lines(void **state) {
+static void test_refusal(void **state) {
     (void)state;
-    static const struct {
-        const char *text;
-        int line, paragraph;
-    } rows[] = {{"", 0, 0},           {"abc", 3, 3},  {"abc\nde\n\nfghij", 5, 5},
-                {"ab\ncd\nef", 2, 6}, {"\n\n", 0, 0}, {"\xc3\xa9\xc3\xa9", 2, 2},
-                {"a\n \nb", 1, 2}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        int64_t line, paragraph;
-        kd_measure_lines(S(rows[i].text), &line, &paragraph);
-        if (line != rows[i].line || paragraph != rows[i].paragraph) fail_msg("row %zu: %d, %d", i, (int)line, (int)paragraph);
-    }
-}
-
-static void test_turns(void **state) {
-    (void)state;
-    assert_int_equal(kd_measure_turns(S("Wait, no. Hmm... let me check again. The waiter waits. Alternatively, x.")), 4);
-    assert_int_equal(kd_measure_turns(S("await waiting")), 0);
-    assert_int_equal(kd_measure_turns(S("")), 0);
     assert_true(kd_measure_refusal(S("  I'm sorry, but I can't help with that.")));
     assert_true(kd_measure_refusal(S("I\xe2\x80\x99m sorry")));
     assert_false(kd_measure_refusal(S("The answer is sorry.")));
@@ -47,27 +23,63 @@ static void test_turns(void **state) {
 static void test_copied(void **state) {
     (void)state;
     static const char q[] = "A train leaves the station at nine and travels at sixty miles an hour for three hours.";
-    double v;
-    OK(kd_measure_copied(&v, S(q), S(q), &e));
-    assert_true(v == 1);
-    OK(kd_measure_copied(&v, S("It goes 180 miles in all since sixty times three is one hundred eighty."), S(q), &e));
-    assert_true(v == 0);
-    OK(kd_measure_copied(&v, S("short"), S(q), &e));
-    assert_true(v == 0);
-    OK(kd_measure_copied(&v, S("A TRAIN leaves the station, at nine and travels"), S(q), &e)); /* case and commas do not matter */
-    assert_true(v == 1);
+    static const struct {
+        const char *text;
+        double share;
+    } rows[] = {{q, 1},
+                {"It goes 180 miles in all since sixty times three is one hundred eighty.", 0},
+                {"short", 0},
+                {"A TRAIN leaves the station, at nine and travels", 1}, /* case and commas do not matter */
+                {"A train leaves the station at nine and then it goes on", 0.2}};
+    const kd_scan prompt = scan_of(S(q), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        double v;
+        const kd_scan text = scan_of(S(rows[i].text), 1);
+        OK(kd_measure_copied(&v, &text, &prompt, &rooms[2], &e));
+        if (v != rows[i].share) fail_msg("row %zu: %g", i, v);
+    }
 }
 
 static void test_format_and_compress(void **state) {
     (void)state;
-    assert_null(kd_measure_format(KD_THOUGHT_TAGS, S("so"), S("18 costs $5")));
-    assert_null(kd_measure_format(KD_THOUGHT_NONE, S(""), S("```\nx\n``` and \\(x\\)")));
-    assert_non_null(kd_measure_format(KD_THOUGHT_UNCLOSED, S("so"), S("")));
-    assert_non_null(kd_measure_format(KD_THOUGHT_TAGS, S(" \n"), S("18")));
-    assert_non_null(kd_measure_format(KD_THOUGHT_TAGS, S("so"), S(" ")));
-    assert_non_null(kd_measure_format(KD_THOUGHT_TAGS, S("so"), S("a</think>b")));
-    assert_non_null(kd_measure_format(KD_THOUGHT_NONE, S(""), S("```\nx")));
-    assert_non_null(kd_measure_format(KD_THOUGHT_NONE, S(""), S("\\[x")));
+    static const struct {
+        kd_thought_from from;
+        const char *thought, *answer;
+        bool good;
+    } rows[] = {{KD_THOUGHT_TAGS, "so", "18 costs $5", true},
+                {KD_THOUGHT_NONE, "", "```\nx $ y\n``` and \\(x\\)", true},
+                {KD_THOUGHT_NONE, "", "I pay $5, then $7/kg, and $x^2 + 1$ is a square; \\$ and \\\\[2pt] too. 5$ each.", true},
+                {KD_THOUGHT_NONE, "", "$5x+3$ and $10$", true},
+                {KD_THOUGHT_NONE, "", "so $x = 5 is it", false},
+                {KD_THOUGHT_NONE, "", "so $x = 5\n\nis it$ no", false},
+                {KD_THOUGHT_NONE, "", "\\frac{1}{2}$ is it", false},
+                {KD_THOUGHT_UNCLOSED, "so", "", false},
+                {KD_THOUGHT_TAGS, " \n", "18", false},
+                {KD_THOUGHT_TAGS, "so", " ", false},
+                {KD_THOUGHT_TAGS, "so", "a</think>b", false},
+                {KD_THOUGHT_NONE, "", "```\nx", false},
+                {KD_THOUGHT_NONE, "", "\\[x", false},
+                {KD_THOUGHT_NONE, "", "$$ x", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const kd_scan thought = scan_of(S(rows[i].thought), 0), answer = scan_of(S(rows[i].answer), 1);
+        const char *wrong = kd_measure_format(rows[i].from, &thought, &answer);
+        if ((wrong == NULL) != rows[i].good) fail_msg("row %zu: %s", i, wrong ? wrong : "good");
+    }
+    static const struct {
+        const char *finish, *answer;
+        bool cut;
+    } ends[] = {{"stop", "so \\boxed{5}", false},
+                {"length", "so 5", true},
+                {"stop", "so \\boxed{5", true},
+                {NULL, "```c\nint", true},
+                {NULL, "it is 5", false},
+                {"stop", "$$ x", true},
+                {"stop", "\\boxed{1} \\boxed{\\frac{1}{2}}", false}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        const kd_scan answer = scan_of(S(ends[i].answer), 1);
+        const char *why = kd_measure_truncated(KD_THOUGHT_NONE, kd_str_of(ends[i].finish), &answer, S(ends[i].answer));
+        if ((why != NULL) != ends[i].cut) fail_msg("end %zu: %s", i, why ? why : "whole");
+    }
     kd_buf b = {0};
     double loop, prose;
     for (int i = 0; i < 200; i++) kd_buf_puts(&b, "and again ");
@@ -88,8 +100,13 @@ static void test_all_checks(void **state) {
                      answer_of(3, 0, "Wait. It is \\boxed{4}")};
     OK(kd_study_commit(s, set, 0, a, 3, NULL, 0, NULL, &e));
     OK(kd_label_run(s, &(kd_label_opts){.checks = "all"}, NULL, &r, &e));
-    assert_int_equal(r.written, 36);
-    static const char *const asks[] = {"refusal = 1", "language < 0.5", "turns = 1 and math = 'right'", "format = 1 and longest_line > 19",
+    assert_int_equal(r.written, 3 * 16);
+    static const char *const asks[] = {"refusal = 1",
+                                       "language < 0.5",
+                                       "lang = 'zh'",
+                                       "waits = 1",
+                                       "turns = 1 and math = 'right'",
+                                       "format = 1 and longest_line > 19",
                                        "copied = 0 and compress = 1 and longest_paragraph = 19"};
     for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
         kd_select *q = NULL;
@@ -103,11 +120,9 @@ static void test_all_checks(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_language),
-                                       cmocka_unit_test(test_lines),
-                                       cmocka_unit_test(test_turns),
-                                       cmocka_unit_test(test_copied),
-                                       cmocka_unit_test(test_format_and_compress),
-                                       cmocka_unit_test(test_all_checks)};
+    const struct CMUnitTest tests[] = {
+
+        cmocka_unit_test(test_refusal), cmocka_unit_test(test_copied), cmocka_unit_test(test_format_and_compress),
+        cmocka_unit_test(test_all_checks)};
     return cmocka_run_group_tests_name("measures", tests, make_tmp, drop_tmp);
 }

@@ -1,0 +1,296 @@
+/* datasets/scan.c - the walk over a text: 64 bytes at a time become masks (one bit a byte), and words, lines and marks are read off the masks.
+ * Leans on scan.h, base/utf8. SSE2 where there is one (every x86-64), else a table; both give the same masks. */
+#include "datasets/scan.h"
+
+#include "distill/base/utf8.h"
+
+#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+enum { BLOCK = 64 };
+
+/* Bit i is byte i of the block. */
+typedef struct {
+    uint64_t alpha, word;          /* ASCII letters; these, digits and everything above ASCII */
+    uint64_t high, cont;           /* above ASCII; continuation bytes of UTF-8 */
+    uint64_t three, four;          /* first bytes of characters that long */
+    uint64_t newline, blank, mark; /* \n; space, tab, \r; one of < ` $ \ */
+} masks;
+
+#ifdef __SSE2__
+static inline uint64_t bits(__m128i m) { return (uint64_t)(unsigned)_mm_movemask_epi8(m); }
+
+/* Bytes of x within [from, from + n): shifted so that one signed comparison tells. */
+static inline __m128i within(__m128i x, int from, int n) {
+    return _mm_cmplt_epi8(_mm_add_epi8(x, _mm_set1_epi8((char)(128 - from))), _mm_set1_epi8((char)(n - 128)));
+}
+static inline __m128i is(__m128i x, char c) { return _mm_cmpeq_epi8(x, _mm_set1_epi8(c)); }
+
+static inline void classify(masks *m, const char *s) {
+    *m = (masks){0};
+    for (int i = 0; i < BLOCK; i += 16) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
+        const __m128i alpha = within(_mm_or_si128(x, _mm_set1_epi8(0x20)), 'a', 26);
+        const __m128i plain = _mm_or_si128(alpha, within(x, '0', 10));
+        m->alpha |= bits(alpha) << i;
+        m->word |= bits(_mm_or_si128(plain, x)) << i; /* movemask takes the top bit: high bytes have it */
+        m->high |= bits(x) << i;
+        m->newline |= bits(is(x, '\n')) << i;
+        m->blank |= bits(_mm_or_si128(is(x, ' '), _mm_or_si128(is(x, '\t'), is(x, '\r')))) << i;
+        m->mark |= bits(_mm_or_si128(_mm_or_si128(is(x, '<'), is(x, '`')), _mm_or_si128(is(x, '$'), is(x, '\\')))) << i;
+    }
+    if (!m->high) return;
+    for (int i = 0; i < BLOCK; i += 16) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
+        m->cont |= bits(_mm_cmplt_epi8(x, _mm_set1_epi8(-64))) << i;
+        m->three |= bits(_mm_cmpgt_epi8(x, _mm_set1_epi8(-33))) << i;
+        m->four |= bits(_mm_cmpgt_epi8(x, _mm_set1_epi8(-17))) << i;
+    }
+    m->three &= m->high;
+    m->four &= m->high;
+    m->three &= ~m->four;
+}
+#else
+static inline void classify(masks *m, const char *s) {
+    *m = (masks){0};
+    for (int i = 0; i < BLOCK; i++) {
+        const unsigned char c = (unsigned char)s[i];
+        const uint64_t bit = 1ULL << i;
+        const bool alpha = (unsigned)((c | 0x20) - 'a') < 26;
+        if (alpha) m->alpha |= bit;
+        if (alpha || (unsigned)(c - '0') < 10 || c >= 0x80) m->word |= bit;
+        if (c >= 0x80) m->high |= bit;
+        if ((c & 0xc0) == 0x80) m->cont |= bit;
+        if (c >= 0xe0 && c < 0xf0) m->three |= bit;
+        if (c >= 0xf0) m->four |= bit;
+        if (c == '\n') m->newline |= bit;
+        if (c == ' ' || c == '\t' || c == '\r') m->blank |= bit;
+        if (c == '<' || c == '`' || c == '$' || c == '\\') m->mark |= bit;
+    }
+}
+#endif
+
+/* ---- words ---- */
+#define MIX1 0x9e3779b97f4a7c15ULL
+#define MIX2 0xbf58476d1ce4e5b9ULL
+
+static inline uint64_t lower8(uint64_t x) { return x | (~x >> 2 & 0x2020202020202020ULL); } /* ASCII alone: é and É stay apart */
+
+static inline uint64_t stir(uint64_t h, uint64_t x) {
+    h = (h ^ x) * MIX2;
+    return h ^ h >> 29;
+}
+
+static inline uint64_t hash_from(const char *s, size_t n, size_t room) {
+    uint64_t x = 0, h = (n + 1) * MIX1;
+    for (; n > 8; n -= 8, s += 8, room -= 8) {
+        memcpy(&x, s, 8);
+        h = stir(h, lower8(x));
+    }
+    if (room >= 8) { /* what is behind the word is cut off again */
+        memcpy(&x, s, 8);
+        x &= ~0ULL >> (64 - 8 * n);
+    } else {
+        x = 0;
+        memcpy(&x, s, n);
+    }
+    return stir(h, lower8(x) & ~0ULL >> (64 - 8 * n)) * MIX1;
+}
+
+uint64_t kd_word_hash(const char *s, size_t n) { return n ? hash_from(s, n, n) : 0; }
+
+/* ---- scripts ---- */
+kd_script kd_script_of(uint32_t cp) {
+    static const struct {
+        uint32_t from, to;
+        kd_script script;
+    } ranges[] = {{0x4e00, 0x9fff, KD_HAN},    {0x3040, 0x30ff, KD_KANA}, {0xac00, 0xd7af, KD_HANGUL}, {0x400, 0x52f, KD_CYRILLIC},
+                  {0xc0, 0x24f, KD_LATIN},     {0x370, 0x3ff, KD_GREEK},  {0x590, 0x5ff, KD_HEBREW},   {0x600, 0x77f, KD_ARABIC},
+                  {0x900, 0xdff, KD_INDIC},    {0xe00, 0xe7f, KD_THAI},   {0x1100, 0x11ff, KD_HANGUL}, {0x1e00, 0x1eff, KD_LATIN},
+                  {0x3130, 0x318f, KD_HANGUL}, {0x3400, 0x4dbf, KD_HAN},  {0xf900, 0xfaff, KD_HAN},    {0xfb50, 0xfdff, KD_ARABIC},
+                  {0xff21, 0xff5a, KD_LATIN},  {0x20000, 0x323af, KD_HAN}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (cp >= ranges[i].from && cp <= ranges[i].to) return ranges[i].script;
+    return kd_uc_letter(cp) ? KD_OTHER_SCRIPT : KD_SCRIPTS;
+}
+
+/* Counts the characters above ASCII that begin at the bits of leads. */
+static void count_high(kd_scan *o, kd_str t, size_t base, uint64_t leads) {
+    for (; leads; leads &= leads - 1) {
+        const size_t i = base + (size_t)__builtin_ctzll(leads);
+        size_t len;
+        const int32_t cp = kd_utf8_next(t.data + i, t.len - i, &len);
+        if (cp < 0) continue;
+        const kd_script script = kd_script_of((uint32_t)cp);
+        if (script == KD_SCRIPTS) continue;
+        const bool alone = script == KD_GREEK && (i == 0 || (unsigned char)t.data[i - 1] < 0x80) &&
+                           (i + len >= t.len || (unsigned char)t.data[i + len] < 0x80);
+        if (!alone) o->letters[script] += script == KD_HAN || script == KD_KANA ? 3 : 1;
+    }
+}
+
+/* ---- lines ---- */
+typedef struct {
+    size_t line_at, paragraph_at; /* characters before this line, this paragraph */
+    size_t newlines;              /* in this paragraph so far */
+    size_t solid;                 /* place behind the last byte that is not blank */
+    size_t line_byte;             /* place where this line begins */
+    size_t conts;                 /* continuation bytes so far */
+    size_t paragraphs;            /* ended so far: the number of this one */
+} lines;
+
+static inline void end_line(kd_scan *o, lines *l, size_t at, size_t chars, bool last) {
+    const int64_t line = (int64_t)(chars - l->line_at);
+    if (line > o->line) o->line = line;
+    if (l->solid <= l->line_byte || last) { /* a blank line ends a paragraph */
+        const int64_t paragraph = (int64_t)(chars - l->paragraph_at - l->newlines);
+        if (paragraph > o->paragraph) o->paragraph = paragraph;
+        l->paragraph_at = chars + 1;
+        l->newlines = 0;
+        l->paragraphs++;
+    } else {
+        l->newlines++;
+    }
+    l->line_at = chars + 1;
+    l->line_byte = at + 1;
+}
+
+/* ---- marks ---- */
+typedef struct {
+    bool fenced, pending; /* inside a fence; a $ waits for its other end */
+    bool price;           /* the one that waits stands before a digit: alone it is money */
+    size_t paragraph;     /* it stands in this one */
+    size_t next;          /* marks before this place belong to one that was read */
+} marking;
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+static void end_pending(kd_scan *o, marking *k) {
+    o->dollars += k->pending && !k->price;
+    k->pending = false;
+}
+
+/* A single $ opens before a solid character, and closes behind one unless a digit follows (the rule of pandoc's tex_math_dollars), within a paragraph. */
+static void read_dollar(kd_scan *o, marking *k, kd_str t, size_t i, size_t paragraph) {
+    const bool opens = i + 1 < t.len && !is_blank(t.data[i + 1]), digit = opens && is_digit(t.data[i + 1]);
+    const char before = i > 0 ? t.data[i - 1] : ' ';
+    if (k->pending && k->paragraph == paragraph && !is_blank(before) && !digit) {
+        k->pending = false;
+        return;
+    }
+    end_pending(o, k);
+    if (!opens || (!digit && !is_blank(before) && strchr("})]", before))) { /* "5$ each" is money; "}$" closes what nothing opened */
+        o->dollars += !is_blank(before) && strchr("})]", before) != NULL;
+        return;
+    }
+    *k = (marking){k->fenced, true, digit, paragraph, k->next};
+}
+
+static kd_code read_mark(kd_scan *o, kd_scan_room *room, marking *k, kd_str t, size_t i, size_t paragraph) {
+    const char *s = t.data + i;
+    const size_t left = t.len - i;
+    if (i < k->next) return KD_OK;
+    if (*s == '`' && left >= 3 && s[1] == '`' && s[2] == '`') {
+        const kd_code rc = kd_grow((void **)&room->fences, &room->fences_cap, o->n_fences + 1, sizeof *room->fences);
+        if (rc) return rc;
+        room->fences[o->n_fences++] = (uint32_t)i;
+        k->fenced = !k->fenced;
+        k->next = i + 3;
+        while (k->next < t.len && t.data[k->next] == '`') k->next++; /* a fence of more is one */
+    } else if (*s == '<') {
+        o->tags += (left >= 7 && memcmp(s, "<think>", 7) == 0) || (left >= 8 && memcmp(s, "</think>", 8) == 0);
+    } else if (!k->fenced && *s == '\\' && left >= 2) {
+        o->round += s[1] == '(' ? 1 : s[1] == ')' ? -1 : 0;
+        o->square += s[1] == '[' ? 1 : s[1] == ']' ? -1 : 0;
+        k->next = i + 2; /* \\[2pt] opens nothing, \$ is no $ */
+    } else if (!k->fenced && *s == '$' && left >= 2 && s[1] == '$') {
+        o->displays++;
+        k->next = i + 2;
+    } else if (!k->fenced && *s == '$') {
+        read_dollar(o, k, t, i, paragraph);
+    }
+    return KD_OK;
+}
+
+/* ---- the walk ---- */
+typedef struct {
+    size_t starts, ends;            /* words begun and ended */
+    uint64_t carry, carry3, carry4; /* of the block before: it ended inside a word; characters of three and four bytes that end here */
+} wording;
+
+static inline void read_words(kd_word *w, wording *c, const masks *m, size_t base) {
+    const uint64_t before = m->word << 1 | c->carry;
+    uint64_t forced = 0;
+    if (m->three | m->four | c->carry3 | c->carry4) {
+        forced = m->three | m->four | m->three << 3 | c->carry3 | m->four << 4 | c->carry4;
+        c->carry3 = m->three >> 61;
+        c->carry4 = m->four >> 60;
+    }
+    uint64_t starts = m->word & (~before | forced), ends = before & (~m->word | starts);
+    for (; starts; starts &= starts - 1) w[c->starts++].start = (uint32_t)(base + (size_t)__builtin_ctzll(starts));
+    for (; ends; ends &= ends - 1) w[c->ends++].end = (uint32_t)(base + (size_t)__builtin_ctzll(ends));
+    c->carry = m->word >> 63;
+}
+
+/* Newlines and marks of a block in the order in which they stand. */
+static kd_code read_signs(kd_scan *o, kd_scan_room *room, kd_str t, size_t base, const masks *m, uint64_t valid, lines *l, marking *k) {
+    const uint64_t solid = ~(m->blank | m->newline) & valid;
+    kd_code rc = KD_OK;
+    for (uint64_t n = m->newline | m->mark; n && !rc; n &= n - 1) {
+        const int i = __builtin_ctzll(n);
+        if (m->mark >> i & 1) {
+            rc = read_mark(o, room, k, t, base + (size_t)i, l->paragraphs);
+            continue;
+        }
+        const uint64_t below = (1ULL << i) - 1, s = solid & below;
+        if (s) l->solid = base + 64 - (size_t)__builtin_clzll(s);
+        end_line(o, l, base + (size_t)i, base + (size_t)i - l->conts - (size_t)__builtin_popcountll(m->cont & below), false);
+    }
+    if (solid) l->solid = base + 64 - (size_t)__builtin_clzll(solid);
+    l->conts += (size_t)__builtin_popcountll(m->cont);
+    return rc;
+}
+
+kd_code kd_scan_text(kd_scan *o, kd_scan_room *room, kd_str t, kd_err *e) {
+    masks m;
+    wording c = {0};
+    lines l = {0};
+    marking k = {0};
+    kd_code rc = KD_OK;
+    *o = (kd_scan){0};
+    if (t.len >= UINT32_MAX - BLOCK) return kd_fail(e, KD_ELIMIT, "a text of %zu bytes: expected less than 4 GiB", t.len);
+    for (size_t i = 0; i < t.len && !rc; i += BLOCK) {
+        char last[BLOCK] = {0};
+        const size_t left = t.len - i;
+        if (left < BLOCK) memcpy(last, t.data + i, left);
+        classify(&m, left < BLOCK ? last : t.data + i);
+        if ((rc = kd_grow((void **)&room->words, &room->words_cap, c.starts + BLOCK + 2, sizeof *room->words))) break;
+        read_words(room->words, &c, &m, i);
+        o->letters[KD_LATIN] += (uint64_t)__builtin_popcountll(m.alpha);
+        if (m.high) count_high(o, t, i, m.high & ~m.cont);
+        rc = read_signs(o, room, t, i, &m, left < BLOCK ? (1ULL << left) - 1 : ~0ULL, &l, &k);
+    }
+    if (rc) return kd_fail(e, rc, "no memory to measure a text of %zu bytes", t.len);
+    if (c.carry && c.ends < c.starts) room->words[c.ends++].end = (uint32_t)t.len;
+    for (size_t i = 0; i < c.starts; i++)
+        room->words[i].hash =
+            hash_from(t.data + room->words[i].start, room->words[i].end - room->words[i].start, t.len - room->words[i].start);
+    end_line(o, &l, t.len, t.len - l.conts, true);
+    end_pending(o, &k);
+    o->blank = l.solid == 0;
+    o->words = room->words;
+    o->n_words = c.starts;
+    o->fences = room->fences;
+    return KD_OK;
+}
+
+void kd_scan_room_clear(kd_scan_room *r) {
+    kd_free(r->words);
+    kd_free(r->fences);
+    kd_free(r->table);
+    kd_free(r->keys);
+    *r = (kd_scan_room){0};
+}
