@@ -27,7 +27,7 @@ libs_distill/base := -lcjson -lz -lpcre2-8 -lutf8proc -lpthread -lm
 # 160 000 products wrong with 8 callers; the threaded build, set to one thread: none).
 BLASDIR := $(firstword $(wildcard /usr/lib/*/openblas-pthread))
 libs_distill/math := $(BLASDIR:%=-Wl,-rpath,%)
-libs_datasets     := -lsqlite3 -lmpfr -lgmp
+libs_datasets     := -lsqlite3 -lmpfr -lgmp -lseccomp
 libs_distill/cli  := -lyaml -lmicrohttpd
 
 WARN   := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes -Wno-psabi -Wno-missing-field-initializers
