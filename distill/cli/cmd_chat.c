@@ -38,11 +38,10 @@ typedef struct {
     kd_code code;
 } talk;
 
-static void on_token(void *user, int32_t id, const char *text, size_t len) {
+static void on_token(void *user, const kd_piece *p) {
     talk *t = user;
-    (void)id;
-    if (!t->cli->json && len) {
-        t->code = t->code ? t->code : kd_out_str(t->cli, (kd_str){text, len});
+    if (!t->cli->json && p->len) {
+        t->code = t->code ? t->code : kd_out_str(t->cli, (kd_str){p->text, p->len});
         fflush(stdout);
     }
 }

@@ -35,9 +35,10 @@ static size_t held_back(const seq *s) {
     return 0;
 }
 
-static void send(seq *s, int32_t id, size_t upto) {
-    if (s->r.on_token && (id >= 0 || upto > s->sent))
-        s->r.on_token(s->r.user, id, s->text.data ? s->text.data + s->sent : "", upto - s->sent);
+static void send(seq *s, const draw *d, size_t upto) {
+    kd_piece p = {.id = d ? d->id : -1, .text = s->text.data ? s->text.data + s->sent : "", .len = upto - s->sent};
+    if (d) p.logprob = d->logprob, p.top = d->top, p.top_k = s->r.top_logprobs;
+    if (s->r.on_token && (d || p.len)) s->r.on_token(s->r.user, &p);
     s->sent = upto;
 }
 
@@ -84,6 +85,7 @@ kd_code answer_push(kd_engine *en, seq *s, const draw *d, bool *done, kd_finish 
     kd_code c = KD_OK;
     if (s->detok && !end) c = kd_detokenizer_push(s->detok, d->id, &s->text, e);
     if (c != KD_OK) return c;
+    thought_push(en, s);
     if (end || stopped(s, was)) {
         *done = true, *finish = KD_FINISH_STOP;
     } else if (s->ids.n >= s->limit) {
@@ -97,7 +99,7 @@ kd_code answer_push(kd_engine *en, seq *s, const draw *d, bool *done, kd_finish 
         if (c != KD_OK) return c;
         if (stopped(s, was)) *finish = KD_FINISH_STOP;
     }
-    send(s, d->id, *done ? s->text.len : s->text.len - held_back(s));
+    send(s, d, *done ? s->text.len : s->text.len - held_back(s));
     return KD_OK;
 }
 
@@ -105,7 +107,7 @@ void answer_end(kd_engine *en, seq *s, kd_finish finish) {
     int64_t now = (int64_t)kd_now_ns();
     size_t n = s->ids.n - s->r.prompt_n;
     (void)en;
-    send(s, -1, s->text.len);
+    send(s, NULL, s->text.len);
     kd_result r = {.id = s->id,
                    .finish = finish,
                    .tokens = s->ids.id + s->r.prompt_n,
@@ -117,6 +119,7 @@ void answer_end(kd_engine *en, seq *s, kd_finish finish) {
                    .top_k = s->r.top_logprobs,
                    .prompt_tokens = s->r.prompt_n,
                    .shared_tokens = s->shared,
+                   .thought_tokens = s->thought == THOUGHT_MAYBE ? 0 : s->thought_tokens,
                    .queued_ns = (s->admitted ? s->t_admit : now) - s->t_submit,
                    .prompt_ns = n ? s->t_first - s->t_admit : 0,
                    .generate_ns = n ? now - s->t_first : 0};

@@ -81,6 +81,7 @@ void draft_propose(kd_engine *en, seq *s, size_t others, size_t room) {
     if (most > room) most = room;
     if (left < 2 || !most) return;
     if (most > left - 1) most = left - 1;
+    if (!(most = thought_cut(en, s, most))) return;
     begin(d);
     found f = find(en, s);
     if (f.match < LEAST_MATCH) return;

@@ -33,12 +33,17 @@ static void draw_row(void *ctx, size_t task, int worker) {
     char *work = en->work + (size_t)worker * en->work_bytes;
     float *raw = (float *)(work + kd_sample_work(en->V) / 64 * 64 + 64);
     size_t n = s->ids.n + d->ahead, t = n - s->r.prompt_n; /* the guesses before it stand behind ids.n */
+    d->id = thought_forced(en, s, d->ahead);
     bool probs = s->r.logprobs || s->r.top_logprobs;
     double lse = 0;
     if (probs) {
         lse = kd_logsumexp(d->logits, en->V);
         if (s->r.top_logprobs) most_likely(d->top, s->r.top_logprobs, d->logits, en->V, lse);
         memcpy(raw, d->logits, en->V * sizeof *raw);
+    }
+    if (d->id >= 0) { /* forced */
+        if (probs) d->logprob = (float)((double)d->logits[d->id] - lse);
+        return;
     }
     if (t < s->r.min_tokens) ban_ends(en, s, d->logits);
     kd_rng rng = {.key = s->r.seed, .stream = s->r.stream, .n = 2 * (uint64_t)t};

@@ -92,7 +92,11 @@ kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, c
                     kd_kv_page_bytes(en->kv_pool));
         goto done;
     }
-    c = buffers(en, e);
+    if (tok) c = kd_tokenizer_encode(tok, &en->close_thought, "\n</think>\n\n", 11, KD_TOK_PARSE_SPECIAL, e);
+    for (size_t i = 0; c == KD_OK && i < en->close_thought.n; i++)
+        if (en->close_thought.id[i] < 0 || (size_t)en->close_thought.id[i] >= en->V)
+            en->close_thought.n = 0; /* another model's tokenizer */
+    if (c == KD_OK) c = buffers(en, e);
 done:
     if (c != KD_OK)
         kd_engine_free(en);
@@ -111,6 +115,7 @@ void kd_engine_free(kd_engine *en) {
         ;
     kd_free(en->prefixes);
     draft_clear(en);
+    kd_ids_clear(&en->close_thought);
     kd_kv_pool_free(en->kv_pool);
     kd_forward_free(en->forward);
     if (en->own_pool) kd_pool_free(en->pool);
@@ -179,6 +184,7 @@ kd_code kd_engine_submit(kd_engine *en, const kd_request *r, uint64_t *id, kd_er
         seq_free(s);
         return c;
     }
+    if (r->thought_opened) s->thought = THOUGHT_IN;
     s->limit = r->max_tokens && r->max_tokens < en->o.context - r->prompt_n ? r->prompt_n + r->max_tokens : en->o.context;
     s->id = ++en->next_id;
     s->t_submit = (int64_t)kd_now_ns();

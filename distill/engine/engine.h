@@ -1,5 +1,5 @@
 /* distill/engine/engine.h - many sequences generated at once over one model: continuous batching, prompts' common beginnings computed once,
- * sampling, stop conditions, loop guard, guessing ahead. Leans on model/forward.h, model/tokenizer.h, sample.h.
+ * sampling, stop conditions, loop guard, thoughts, guessing ahead. Leans on model/forward.h, model/tokenizer.h, sample.h.
  * What a request gives depends on the request and the model alone, to the bit: not on what else runs, on the order of submission, on memory
  * or threads. It knows nothing of where prompts come from. One thread at a time a kd_engine. */
 #ifndef KD_ENGINE_ENGINE_H
@@ -59,12 +59,21 @@ typedef struct {
     const kd_top *top;     /* [n, top_k] falling, or NULL */
     size_t top_k;
     size_t prompt_tokens, shared_tokens;       /* of the prompt; those among them that were not computed anew */
+    size_t thought_tokens;                     /* of the n: inside a thought, its tags counted in */
     int64_t queued_ns, prompt_ns, generate_ns; /* waiting; from admission to the first token; from there to the end */
 } kd_result;                                   /* valid during the call */
 
-/* Called from kd_engine_step. A piece of text (may be empty) and the token that brought it; text held back because a stop string may begin in
- * it comes with a later token, or with id -1 at the end. */
-typedef void kd_on_token(void *user, int32_t id, const char *text, size_t len);
+/* A piece of text (may be empty) and the token that brought it; text held back because a stop string may begin in it comes with a later token, or with
+ * id -1 at the end. */
+typedef struct {
+    int32_t id;
+    const char *text; /* len bytes of valid UTF-8 */
+    size_t len;
+    float logprob; /* if asked for; so top */
+    const kd_top *top;
+    size_t top_k;
+} kd_piece;
+typedef void kd_on_token(void *user, const kd_piece *p); /* called from kd_engine_step */
 typedef void kd_on_done(void *user, const kd_result *r); /* once a request; it may submit and cancel */
 
 typedef struct {
@@ -80,6 +89,8 @@ typedef struct {
     size_t stop_tokens_n;
     bool ignore_eog; /* the tokenizer's end-of-generation tokens are drawn but do not end (for measuring) */
     bool no_loop_guard;
+    bool thought_opened;   /* the prompt ends inside a thought: "<think>" is its own */
+    size_t max_thinking;   /* so many tokens of a thought, then "</think>" is forced; 0: no bound. Needs a tokenizer */
     bool keep_answer;      /* the next prompt will likely begin with this prompt and its answer (a talk goes on): keep both */
     bool show_special;     /* control tokens appear in the text */
     bool logprobs;         /* of the drawn tokens */

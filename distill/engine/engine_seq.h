@@ -18,7 +18,10 @@ typedef struct seq {
     kd_buf text;
     size_t sent, longest_stop;
     kd_loop loop;
-    size_t ndraft, match; /* tokens behind ids.n in ids.id that are guesses; how long the match was that they follow */
+    enum { THOUGHT_MAYBE, THOUGHT_IN, THOUGHT_DONE } thought;
+    size_t thought_from, thought_tokens; /* where in text to look for its tags */
+    size_t forced;                       /* of en->close_thought, so many tokens are still to come, whatever the model says */
+    size_t ndraft, match;                /* tokens behind ids.n in ids.id that are guesses; how long the match was that they follow */
     float *logprobs;
     kd_top *top;
     size_t logprobs_cap, top_cap;
@@ -85,6 +88,7 @@ struct kd_engine {
     float *logits;       /* [max_draws, V] */
     char *work;          /* [threads] of work_bytes */
     size_t work_bytes;
+    kd_ids close_thought; /* what ends a thought: a line's end, the tag, an empty line */
     drafting drafting;
 };
 
@@ -95,6 +99,12 @@ void answer_end(kd_engine *en, seq *s, kd_finish finish);
 void seq_free(seq *s);
 /* draw.c: fills id, logprob, top of n draws, spread over the pool. */
 void draw_all_rows(kd_engine *en, size_t n);
+/* thought.c: the token whose text stands in s->text is taken in. */
+void thought_push(kd_engine *en, seq *s);
+/* The token that is forced at the place `ahead` guesses from here, or -1. */
+int32_t thought_forced(const kd_engine *en, const seq *s, size_t ahead);
+/* How many guesses a thought's budget lets stand. */
+size_t thought_cut(const kd_engine *en, const seq *s, size_t guesses);
 /* draft.c: puts guesses behind s's ids (at most as many as there is room for in the draws) and sets ndraft; others: rows beside it in this step. */
 void draft_propose(kd_engine *en, seq *s, size_t others, size_t room);
 void draft_learn(kd_engine *en, const seq *s, size_t guessed, size_t right); /* right of the guesses were drawn */

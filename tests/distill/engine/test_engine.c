@@ -274,17 +274,16 @@ static void ends_and_refusals(void **state) {
 typedef struct {
     kd_buf pieces, text;
     kd_finish finish;
-    size_t n;
+    size_t n, thought;
 } told;
-static void piece(void *user, int32_t id, const char *text, size_t len) {
+static void piece(void *user, const kd_piece *p) {
     told *t = user;
-    (void)id;
-    assert_true(kd_utf8_valid(text, len)); /* never half a character */
-    assert_int_equal(kd_buf_append(&t->pieces, text, len), KD_OK);
+    assert_true(kd_utf8_valid(p->text, p->len)); /* never half a character */
+    assert_int_equal(kd_buf_append(&t->pieces, p->text, p->len), KD_OK);
 }
 static void told_done(void *user, const kd_result *r) {
     told *t = user;
-    t->finish = r->finish, t->n = r->n;
+    t->finish = r->finish, t->n = r->n, t->thought = r->thought_tokens;
     assert_int_equal(r->text[r->text_len], 0);
     assert_int_equal(kd_buf_append(&t->text, r->text, r->text_len), KD_OK);
 }
@@ -344,6 +343,41 @@ static void stop_strings(void **state) {
     }
 }
 
+/* A thought past its budget is closed; what comes then is the model's own again. With guesses the same. */
+static void thought_budget(void **state) {
+    (void)state;
+    const char *path = "tests/oracle/models/llama-tied-rope3";
+    kd_model *m = open_model(path);
+    kd_tokenizer *tok;
+    kd_err e = {0};
+    if (kd_tokenizer_open(&tok, path, &e) != KD_OK) fail_msg("%s", e.msg);
+    kd_buf first = {0};
+    for (int draft = 0; draft < 2; draft++) {
+        kd_engine *en;
+        kd_engine_options o = {.threads = 1, .context = 128, .draft = draft ? 8 : 0, .draft_always = true};
+        assert_int_equal(kd_engine_new(&en, m, NULL, tok, &o, &e), KD_OK);
+        for (size_t budget = 0; budget < 24; budget += 6) {
+            told t = {.n = 0};
+            int32_t prompt[4] = {5, 9, 11, 12};
+            kd_request r = {.prompt = prompt, .prompt_n = 4, .seed = 3, .max_tokens = 60, .ignore_eog = true, .no_loop_guard = true};
+            r.thought_opened = true, r.max_thinking = budget;
+            tell(en, &r, &t);
+            const char *end = t.text.data ? memmem(t.text.data, t.text.len, "\n</think>\n\n", 11) : NULL;
+            assert_int_equal(t.n, 60);
+            assert_true(!budget == !end);
+            if (end) assert_null(memmem(end + 1, t.text.len - (size_t)(end + 1 - t.text.data), "\n</think>", 9)); /* once */
+            if (budget) assert_true(t.thought >= budget && t.thought < budget + 12);
+            if (!draft && budget == 12) assert_int_equal(kd_buf_append(&first, t.text.data, t.text.len), KD_OK);
+            if (draft && budget == 12) assert_memory_equal(first.data, t.text.data, t.text.len);
+            kd_buf_clear(&t.pieces), kd_buf_clear(&t.text);
+        }
+        kd_engine_free(en);
+    }
+    kd_buf_clear(&first);
+    kd_tokenizer_free(tok);
+    kd_model_free(m);
+}
+
 /* Every allocation fails once: an error comes back, nothing leaks (asan), nothing crashes. */
 static void without_memory(void **state) {
     (void)state;
@@ -372,6 +406,7 @@ static void without_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others),
                                        cmocka_unit_test(guessing_ahead),   cmocka_unit_test(ends_and_refusals),
-                                       cmocka_unit_test(stop_strings),     cmocka_unit_test(without_memory)};
+                                       cmocka_unit_test(stop_strings),     cmocka_unit_test(thought_budget),
+                                       cmocka_unit_test(without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
