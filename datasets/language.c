@@ -6,15 +6,27 @@
 
 #include <assert.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
-enum { LISTED = sizeof word_lists / sizeof *word_lists, SLOTS = 8192, STRETCH = 24, FULL = 12 };
+enum { LISTED = sizeof word_lists / sizeof *word_lists, BUCKETS = 1024, A_BUCKET = 8, ROWS = 2048, STRETCH = 24, FULL = 10 };
 #define TURN (1u << 31)
+#define ROW 0xffffu
 static_assert(LISTED < 31, "a bit a language, and one for turns");
+
+/* The weight that a word gives to each language; all of it fits 24 words of 10. */
+typedef uint8_t weights __attribute__((vector_size(32)));
 
 struct kd_lexicon {
     struct {
-        uint32_t tag, mask; /* which lists hold the word; 0: free */
-    } slot[SLOTS];
+        uint32_t tag[A_BUCKET], row[A_BUCKET]; /* row 0: free; TURN and its number << 16: a phrase of doubt may begin here */
+    } bucket[BUCKETS];
+    weights row[ROWS]; /* [0] is all zero; one a set of languages */
+    uint32_t mask[ROWS];
+    uint32_t rows;
+    unsigned turn;                    /* which bits of the hash choose the bucket: such that none overflows */
+    uint8_t weighed[KD_SCRIPTS][256]; /* by first byte: 1 a word of the script, 2 one if it is listed, 0 none */
 };
 
 /* Languages that their script tells, numbered behind those of the lists. */
@@ -40,10 +52,13 @@ enum { PLAIN, WAIT, CORRECTION };
 static const struct {
     const char *text;
     int kind;
-} phrases[] = {{"wait", WAIT},
+} phrases[] = {/* those that begin with the same word stand together */
+               {"alternatively", PLAIN},
                {"hmm", PLAIN},
                {"hold on", PLAIN},
-               {"on second thought", PLAIN},
+               {"i made a mistake", CORRECTION},
+               {"i made an error", CORRECTION},
+               {"i was wrong", CORRECTION},
                {"let me check", PLAIN},
                {"let me re-check", PLAIN},
                {"let me recheck", PLAIN},
@@ -55,22 +70,20 @@ static const struct {
                {"let me think again", PLAIN},
                {"let's double-check", PLAIN},
                {"let's verify", PLAIN},
-               {"alternatively", PLAIN},
-               {"i made a mistake", CORRECTION},
-               {"i made an error", CORRECTION},
-               {"i was wrong", CORRECTION},
+               {"let me correct", CORRECTION},
+               {"let me fix", CORRECTION},
+               {"let me start over", CORRECTION},
                {"my mistake", CORRECTION},
+               {"on second thought", PLAIN},
+               {"oops", CORRECTION},
+               {"scratch that", CORRECTION},
                {"that's not right", CORRECTION},
                {"that is not right", CORRECTION},
                {"that's wrong", CORRECTION},
                {"that is wrong", CORRECTION},
                {"that's incorrect", CORRECTION},
                {"that can't be right", CORRECTION},
-               {"scratch that", CORRECTION},
-               {"let me correct", CORRECTION},
-               {"let me fix", CORRECTION},
-               {"let me start over", CORRECTION},
-               {"oops", CORRECTION}};
+               {"wait", WAIT}};
 
 static bool letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
@@ -88,9 +101,12 @@ static bool stands(const char *s, size_t n, const char *what) {
     return i == n || !letter(s[i]);
 }
 
-static void read_turn(kd_telling *o, const char *s, size_t n) {
-    for (size_t k = 0; k < sizeof phrases / sizeof *phrases; k++)
-        if ((*s | 0x20) == phrases[k].text[0] && stands(s, n, phrases[k].text)) {
+/* first: of the phrases that begin with the word at s; they stand together. */
+static void read_turn(kd_telling *o, const char *s, size_t n, size_t first) {
+    const char *word = phrases[first].text;
+    const size_t len = strcspn(word, " '-");
+    for (size_t k = first; k < sizeof phrases / sizeof *phrases && memcmp(phrases[k].text, word, len) == 0; k++)
+        if (stands(s + len, n - len, phrases[k].text + len)) {
             o->turns++;
             o->waits += phrases[k].kind == WAIT;
             o->corrections += phrases[k].kind == CORRECTION;
@@ -98,121 +114,171 @@ static void read_turn(kd_telling *o, const char *s, size_t n) {
         }
 }
 
-/* ---- the lexicon ---- */
-static void add(kd_lexicon *x, const char *s, size_t n, uint32_t mask) {
-    const uint64_t h = kd_word_hash(s, n);
-    size_t at = h >> 51;
-    while (x->slot[at].mask && x->slot[at].tag != (uint32_t)h) at = (at + 1) & (SLOTS - 1);
-    x->slot[at].tag = (uint32_t)h;
-    x->slot[at].mask |= mask;
+/* Of a script that many languages write: which one. By the first byte of a word; 0 (no script) for digits. */
+static kd_script script_of_word(unsigned char c) {
+    return c < 0xce ? KD_LATIN : c >= 0xd0 && c < 0xd4 ? KD_CYRILLIC : c >= 0xd8 && c < 0xdc ? KD_ARABIC : KD_OTHER_SCRIPT;
 }
 
+/* weighed[c]: a word that begins with byte c is of the script and no number. A Vietnamese letter of three bytes is Latin if it is listed. */
+static void which_words(uint8_t weighed[256], kd_script script) {
+    for (int c = 0; c < 256; c++)
+        weighed[c] = c >= '0' && c <= '9' ? 0 : c < 0xe0 ? script_of_word((unsigned char)c) == script : 2 * (script == KD_LATIN);
+}
+
+/* ---- the lexicon ---- */
+static inline size_t bucket_of(const kd_lexicon *x, uint64_t h) { return (size_t)(h >> x->turn) & (BUCKETS - 1); }
+
+/* The row of a set of languages, made if new; 0 when there is no place. */
+static uint32_t row_of(kd_lexicon *x, uint32_t mask) {
+    static const uint8_t share[] = {0, FULL, FULL / 2, FULL / 3, FULL / 4, FULL / 5, 1, 1};
+    uint32_t i = 1;
+    while (i < x->rows && x->mask[i] != mask) i++;
+    if (i < x->rows) return i;
+    if (i == ROWS) return 0;
+    const int k = __builtin_popcount(mask);
+    for (int b = 0; b < LISTED; b++)
+        if (mask >> b & 1) x->row[i][b] = share[k < 7 ? k : 7];
+    x->mask[i] = mask;
+    x->rows++;
+    return i;
+}
+
+static bool add(kd_lexicon *x, const char *s, size_t n, uint32_t mask, uint32_t turn) {
+    const uint64_t h = kd_word_hash(s, n);
+    const size_t at = bucket_of(x, h);
+    int i = 0;
+    while (i < A_BUCKET && x->bucket[at].row[i] && x->bucket[at].tag[i] != (uint32_t)h) i++;
+    if (i == A_BUCKET) return false;
+    const uint32_t before = x->bucket[at].row[i];
+    x->bucket[at].tag[i] = (uint32_t)h;
+    x->bucket[at].row[i] = row_of(x, x->mask[before & ROW] | mask) | (before & ~ROW) | turn;
+    return x->bucket[at].row[i] != 0;
+}
+
+/* The row of the word of that hash, with TURN; 0 if it is not listed. Without a branch on what is found. */
 static inline uint32_t look_up(const kd_lexicon *x, uint64_t h) {
-    size_t at = h >> 51;
-    while (x->slot[at].mask && x->slot[at].tag != (uint32_t)h) at = (at + 1) & (SLOTS - 1);
-    return x->slot[at].mask;
+    const uint32_t *tag = x->bucket[bucket_of(x, h)].tag, *row = x->bucket[bucket_of(x, h)].row;
+#ifdef __SSE2__
+    const __m128i t = _mm_set1_epi32((int)(uint32_t)h);
+    const __m128i a = _mm_and_si128(_mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)tag), t),
+                                    _mm_loadu_si128((const __m128i *)(const void *)row));
+    const __m128i b = _mm_and_si128(_mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)(tag + 4)), t),
+                                    _mm_loadu_si128((const __m128i *)(const void *)(row + 4)));
+    __m128i r = _mm_or_si128(a, b);
+    r = _mm_or_si128(r, _mm_srli_si128(r, 8));
+    r = _mm_or_si128(r, _mm_srli_si128(r, 4));
+    return (uint32_t)_mm_cvtsi128_si32(r);
+#else
+    uint32_t r = 0;
+    for (int i = 0; i < A_BUCKET; i++) r |= tag[i] == (uint32_t)h ? row[i] : 0;
+    return r;
+#endif
 }
 
 /* A word as it is listed, and as it begins a sentence where its first letter is above ASCII (the hash folds ASCII itself). */
-static void add_listed(kd_lexicon *x, const char *s, size_t n, uint32_t mask) {
+static bool add_listed(kd_lexicon *x, const char *s, size_t n, uint32_t mask) {
     char title[64];
     size_t len;
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)s[i] >= 0xe0 || s[i] == '\'') return; /* is cut into more than one word: never asked for whole */
-    add(x, s, n, mask);
+        if ((unsigned char)s[i] >= 0xe0 || s[i] == '\'') return true; /* is cut into more than one word: never asked for whole */
+    if (!add(x, s, n, mask, 0)) return false;
     const int32_t cp = kd_utf8_next(s, n, &len);
-    if (cp < 0x80 || n >= sizeof title - 4) return;
+    if (cp < 0x80 || n >= sizeof title - 4) return true;
     const size_t first = kd_utf8_put(title, kd_uc_toupper((uint32_t)cp));
     memcpy(title + first, s + len, n - len);
-    add(x, title, first + n - len, mask);
+    return add(x, title, first + n - len, mask, 0);
+}
+
+static bool fill(kd_lexicon *x) {
+    bool room = true;
+    for (int i = 0; i < LISTED; i++)
+        for (const char *w = word_lists[i].words; *w && room;) {
+            const size_t n = strcspn(w, " ");
+            room = add_listed(x, w, n, 1u << i);
+            w += n + (w[n] == ' ');
+        }
+    for (uint32_t cp = 0x1ea0; cp <= 0x1ef9 && room; cp++) { /* letters of Vietnamese alone; each is a word to the scan */
+        char s[4];
+        room = add(x, s, kd_utf8_put(s, cp), 1u << kd_language_named("vi"), 0);
+    }
+    for (size_t k = sizeof phrases / sizeof *phrases; k-- && room;) { /* backwards: the first of those that begin alike is what stays */
+        const size_t n = strcspn(phrases[k].text, " '-");
+        if (k && strncmp(phrases[k - 1].text, phrases[k].text, n) == 0) continue;
+        room = add(x, phrases[k].text, n, 0, TURN | (uint32_t)k << 16);
+    }
+    return room;
 }
 
 kd_code kd_lexicon_new(kd_lexicon **out, kd_err *e) {
-    kd_lexicon *x = *out = kd_calloc(1, sizeof *x);
+    kd_lexicon *x = *out = kd_aligned_alloc(64, sizeof *x);
     if (!x) return kd_fail(e, KD_ENOMEM, "no memory for the words of languages");
-    for (int i = 0; i < LISTED; i++)
-        for (const char *w = word_lists[i].words; *w;) {
-            const size_t n = strcspn(w, " ");
-            add_listed(x, w, n, 1u << i);
-            w += n + (w[n] == ' ');
-        }
-    for (uint32_t cp = 0x1ea0; cp <= 0x1ef9; cp++) { /* letters of Vietnamese alone; each is a word to the scan */
-        char s[4];
-        add(x, s, kd_utf8_put(s, cp), 1u << kd_language_named("vi"));
+    for (unsigned turn = 54;; turn--) {
+        memset(x, 0, sizeof *x);
+        for (int i = 0; i < KD_SCRIPTS; i++) which_words(x->weighed[i], (kd_script)i);
+        x->turn = turn;
+        x->rows = 1;
+        if (fill(x)) return KD_OK;
+        if (turn == 32) break;
     }
-    for (size_t k = 0; k < sizeof phrases / sizeof *phrases; k++) add(x, phrases[k].text, strcspn(phrases[k].text, " '-"), TURN);
-    return KD_OK;
+    kd_free(x);
+    *out = NULL;
+    return kd_fail(e, KD_EBUG, "the words of languages do not fit their table");
 }
 
 void kd_lexicon_free(kd_lexicon *x) { kd_free(x); }
 
 /* ---- telling ---- */
-/* Of a script that many languages write: which one. By the first byte of a word. */
-static kd_script script_of_word(unsigned char c) {
-    return c < 0x80                ? KD_LATIN
-           : c < 0xce              ? KD_LATIN
-           : c >= 0xd0 && c < 0xd4 ? KD_CYRILLIC
-           : c >= 0xd8 && c < 0xdc ? KD_ARABIC
-                                   : KD_OTHER_SCRIPT;
-}
-
 static kd_script script_of_language(int i) {
-    if (i >= LISTED) return by_script[i - LISTED].script;
-    const unsigned char c = (unsigned char)word_lists[i].words[0];
-    return c < 0xce ? KD_LATIN : script_of_word(c);
+    return i >= LISTED ? by_script[i - LISTED].script : script_of_word((unsigned char)word_lists[i].words[0]);
 }
 
 typedef struct {
     const kd_lexicon *x;
     kd_script script; /* whose words are weighed */
     int target;
-    uint32_t score[32], total[32];
-    uint64_t bytes, foreign, in_stretch; /* of words of the script: all; of another language; of this stretch */
-    int words;
+    weights score; /* of this stretch */
+    uint32_t total[32];
+    uint64_t words, foreign; /* of the script: all, and those in stretches of another language */
 } weighing;
 
 /* A stretch is foreign if the best other language has two full words more than the target and twice its weight. */
-static void end_stretch(weighing *w) {
-    uint32_t best = 0;
-    for (int i = 0; i < LISTED; i++) {
-        best = w->score[i] > best ? w->score[i] : best;
-        w->total[i] += w->score[i];
-    }
-    const uint32_t ours = w->target >= 0 && w->target < LISTED ? w->score[w->target] : best;
-    if (best >= ours + 2 * FULL && best >= 2 * ours) w->foreign += w->in_stretch;
-    w->bytes += w->in_stretch;
-    w->in_stretch = 0;
-    w->words = 0;
-    memset(w->score, 0, sizeof w->score);
+static void end_stretch(weighing *w, unsigned words) {
+    uint8_t score[32];
+    unsigned best = 0;
+    memcpy(score, &w->score, sizeof score);
+    for (int i = 0; i < 32; i++) w->total[i] += score[i];
+    for (int i = 0; i < 32; i++) best = score[i] > best ? score[i] : best;
+    const unsigned ours = w->target >= 0 && w->target < LISTED ? score[w->target] : best;
+    if (best >= ours + 2 * FULL && best >= 2 * ours) w->foreign += words;
+    w->words += words;
 }
 
 static void weigh_words(kd_telling *o, weighing *w, const kd_scan *scan, kd_str t) {
-    static const unsigned char weight[] = {0, FULL, FULL / 2, FULL / 3, FULL / 4, 2, 2, 1, 1};
-    size_t fence = 0;
-    for (size_t i = 0; i < scan->n_words; i++) {
-        const kd_word *word = &scan->words[i];
-        const size_t n = word->end - word->start;
-        uint32_t mask = look_up(w->x, word->hash);
-        while (fence < scan->n_fences && scan->fences[fence] < word->start) fence++;
+    const kd_lexicon *x = w->x;
+    const uint8_t *weighed = x->weighed[w->script];
+    const kd_word *end = scan->words + scan->n_words;
+    size_t fence = 0, next = scan->n_fences ? scan->fences[0] : SIZE_MAX;
+    weights score = {0};
+    unsigned words = 0;
+    for (const kd_word *word = scan->words; word < end; word++) {
+        while (word->start > next) next = ++fence < scan->n_fences ? scan->fences[fence] : SIZE_MAX;
         if (fence & 1) continue;
-        const unsigned char c = (unsigned char)t.data[word->start];
-        const bool known = mask != 0;
-        if (mask & TURN) {
-            read_turn(o, t.data + word->start, t.len - word->start);
-            mask &= ~TURN;
-        }
-        if ((c >= '0' && c <= '9') || (n == 1 && c < 0x80)) continue;
-        if (c >= 0xe0 ? !known || w->script != KD_LATIN : script_of_word(c) != w->script) continue;
-        if (c < 0x80 && word->start > 0 && t.data[word->start - 1] == '\\') continue;
-        w->in_stretch += n;
-        if (mask) {
-            const int k = __builtin_popcount(mask);
-            const unsigned add_weight = weight[k < 8 ? k : 8];
-            for (; mask; mask &= mask - 1) w->score[__builtin_ctz(mask)] += add_weight;
-        }
-        if (++w->words == STRETCH) end_stretch(w);
+        const char *s = t.data + word->start;
+        const unsigned char c = (unsigned char)*s;
+        const uint32_t row = look_up(x, word->hash), is = weighed[c];
+        if (row & TURN) read_turn(o, s, t.len - word->start, row >> 16 & 0x7fff);
+        /* listed, or of two letters and more (one above ASCII has two bytes); no LaTeX command */
+        const uint32_t counts =
+            (uint32_t)(word->end - word->start > 1) & (s[-(word->start > 0)] != '\\') & (is == 1 || row != 0) & (is != 0);
+        score += x->row[row & ROW & (0 - counts)];
+        if ((words += counts) < STRETCH) continue;
+        w->score = score;
+        end_stretch(w, words);
+        words = 0;
+        score = (weights){0};
     }
-    end_stretch(w);
+    w->score = score;
+    end_stretch(w, words);
 }
 
 /* The script of most letters; kana makes Japanese of Han. */
@@ -257,7 +323,7 @@ static double share_of(const kd_scan *scan, const weighing *w, kd_script script,
     if (all == 0) return 1;
     if (script == KD_KANA) ours += scan->letters[KD_HAN];
     if (script == KD_HAN && target == KD_NO_LANGUAGE) ours += scan->letters[KD_KANA];
-    const double kept = written_by_many(script) && w->bytes ? 1 - (double)w->foreign / (double)w->bytes : 1;
+    const double kept = written_by_many(script) && w->words ? 1 - (double)w->foreign / (double)w->words : 1;
     return (double)ours / (double)all * kept;
 }
 

@@ -21,7 +21,7 @@ kd_code kd_measure_copied(double *out, const kd_scan *text, const kd_scan *promp
     kd_roll roll = {0};
     *out = 0;
     if (text->n_words < KD_WINDOW || prompt->n_words < KD_WINDOW) return KD_OK;
-    while (slots < 2 * prompt->n_words) slots *= 2;
+    while (slots < 8 * prompt->n_words) slots *= 2; /* sparse: a window that is not there is told at once */
     if (kd_grow((void **)&room->keys, &room->keys_cap, slots, sizeof *room->keys))
         return kd_fail(e, KD_ENOMEM, "no memory to compare %zu words with %zu", text->n_words, prompt->n_words);
     uint64_t *seen = room->keys;

@@ -99,24 +99,41 @@ static size_t looping_tail(const char *s, size_t n, kd_scan_room *room, kd_code 
     return best;
 }
 
-/* Bytes that lie in windows of KD_WINDOW words seen before. seen: zeroed, a power of two of slots > count; a window is known by 32 bits besides its slot. */
+/* Is tag in the set? If not it is put there. seen: buckets of four, a power of two of them, more than half free; 0 is a free place. */
+static inline bool seen_before(uint32_t *seen, size_t buckets, size_t at, uint32_t tag) {
+    for (;; at++) {
+        uint32_t *four = seen + 4 * (at & (buckets - 1));
+#ifdef __SSE2__
+        const __m128i v = _mm_loadu_si128((const __m128i *)(void *)four);
+        if (_mm_movemask_epi8(_mm_cmpeq_epi32(v, _mm_set1_epi32((int)tag)))) return true;
+        const unsigned empty = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi32(v, _mm_setzero_si128()));
+        if (empty) {
+            four[(unsigned)__builtin_ctz(empty) / 4] = tag;
+            return false;
+        }
+#else
+        for (int k = 0; k < 4; k++) {
+            if (four[k] == tag) return true;
+            if (four[k] == 0) {
+                four[k] = tag;
+                return false;
+            }
+        }
+#endif
+    }
+}
+
+/* Bytes that lie in windows of KD_WINDOW words seen before; a window is known by 32 bits besides its bucket. seen: zeroed. */
 static size_t said_again(const kd_word *w, size_t count, uint32_t *seen, size_t slots) {
     size_t bytes = 0, covered = 0; /* everything before covered is counted */
     kd_roll roll = {0};
     for (size_t i = 0; i < count; i++) {
         const uint64_t key = kd_roll_on(&roll, w, i);
-        if (i + 1 < KD_WINDOW) continue;
-        const uint32_t tag = (uint32_t)key | 1;
-        size_t at = (size_t)(key >> 32) & (slots - 1);
-        while (seen[at] && seen[at] != tag) at = (at + 1) & (slots - 1);
-        if (seen[at]) {
-            size_t from = w[i + 1 - KD_WINDOW].start;
-            from = from > covered ? from : covered;
-            bytes += w[i].end - from;
-            covered = w[i].end;
-        } else {
-            seen[at] = tag;
-        }
+        if (i + 1 < KD_WINDOW || !seen_before(seen, slots / 4, (size_t)(key >> 32), (uint32_t)key | 1)) continue;
+        size_t from = w[i + 1 - KD_WINDOW].start;
+        from = from > covered ? from : covered;
+        bytes += w[i].end - from;
+        covered = w[i].end;
     }
     return bytes;
 }
@@ -128,7 +145,7 @@ kd_code kd_measure_repeats(double *out, const kd_scan *scan, kd_scan_room *room,
     size_t slots = 16, again;
     kd_code rc = KD_OK;
     const size_t tail = looping_tail(text.data + text.len - look, look, room, &rc);
-    while (slots < scan->n_words + scan->n_words / 2) slots *= 2;
+    while (slots < 2 * scan->n_words) slots *= 2;
     if (!rc && scan->n_words >= KD_WINDOW) rc = kd_grow((void **)&room->table, &room->table_cap, slots, sizeof *room->table);
     if (rc) return kd_fail(e, rc, "no memory to measure a text of %zu bytes", text.len);
     again = 0;

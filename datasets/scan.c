@@ -13,10 +13,11 @@ enum { BLOCK = 64 };
 
 /* Bit i is byte i of the block. */
 typedef struct {
-    uint64_t alpha, word;          /* ASCII letters; these, digits and everything above ASCII */
-    uint64_t high, cont;           /* above ASCII; continuation bytes of UTF-8 */
-    uint64_t three, four;          /* first bytes of characters that long */
-    uint64_t newline, blank, mark; /* \n; space, tab, \r; one of < ` $ \ */
+    uint64_t word;          /* ASCII letters, digits and everything above ASCII */
+    uint64_t high, cont;    /* above ASCII; continuation bytes of UTF-8 */
+    uint64_t three, four;   /* first bytes of characters that long */
+    uint64_t newline, mark; /* \n; one of < ` $ \ */
+    uint64_t letters;       /* how many ASCII letters there are */
 } masks;
 
 #ifdef __SSE2__
@@ -29,18 +30,20 @@ static inline __m128i within(__m128i x, int from, int n) {
 static inline __m128i is(__m128i x, char c) { return _mm_cmpeq_epi8(x, _mm_set1_epi8(c)); }
 
 static inline void classify(masks *m, const char *s) {
+    __m128i letters = _mm_setzero_si128();
     *m = (masks){0};
     for (int i = 0; i < BLOCK; i += 16) {
         const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
         const __m128i alpha = within(_mm_or_si128(x, _mm_set1_epi8(0x20)), 'a', 26);
         const __m128i plain = _mm_or_si128(alpha, within(x, '0', 10));
-        m->alpha |= bits(alpha) << i;
+        letters = _mm_sub_epi8(letters, alpha);       /* at most four a byte */
         m->word |= bits(_mm_or_si128(plain, x)) << i; /* movemask takes the top bit: high bytes have it */
         m->high |= bits(x) << i;
         m->newline |= bits(is(x, '\n')) << i;
-        m->blank |= bits(_mm_or_si128(is(x, ' '), _mm_or_si128(is(x, '\t'), is(x, '\r')))) << i;
         m->mark |= bits(_mm_or_si128(_mm_or_si128(is(x, '<'), is(x, '`')), _mm_or_si128(is(x, '$'), is(x, '\\')))) << i;
     }
+    letters = _mm_sad_epu8(letters, _mm_setzero_si128());
+    m->letters = (uint64_t)(unsigned)_mm_cvtsi128_si32(letters) + (uint64_t)(unsigned)_mm_extract_epi16(letters, 4);
     if (!m->high) return;
     for (int i = 0; i < BLOCK; i += 16) {
         const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(s + i));
@@ -59,14 +62,13 @@ static inline void classify(masks *m, const char *s) {
         const unsigned char c = (unsigned char)s[i];
         const uint64_t bit = 1ULL << i;
         const bool alpha = (unsigned)((c | 0x20) - 'a') < 26;
-        if (alpha) m->alpha |= bit;
+        m->letters += alpha;
         if (alpha || (unsigned)(c - '0') < 10 || c >= 0x80) m->word |= bit;
         if (c >= 0x80) m->high |= bit;
         if ((c & 0xc0) == 0x80) m->cont |= bit;
         if (c >= 0xe0 && c < 0xf0) m->three |= bit;
         if (c >= 0xf0) m->four |= bit;
         if (c == '\n') m->newline |= bit;
-        if (c == ' ' || c == '\t' || c == '\r') m->blank |= bit;
         if (c == '<' || c == '`' || c == '$' || c == '\\') m->mark |= bit;
     }
 }
@@ -83,20 +85,18 @@ static inline uint64_t stir(uint64_t h, uint64_t x) {
     return h ^ h >> 29;
 }
 
+/* room: bytes that may be read from s on. The last eight bytes or less are shifted up, so that what is behind the word falls out. */
 static inline uint64_t hash_from(const char *s, size_t n, size_t room) {
-    uint64_t x = 0, h = (n + 1) * MIX1;
+    uint64_t x = 0, h = n * MIX1;
     for (; n > 8; n -= 8, s += 8, room -= 8) {
         memcpy(&x, s, 8);
         h = stir(h, lower8(x));
     }
-    if (room >= 8) { /* what is behind the word is cut off again */
+    if (room >= 8)
         memcpy(&x, s, 8);
-        x &= ~0ULL >> (64 - 8 * n);
-    } else {
-        x = 0;
+    else
         memcpy(&x, s, n);
-    }
-    return stir(h, lower8(x) & ~0ULL >> (64 - 8 * n)) * MIX1;
+    return stir(h, lower8(x << (64 - 8 * n)));
 }
 
 uint64_t kd_word_hash(const char *s, size_t n) { return n ? hash_from(s, n, n) : 0; }
@@ -135,16 +135,22 @@ static void count_high(kd_scan *o, kd_str t, size_t base, uint64_t leads) {
 typedef struct {
     size_t line_at, paragraph_at; /* characters before this line, this paragraph */
     size_t newlines;              /* in this paragraph so far */
-    size_t solid;                 /* place behind the last byte that is not blank */
     size_t line_byte;             /* place where this line begins */
     size_t conts;                 /* continuation bytes so far */
     size_t paragraphs;            /* ended so far: the number of this one */
 } lines;
 
-static inline void end_line(kd_scan *o, lines *l, size_t at, size_t chars, bool last) {
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+static bool all_blank(const char *from, const char *to) {
+    while (from < to && is_blank(*from)) from++;
+    return from == to;
+}
+
+static inline void end_line(kd_scan *o, lines *l, kd_str t, size_t at, size_t chars, bool last) {
     const int64_t line = (int64_t)(chars - l->line_at);
     if (line > o->line) o->line = line;
-    if (l->solid <= l->line_byte || last) { /* a blank line ends a paragraph */
+    if (last || all_blank(t.data + l->line_byte, t.data + at)) { /* a blank line ends a paragraph */
         const int64_t paragraph = (int64_t)(chars - l->paragraph_at - l->newlines);
         if (paragraph > o->paragraph) o->paragraph = paragraph;
         l->paragraph_at = chars + 1;
@@ -166,8 +172,6 @@ typedef struct {
 } marking;
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-
 static void end_pending(kd_scan *o, marking *k) {
     o->dollars += k->pending && !k->price;
     k->pending = false;
@@ -230,14 +234,20 @@ static inline void read_words(kd_word *w, wording *c, const masks *m, size_t bas
         c->carry4 = m->four >> 60;
     }
     uint64_t starts = m->word & (~before | forced), ends = before & (~m->word | starts);
-    for (; starts; starts &= starts - 1) w[c->starts++].start = (uint32_t)(base + (size_t)__builtin_ctzll(starts));
-    for (; ends; ends &= ends - 1) w[c->ends++].end = (uint32_t)(base + (size_t)__builtin_ctzll(ends));
+    kd_word *p = w + c->starts;
+    for (; starts; starts &= starts - 1) (p++)->start = (uint32_t)(base + (size_t)__builtin_ctzll(starts));
+    c->starts = (size_t)(p - w);
+    for (p = w + c->ends; ends; ends &= ends - 1) (p++)->end = (uint32_t)(base + (size_t)__builtin_ctzll(ends));
+    c->ends = (size_t)(p - w);
     c->carry = m->word >> 63;
 }
 
+static void hash_words(kd_word *w, size_t n, kd_str t) {
+    for (kd_word *p = w; p < w + n; p++) p->hash = hash_from(t.data + p->start, p->end - p->start, t.len - p->start);
+}
+
 /* Newlines and marks of a block in the order in which they stand. */
-static kd_code read_signs(kd_scan *o, kd_scan_room *room, kd_str t, size_t base, const masks *m, uint64_t valid, lines *l, marking *k) {
-    const uint64_t solid = ~(m->blank | m->newline) & valid;
+static kd_code read_signs(kd_scan *o, kd_scan_room *room, kd_str t, size_t base, const masks *m, lines *l, marking *k) {
     kd_code rc = KD_OK;
     for (uint64_t n = m->newline | m->mark; n && !rc; n &= n - 1) {
         const int i = __builtin_ctzll(n);
@@ -245,12 +255,11 @@ static kd_code read_signs(kd_scan *o, kd_scan_room *room, kd_str t, size_t base,
             rc = read_mark(o, room, k, t, base + (size_t)i, l->paragraphs);
             continue;
         }
-        const uint64_t below = (1ULL << i) - 1, s = solid & below;
-        if (s) l->solid = base + 64 - (size_t)__builtin_clzll(s);
-        end_line(o, l, base + (size_t)i, base + (size_t)i - l->conts - (size_t)__builtin_popcountll(m->cont & below), false);
+        const uint64_t below = (1ULL << i) - 1;
+        end_line(o, l, t, base + (size_t)i, base + (size_t)i - l->conts - (m->cont ? (size_t)__builtin_popcountll(m->cont & below) : 0),
+                 false);
     }
-    if (solid) l->solid = base + 64 - (size_t)__builtin_clzll(solid);
-    l->conts += (size_t)__builtin_popcountll(m->cont);
+    if (m->cont) l->conts += (size_t)__builtin_popcountll(m->cont);
     return rc;
 }
 
@@ -267,20 +276,20 @@ kd_code kd_scan_text(kd_scan *o, kd_scan_room *room, kd_str t, kd_err *e) {
         const size_t left = t.len - i;
         if (left < BLOCK) memcpy(last, t.data + i, left);
         classify(&m, left < BLOCK ? last : t.data + i);
-        if ((rc = kd_grow((void **)&room->words, &room->words_cap, c.starts + BLOCK + 2, sizeof *room->words))) break;
+        if (c.starts + BLOCK + 2 > room->words_cap &&
+            (rc = kd_grow((void **)&room->words, &room->words_cap, c.starts + BLOCK + 2, sizeof *room->words)))
+            break;
         read_words(room->words, &c, &m, i);
-        o->letters[KD_LATIN] += (uint64_t)__builtin_popcountll(m.alpha);
+        o->letters[KD_LATIN] += m.letters;
         if (m.high) count_high(o, t, i, m.high & ~m.cont);
-        rc = read_signs(o, room, t, i, &m, left < BLOCK ? (1ULL << left) - 1 : ~0ULL, &l, &k);
+        rc = read_signs(o, room, t, i, &m, &l, &k);
     }
     if (rc) return kd_fail(e, rc, "no memory to measure a text of %zu bytes", t.len);
     if (c.carry && c.ends < c.starts) room->words[c.ends++].end = (uint32_t)t.len;
-    for (size_t i = 0; i < c.starts; i++)
-        room->words[i].hash =
-            hash_from(t.data + room->words[i].start, room->words[i].end - room->words[i].start, t.len - room->words[i].start);
-    end_line(o, &l, t.len, t.len - l.conts, true);
+    hash_words(room->words, c.starts, t);
+    end_line(o, &l, t, t.len, t.len - l.conts, true);
     end_pending(o, &k);
-    o->blank = l.solid == 0;
+    o->blank = all_blank(t.data, t.data + t.len);
     o->words = room->words;
     o->n_words = c.starts;
     o->fences = room->fences;
