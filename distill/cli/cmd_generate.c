@@ -1,13 +1,11 @@
 /* distill/cli/cmd_generate.c - ask a teacher: a model here, or an OpenAI-compatible endpoint. Leans on teacher. */
 #include "distill/base/clock.h"
-#include "distill/base/file.h"
 #include "distill/cli/cli.h"
+#include "distill/cli/key.h"
 #include "teacher/teacher.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const kd_opt options[] = {
     {"teacher", 0, KD_OPT_STRING, "PATH|URL", NULL, "who answers: a model here (folder, .gguf, run), or the base URL of an API, .../v1",
@@ -71,19 +69,12 @@ static kd_teach_opts asked(const kd_cli *cli) {
 /* The key: from its file, which nobody else may read, or from the environment. *key is the caller's. */
 static kd_code read_key(kd_cli *cli, kd_buf *key, kd_err *e) {
     const char *file = kd_opt_string(cli, "api-key-file");
-    struct stat st;
     if (!file) {
         const char *v = getenv("DISTILL_API_KEY");
         v = v && *v ? v : getenv("OPENAI_API_KEY");
         return v && *v && kd_buf_puts(key, v) ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : KD_OK;
     }
-    if (stat(file, &st)) return kd_fail_errno(e, KD_ENOENT, errno, "%s", file);
-    if (st.st_mode & (S_IRWXG | S_IRWXO))
-        return kd_fail(e, KD_EAUTH, "%s: others may read it (mode %03o): chmod 600 it first", file, (unsigned)(st.st_mode & 0777));
-    kd_code c = kd_file_read(key, file, 65536, e);
-    while (!c && key->len && strchr(" \t\r\n", key->data[key->len - 1])) key->data[--key->len] = 0;
-    if (!c && (!key->len || strpbrk(key->data, "\r\n"))) c = kd_fail(e, KD_EAUTH, "%s: expected one line with the key", file);
-    return c;
+    return kd_key_read(key, file, e);
 }
 
 static double given(const kd_cli *cli, const char *name) { return kd_opt_given(cli, name) ? kd_opt_float(cli, name) : -1; }

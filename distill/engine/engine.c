@@ -105,6 +105,8 @@ done:
     return c;
 }
 
+size_t kd_engine_context(const kd_engine *en) { return en->o.context; }
+
 void kd_engine_free(kd_engine *en) {
     if (!en) return;
     for (size_t i = 0; i < en->waiting.n; i++) seq_free(en->waiting.v[i]);

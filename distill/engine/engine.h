@@ -34,7 +34,8 @@ typedef struct {
  * stop_tokens and length. Errors: KD_EINVAL, KD_ENOMEM, those of kd_forward_new. */
 kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, const kd_tokenizer *tok, const kd_engine_options *o,
                       kd_err *e);
-void kd_engine_free(kd_engine *en); /* unfinished requests are dropped without a word */
+size_t kd_engine_context(const kd_engine *en); /* as it came out: at most what keys and values have room for */
+void kd_engine_free(kd_engine *en);            /* unfinished requests are dropped without a word */
 
 typedef enum {
     KD_FINISH_STOP,   /* an end-of-generation token or a stop token or string */

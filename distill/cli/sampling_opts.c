@@ -1,0 +1,50 @@
+/* distill/cli/sampling_opts.c - see sampling_opts.h. */
+#include "distill/cli/sampling_opts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ID=X: a token and what is added to its logit. */
+static kd_code read_bias(kd_logit_bias *b, const char *text, kd_err *e) {
+    char *end = NULL, *rest = NULL;
+    long id = text[0] >= '0' && text[0] <= '9' ? strtol(text, &end, 10) : -1;
+    double x = end && *end == '=' ? strtod(end + 1, &rest) : NAN;
+    if (id < 0 || id > INT32_MAX || !rest || *rest || rest == end + 1 || isnan(x) || x == (double)INFINITY)
+        return kd_fail(e, KD_EINVAL, "--logit-bias %s: expected ID=X, a token's id and a number or -inf", text);
+    *b = (kd_logit_bias){(int32_t)id, (float)x};
+    return KD_OK;
+}
+
+kd_code kd_sampling_opts_read(kd_sampling_opts *o, const kd_cli *cli, const kd_tokenizer *tok, size_t V, kd_err *e) {
+    const char *const *bias, *const *breakers;
+    size_t n = kd_opt_strings(cli, "logit-bias", &bias), nb = kd_opt_strings(cli, "dry-breaker", &breakers);
+    kd_code c = KD_OK;
+    *o = (kd_sampling_opts){.sampling = {.typical_p = (float)kd_opt_float(cli, "typical-p"),
+                                         .repetition_penalty = (float)kd_opt_float(cli, "repetition-penalty"),
+                                         .presence_penalty = (float)kd_opt_float(cli, "presence-penalty"),
+                                         .frequency_penalty = (float)kd_opt_float(cli, "frequency-penalty"),
+                                         .penalty_last = (uint32_t)kd_opt_int(cli, "penalty-last"),
+                                         .dry_multiplier = (float)kd_opt_float(cli, "dry-multiplier"),
+                                         .dry_base = (float)kd_opt_float(cli, "dry-base"),
+                                         .dry_allowed_length = (uint32_t)kd_opt_int(cli, "dry-allowed-length"),
+                                         .dry_last = (uint32_t)kd_opt_int(cli, "dry-last")},
+                            .min_tokens = (size_t)kd_opt_int(cli, "min-tokens"),
+                            .max_thinking = (size_t)kd_opt_int(cli, "max-thinking"),
+                            .no_loop_guard = !kd_opt_flag(cli, "loop-guard")};
+    if (n && !(o->bias = kd_calloc(n, sizeof *o->bias))) return kd_fail(e, KD_ENOMEM, "%s: out of memory", cli->cmd->name);
+    for (size_t i = 0; i < n && !c; i++) {
+        c = read_bias(&o->bias[i], bias[i], e);
+        if (!c && (size_t)o->bias[i].id >= V) c = kd_fail(e, KD_EINVAL, "--logit-bias %s: the vocabulary has %zu tokens", bias[i], V);
+    }
+    o->sampling.bias = o->bias, o->sampling.biases = n;
+    if (!c && (nb || o->sampling.dry_multiplier > 0)) c = kd_dry_new(&o->dry, tok, V, nb ? breakers : NULL, nb, e);
+    o->sampling.dry_breakers = o->dry;
+    return c ? c : kd_sampling_check(&o->sampling, V, e);
+}
+
+void kd_sampling_opts_clear(kd_sampling_opts *o) {
+    kd_free(o->bias);
+    kd_dry_free(o->dry);
+    *o = (kd_sampling_opts){0};
+}
