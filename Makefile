@@ -112,9 +112,11 @@ format:
 build-tests: all $(TESTS) $(REPLAYS)
 setup:
 	scripts/setup.sh
+# On every processor, unless whoever called make said how many.
+everywhere = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(shell nproc))
 # The README's test command: everything a stranger's machine needs, then every test.
 test: setup
-	$(MAKE) build-tests
+	$(MAKE) $(everywhere) build-tests
 	tests/run.sh $(B) $(TESTS) $(REPLAYS) $(SCRIPTS)
 check:
 	scripts/check.sh
@@ -125,7 +127,7 @@ bench: all $(BENCHES)
 soak: all
 	scripts/soak.sh $(B)
 demo: setup
-	$(MAKE) all
+	$(MAKE) $(everywhere) all
 	scripts/demo.sh $(B)
 install: all
 	install -D -m 755 $(B)/distill $(DESTDIR)$(PREFIX)/bin/distill
