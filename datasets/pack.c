@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { NONE = UINT32_MAX };
+static const uint32_t NONE = UINT32_MAX;
 
 /* Rows by the room that they have left: the head of a queue for each room, and a bit tree over which rooms have rows. */
 typedef struct {

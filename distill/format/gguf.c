@@ -199,7 +199,7 @@ static kd_code read_alignment(kd_gguf_header *h, const char *path, kd_err *e) {
     size_t i = kd_table_find(&h->keys, KD_STR("general.alignment"), h->kv, sizeof *h->kv);
     if (i == KD_NONE) return KD_OK;
     if (h->kv[i].type != KD_GGUF_U32)
-        return kd_fail(e, KD_EFORMAT, "%s: key general.alignment has type %s, expected u32", path, kd_gguf_type_name(h->kv[i].type));
+        return kd_fail(e, KD_EFORMAT, "%s: key general.alignment has type %s, expected u32", path, kd_gguf_type_name((int)h->kv[i].type));
     uint64_t a = kd_gguf_le(h->kv[i].value, 4);
     if (a < 8 || a > KD_GGUF_ALIGN_MAX || (a & (a - 1)))
         return kd_fail(e, KD_EFORMAT, "%s: general.alignment is %llu, expected a power of two from 8 to %u", path, (unsigned long long)a,
@@ -276,8 +276,8 @@ static kd_code split_key(const kd_gguf_header *h, const char *key, int64_t limit
     size_t i = kd_table_find(&h->keys, kd_str_of(key), h->kv, sizeof *h->kv);
     *out = otherwise;
     if (i != KD_NONE && (h->kv[i].type == KD_GGUF_ARRAY || !kd_gguf_elem_i64(&h->kv[i], 0, out) || *out < 0 || *out > limit))
-        return kd_fail(e, KD_EFORMAT, "%s: key %s is %s, expected a whole number of 0 to %lld", path, key, kd_gguf_type_name(h->kv[i].type),
-                       (long long)limit);
+        return kd_fail(e, KD_EFORMAT, "%s: key %s is %s, expected a whole number of 0 to %lld", path, key,
+                       kd_gguf_type_name((int)h->kv[i].type), (long long)limit);
     return KD_OK;
 }
 

@@ -88,7 +88,7 @@ static void panel_task(void *ctx, size_t task, int worker) {
 
 void kd_linear_f32(const kd_mat *w, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,
                    kd_pool *pool, void *scratch) {
-    assert(kd_can_read(w->type));
+    assert(kd_can_read((int)w->type));
     if (!w->rows || !N) return;
     job j = {.w = w,
              .bias = bias,
