@@ -16,7 +16,10 @@ enum { LISTED = sizeof word_lists / sizeof *word_lists, BUCKETS = 1024, A_BUCKET
 static_assert(LISTED < 31, "a bit a language, and one for turns");
 
 /* The weight that a word gives to each language; all of it fits 24 words of 10. */
-typedef uint8_t weights __attribute__((vector_size(32)));
+typedef uint8_t half __attribute__((vector_size(16)));
+typedef struct {
+    half low, high; /* of languages 0 to 15, 16 to 31 */
+} weights;
 
 struct kd_lexicon {
     struct {
@@ -25,8 +28,10 @@ struct kd_lexicon {
     weights row[ROWS]; /* [0] is all zero; one a set of languages */
     uint32_t mask[ROWS];
     uint32_t rows;
-    unsigned turn;                    /* which bits of the hash choose the bucket: such that none overflows */
-    uint8_t weighed[KD_SCRIPTS][256]; /* by first byte: 1 a word of the script, 2 one if it is listed, 0 none */
+    unsigned turn; /* which bits of the hash choose the bucket: such that none overflows */
+    struct {
+        uint16_t row, counts;
+    } weighed[KD_SCRIPTS][256]; /* by first byte: all ones if its row is added; 1 if it is a word of the script */
 };
 
 /* Languages that their script tells, numbered behind those of the lists. */
@@ -119,12 +124,6 @@ static kd_script script_of_word(unsigned char c) {
     return c < 0xce ? KD_LATIN : c >= 0xd0 && c < 0xd4 ? KD_CYRILLIC : c >= 0xd8 && c < 0xdc ? KD_ARABIC : KD_OTHER_SCRIPT;
 }
 
-/* weighed[c]: a word that begins with byte c is of the script and no number. A Vietnamese letter of three bytes is Latin if it is listed. */
-static void which_words(uint8_t weighed[256], kd_script script) {
-    for (int c = 0; c < 256; c++)
-        weighed[c] = c >= '0' && c <= '9' ? 0 : c < 0xe0 ? script_of_word((unsigned char)c) == script : 2 * (script == KD_LATIN);
-}
-
 /* ---- the lexicon ---- */
 static inline size_t bucket_of(const kd_lexicon *x, uint64_t h) { return (size_t)(h >> x->turn) & (BUCKETS - 1); }
 
@@ -137,7 +136,7 @@ static uint32_t row_of(kd_lexicon *x, uint32_t mask) {
     if (i == ROWS) return 0;
     const int k = __builtin_popcount(mask);
     for (int b = 0; b < LISTED; b++)
-        if (mask >> b & 1) x->row[i][b] = share[k < 7 ? k : 7];
+        if (mask >> b & 1) ((uint8_t *)&x->row[i])[b] = share[k < 7 ? k : 7];
     x->mask[i] = mask;
     x->rows++;
     return i;
@@ -209,12 +208,22 @@ static bool fill(kd_lexicon *x) {
     return room;
 }
 
+/* Numbers are no words. Characters of three bytes are, if they are listed: Vietnamese letters; they do not count, for they are parts of words. */
+static void which_words(kd_lexicon *x) {
+    for (int script = 0; script < KD_SCRIPTS; script++)
+        for (int c = 0; c < 256; c++) {
+            const bool word = c < 0xe0 && !(c >= '0' && c <= '9') && script_of_word((unsigned char)c) == (kd_script)script;
+            x->weighed[script][c].counts = word;
+            x->weighed[script][c].row = word || (c >= 0xe0 && script == KD_LATIN) ? ROW : 0;
+        }
+}
+
 kd_code kd_lexicon_new(kd_lexicon **out, kd_err *e) {
     kd_lexicon *x = *out = kd_aligned_alloc(64, sizeof *x);
     if (!x) return kd_fail(e, KD_ENOMEM, "no memory for the words of languages");
     for (unsigned turn = 54;; turn--) {
         memset(x, 0, sizeof *x);
-        for (int i = 0; i < KD_SCRIPTS; i++) which_words(x->weighed[i], (kd_script)i);
+        which_words(x);
         x->turn = turn;
         x->rows = 1;
         if (fill(x)) return KD_OK;
@@ -255,29 +264,28 @@ static void end_stretch(weighing *w, unsigned words) {
 
 static void weigh_words(kd_telling *o, weighing *w, const kd_scan *scan, kd_str t) {
     const kd_lexicon *x = w->x;
-    const uint8_t *weighed = x->weighed[w->script];
     const kd_word *end = scan->words + scan->n_words;
     size_t fence = 0, next = scan->n_fences ? scan->fences[0] : SIZE_MAX;
-    weights score = {0};
+    half low = {0}, high = {0};
     unsigned words = 0;
     for (const kd_word *word = scan->words; word < end; word++) {
         while (word->start > next) next = ++fence < scan->n_fences ? scan->fences[fence] : SIZE_MAX;
         if (fence & 1) continue;
         const char *s = t.data + word->start;
         const unsigned char c = (unsigned char)*s;
-        const uint32_t row = look_up(x, word->hash), is = weighed[c];
+        const uint32_t row = look_up(x, word->hash);
         if (row & TURN) read_turn(o, s, t.len - word->start, row >> 16 & 0x7fff);
-        /* listed, or of two letters and more (one above ASCII has two bytes); no LaTeX command */
-        const uint32_t counts =
-            (uint32_t)(word->end - word->start > 1) & (s[-(word->start > 0)] != '\\') & (is == 1 || row != 0) & (is != 0);
-        score += x->row[row & ROW & (0 - counts)];
-        if ((words += counts) < STRETCH) continue;
-        w->score = score;
+        const uint32_t command = s[-(word->start > 0)] == '\\'; /* of LaTeX */
+        const weights *add_row = &x->row[row & x->weighed[w->script][c].row & (command - 1)];
+        low += add_row->low;
+        high += add_row->high;
+        if ((words += x->weighed[w->script][c].counts) < STRETCH) continue;
+        w->score = (weights){low, high};
         end_stretch(w, words);
         words = 0;
-        score = (weights){0};
+        low = high = (half){0};
     }
-    w->score = score;
+    w->score = (weights){low, high};
     end_stretch(w, words);
 }
 

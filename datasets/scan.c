@@ -221,29 +221,37 @@ static kd_code read_mark(kd_scan *o, kd_scan_room *room, marking *k, kd_str t, s
 
 /* ---- the walk ---- */
 typedef struct {
-    size_t starts, ends;            /* words begun and ended */
+    size_t n;                       /* edges so far: where a word begins, where it ends, and so on by turns */
     uint64_t carry, carry3, carry4; /* of the block before: it ended inside a word; characters of three and four bytes that end here */
 } wording;
 
-static inline void read_words(kd_word *w, wording *c, const masks *m, size_t base) {
+/* edge: room for two a byte of the block. */
+static inline void read_words(uint32_t *edge, wording *c, const masks *m, size_t base) {
     const uint64_t before = m->word << 1 | c->carry;
-    uint64_t forced = 0;
-    if (m->three | m->four | c->carry3 | c->carry4) {
-        forced = m->three | m->four | m->three << 3 | c->carry3 | m->four << 4 | c->carry4;
+    uint64_t edges = m->word ^ before;
+    uint32_t *p = edge + c->n;
+    c->carry = m->word >> 63;
+    if (m->three | m->four | c->carry3 | c->carry4) { /* words that touch: one ends where the next begins */
+        const uint64_t forced = m->three | m->four | m->three << 3 | c->carry3 | m->four << 4 | c->carry4;
+        const uint64_t both = forced & m->word & before;
+        for (edges |= both; edges; edges &= edges - 1) {
+            const int i = __builtin_ctzll(edges);
+            *p++ = (uint32_t)base + (uint32_t)i;
+            if (both >> i & 1) *p++ = (uint32_t)base + (uint32_t)i;
+        }
         c->carry3 = m->three >> 61;
         c->carry4 = m->four >> 60;
+    } else {
+        for (; edges; edges &= edges - 1) *p++ = (uint32_t)base + (uint32_t)__builtin_ctzll(edges);
     }
-    uint64_t starts = m->word & (~before | forced), ends = before & (~m->word | starts);
-    kd_word *p = w + c->starts;
-    for (; starts; starts &= starts - 1) (p++)->start = (uint32_t)(base + (size_t)__builtin_ctzll(starts));
-    c->starts = (size_t)(p - w);
-    for (p = w + c->ends; ends; ends &= ends - 1) (p++)->end = (uint32_t)(base + (size_t)__builtin_ctzll(ends));
-    c->ends = (size_t)(p - w);
-    c->carry = m->word >> 63;
+    c->n = (size_t)(p - edge);
 }
 
-static void hash_words(kd_word *w, size_t n, kd_str t) {
-    for (kd_word *p = w; p < w + n; p++) p->hash = hash_from(t.data + p->start, p->end - p->start, t.len - p->start);
+static void hash_words(kd_word *w, const uint32_t *edge, size_t n, kd_str t) {
+    for (size_t i = 0; i < n; i++) {
+        const uint32_t start = edge[2 * i], end = edge[2 * i + 1];
+        w[i] = (kd_word){start, end, hash_from(t.data + start, end - start, t.len - start)};
+    }
 }
 
 /* Newlines and marks of a block in the order in which they stand. */
@@ -276,22 +284,23 @@ kd_code kd_scan_text(kd_scan *o, kd_scan_room *room, kd_str t, kd_err *e) {
         const size_t left = t.len - i;
         if (left < BLOCK) memcpy(last, t.data + i, left);
         classify(&m, left < BLOCK ? last : t.data + i);
-        if (c.starts + BLOCK + 2 > room->words_cap &&
-            (rc = kd_grow((void **)&room->words, &room->words_cap, c.starts + BLOCK + 2, sizeof *room->words)))
+        if (c.n + 2 * BLOCK + 2 > room->edges_cap &&
+            (rc = kd_grow((void **)&room->edges, &room->edges_cap, c.n + 2 * BLOCK + 2, sizeof *room->edges)))
             break;
-        read_words(room->words, &c, &m, i);
+        read_words(room->edges, &c, &m, i);
         o->letters[KD_LATIN] += m.letters;
         if (m.high) count_high(o, t, i, m.high & ~m.cont);
         rc = read_signs(o, room, t, i, &m, &l, &k);
     }
+    if (c.n % 2) room->edges[c.n++] = (uint32_t)t.len;
+    if (!rc) rc = kd_grow((void **)&room->words, &room->words_cap, c.n / 2, sizeof *room->words);
     if (rc) return kd_fail(e, rc, "no memory to measure a text of %zu bytes", t.len);
-    if (c.carry && c.ends < c.starts) room->words[c.ends++].end = (uint32_t)t.len;
-    hash_words(room->words, c.starts, t);
+    hash_words(room->words, room->edges, c.n / 2, t);
     end_line(o, &l, t, t.len, t.len - l.conts, true);
     end_pending(o, &k);
     o->blank = all_blank(t.data, t.data + t.len);
     o->words = room->words;
-    o->n_words = c.starts;
+    o->n_words = c.n / 2;
     o->fences = room->fences;
     return KD_OK;
 }
@@ -300,6 +309,7 @@ void kd_scan_room_clear(kd_scan_room *r) {
     kd_free(r->words);
     kd_free(r->fences);
     kd_free(r->table);
+    kd_free(r->edges);
     kd_free(r->keys);
     *r = (kd_scan_room){0};
 }

@@ -42,9 +42,9 @@ typedef struct {
 
 typedef struct {
     kd_word *words;
-    uint32_t *fences, *table;
+    uint32_t *fences, *table, *edges;
     uint64_t *keys;
-    size_t words_cap, fences_cap, table_cap, keys_cap;
+    size_t words_cap, fences_cap, table_cap, keys_cap, edges_cap;
 } kd_scan_room; /* {0} is empty */
 void kd_scan_room_clear(kd_scan_room *r);
 
