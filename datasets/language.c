@@ -27,6 +27,7 @@ struct kd_lexicon {
     } bucket[BUCKETS];
     weights row[ROWS]; /* [0] is all zero; one a set of languages */
     uint32_t mask[ROWS];
+    uint16_t letter[0x800 - 0x80]; /* row of a letter of two bytes */
     uint32_t rows;
     unsigned turn; /* which bits of the hash choose the bucket: such that none overflows */
     struct {
@@ -208,6 +209,33 @@ static bool fill(kd_lexicon *x) {
     return room;
 }
 
+static void add_letters(kd_lexicon *x) {
+    uint32_t mask[0x800 - 0x80] = {0};
+    for (size_t i = 0; i < sizeof letter_lists / sizeof *letter_lists; i++)
+        for (const char *p = letter_lists[i].letters; *p;) {
+            size_t len;
+            const uint32_t cp = (uint32_t)kd_utf8_next(p, strlen(p), &len), up = kd_uc_toupper(cp),
+                           bit = 1u << kd_language_named(letter_lists[i].code);
+            if (cp >= 0x80 && cp < 0x800) mask[cp - 0x80] |= bit;
+            if (up >= 0x80 && up < 0x800) mask[up - 0x80] |= bit;
+            p += len;
+        }
+    for (size_t i = 0; i < 0x800 - 0x80; i++)
+        if (mask[i]) x->letter[i] = (uint16_t)row_of(x, mask[i]);
+}
+
+/* The row of the rarest letter above ASCII in a word that is not listed; 0 if there is none. */
+static uint32_t row_of_letters(const kd_lexicon *x, const char *s, size_t n) {
+    uint32_t best = 0;
+    for (size_t i = 0; i + 1 < n; i++) {
+        const unsigned char c = (unsigned char)s[i];
+        if (c < 0xc2 || c >= 0xe0 || ((unsigned char)s[i + 1] & 0xc0) != 0x80) continue;
+        const uint32_t row = x->letter[((c & 0x1fu) << 6 | ((unsigned char)s[i + 1] & 0x3fu)) - 0x80];
+        if (row && (!best || __builtin_popcount(x->mask[row]) < __builtin_popcount(x->mask[best]))) best = row;
+    }
+    return best;
+}
+
 /* Numbers are no words. Characters of three bytes are, if they are listed: Vietnamese letters; they do not count, for they are parts of words. */
 static void which_words(kd_lexicon *x) {
     for (int script = 0; script < KD_SCRIPTS; script++)
@@ -226,6 +254,7 @@ kd_code kd_lexicon_new(kd_lexicon **out, kd_err *e) {
         which_words(x);
         x->turn = turn;
         x->rows = 1;
+        add_letters(x);
         if (fill(x)) return KD_OK;
         if (turn == 32) break;
     }
@@ -273,7 +302,8 @@ static void weigh_words(kd_telling *o, weighing *w, const kd_scan *scan, kd_str 
         if (fence & 1) continue;
         const char *s = t.data + word->start;
         const unsigned char c = (unsigned char)*s;
-        const uint32_t row = look_up(x, word->hash);
+        uint32_t row = look_up(x, word->hash);
+        if (!scan->ascii && !row) row = row_of_letters(x, s, word->end - word->start);
         if (row & TURN) read_turn(o, s, t.len - word->start, row >> 16 & 0x7fff);
         const uint32_t command = s[-(word->start > 0)] == '\\'; /* of LaTeX */
         const weights *add_row = &x->row[row & x->weighed[w->script][c].row & (command - 1)];

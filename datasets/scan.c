@@ -277,7 +277,7 @@ kd_code kd_scan_text(kd_scan *o, kd_scan_room *room, kd_str t, kd_err *e) {
     lines l = {0};
     marking k = {0};
     kd_code rc = KD_OK;
-    *o = (kd_scan){0};
+    *o = (kd_scan){.ascii = true};
     if (t.len >= UINT32_MAX - BLOCK) return kd_fail(e, KD_ELIMIT, "a text of %zu bytes: expected less than 4 GiB", t.len);
     for (size_t i = 0; i < t.len && !rc; i += BLOCK) {
         char last[BLOCK] = {0};
@@ -290,6 +290,7 @@ kd_code kd_scan_text(kd_scan *o, kd_scan_room *room, kd_str t, kd_err *e) {
         read_words(room->edges, &c, &m, i);
         o->letters[KD_LATIN] += m.letters;
         if (m.high) count_high(o, t, i, m.high & ~m.cont);
+        o->ascii &= !m.high;
         rc = read_signs(o, room, t, i, &m, &l, &k);
     }
     if (c.n % 2) room->edges[c.n++] = (uint32_t)t.len;

@@ -37,7 +37,7 @@ typedef struct {
     int32_t round, square;        /* \( less \), \[ less \], outside fences */
     uint32_t displays;            /* $$ outside fences */
     uint32_t dollars;             /* $ that open or close nothing and are no price, outside fences */
-    bool blank;                   /* white space only */
+    bool blank, ascii;            /* white space only; no byte above ASCII */
 } kd_scan;
 
 typedef struct {

@@ -1,5 +1,6 @@
 /* tests/datasets/bench_measures.c - speed of the text measures, one core: each part of the walk, all together, and what is apart (deflate).
  *   bench_measures [FILE.jsonl]   texts of about 2,000 tokens made from a fixed seed, or the strings "text" of FILE (what the peers are given too).
+ *   bench_measures --languages FILE.jsonl prints the language of each text.
  *   bench_measures --write FILE N writes N such texts. Figures are MB (10^6 bytes of UTF-8) a second of processor time. */
 #include "datasets/label_int.h"
 #include "datasets/measures.h"
@@ -148,11 +149,25 @@ static void measure(const corpus *c, const char *title, const char *const *names
     kd_label_room_clear(&room);
 }
 
+static int tell_languages(const corpus *c, const kd_lexicon *x) {
+    kd_scan_room room = {0};
+    for (size_t i = 0; i < c->n; i++) {
+        kd_scan scan;
+        kd_telling o;
+        if (kd_scan_text(&scan, &room, c->text[i], NULL)) return 1;
+        kd_language_tell(&o, x, &scan, c->text[i], KD_NO_LANGUAGE);
+        printf("%s\n", kd_language_code(o.language));
+    }
+    kd_scan_room_clear(&room);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     static corpus c;
     kd_lexicon *x = NULL;
     if (argc == 4 && strcmp(argv[1], "--write") == 0) return write_texts(argv[2], (size_t)atoi(argv[3]));
     if (kd_lexicon_new(&x, NULL)) return 1;
+    if (argc == 3 && strcmp(argv[1], "--languages") == 0) return load(&c, argv[2]) || tell_languages(&c, x);
     if (argc > 1 ? load(&c, argv[1]) : (make(&c, 500), 0)) return 1;
     printf("text measures, %zu texts, %.1f MB, best of five, processor time\n", c.n, (double)c.bytes / 1e6);
     for (size_t k = 0; k < sizeof together / sizeof *together; k++) {
