@@ -93,6 +93,7 @@ static kd_code check(const kd_loaded *m, const char *src, kd_err *e) {
     static const char MERGE[] = "has no words in a GGUF adapter; merge it instead (convert without --adapter-only)";
     if (!a) return kd_fail(e, KD_EINVAL, "%s: there is no adapter in it; name one with --adapter", src);
     if (a->config.dora) return kd_fail(e, KD_EUNSUPPORTED, "%s: DoRA %s", m->adapter_dir, MERGE);
+    if (a->rows.n) return kd_fail(e, KD_EUNSUPPORTED, "%s: rows of trained tokens (trainable_token_indices) %s", m->adapter_dir, MERGE);
     if (a->saved_embed || a->saved_head) return kd_fail(e, KD_EUNSUPPORTED, "%s: modules_to_save %s", m->adapter_dir, MERGE);
     if (m->model->config.tied && a->head.r)
         return kd_fail(e, KD_EUNSUPPORTED, "%s: lm_head adapted while tied to the embedding %s", m->adapter_dir, MERGE);

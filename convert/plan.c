@@ -27,7 +27,7 @@ static kd_code add(kd_plan *p, const kd_item *it, kd_err *e) {
     if (!kd_dtype_row_bytes((int)w->type, w->cols, &w->row_bytes))
         return kd_fail(e, KD_EINVAL, "%s: tensor %s: rows of %zu are no whole blocks of %s", p->source.path, w->name, w->cols,
                        kd_dtype_get((int)w->type)->name);
-    if (!kd_can_write((int)w->type) && !(w->from.data && w->from.type == w->type && !w->lora && !w->embed))
+    if (!kd_can_write((int)w->type) && !(w->from.data && w->from.type == w->type && !w->lora && !w->embed && !w->token_rows))
         return kd_fail(e, KD_EUNSUPPORTED, "%s: tensor %s: type %s is not written here", p->source.path, w->name,
                        kd_dtype_get((int)w->type)->name);
     p->n++;
@@ -80,6 +80,10 @@ static kd_code add_matrix(kd_plan *p, kd_role r, uint32_t layer, const uint32_t 
         it.embed = &p->adapter->embed, it.embed_rows = c->V;
     else if (p->adapter && r != KD_EMBED)
         it.lora = kd_adapter_lora(p->adapter, r, layer);
+    if (p->adapter && (r == KD_EMBED || r == KD_HEAD) && p->adapter->rows.n) {
+        it.tokens = &p->adapter->rows;
+        it.token_rows = r == KD_EMBED ? it.tokens->embed : kd_adapter_head_rows(p->adapter, c);
+    }
     it.type = matrix_type(p, r, layer, m);
     it.row_map = map;
     name(p, &it);

@@ -22,6 +22,8 @@ typedef struct {
     const kd_lora *lora;          /* merged in, or NULL */
     const kd_lora *embed;         /* LoRA of an embedding (its A and B the other way round), or NULL */
     uint32_t embed_rows;          /* columns of embed's A */
+    const kd_token_rows *tokens;  /* rows that the adapter brings along, or NULL ... */
+    const float *token_rows;      /* ... [n,cols] */
     size_t index;                 /* in the writer */
     bool nonfinite;               /* found while writing */
 } kd_item;

@@ -42,6 +42,11 @@ typedef struct {
 /* Row r of the item (as the output orders them) in f32: w [cols]. */
 static void load_row(const kd_item *it, size_t r, float *w) {
     size_t src = it->row_map ? it->row_map[r] : r;
+    const int32_t own = it->token_rows ? it->tokens->row_of[src] : -1;
+    if (own >= 0) {
+        memcpy(w, it->token_rows + (size_t)own * it->cols, it->cols * sizeof *w);
+        return;
+    }
     if (it->from.data)
         kd_dequantize(it->from.type, kd_mat_row(&it->from, src), w, it->cols);
     else
@@ -71,7 +76,7 @@ static void compute(pump *p, piece *q, int worker) {
         size_t r = q->first + i;
         load_row(it, r, w);
         finite &= kd_all_finite(w, it->cols);
-        if (raw)
+        if (raw && !(it->token_rows && it->tokens->row_of[it->row_map ? it->row_map[r] : r] >= 0))
             memcpy(out, kd_mat_row(&it->from, it->row_map ? it->row_map[r] : r), it->row_bytes);
         else if (kd_quantize(it->type, w, out, it->cols, NULL, NULL))
             fault(p, it, KD_EBUG, "its rows cannot be written in its type");

@@ -16,7 +16,10 @@ struct kd_net {
     kd_params *params;
     kd_net_shape shape;
     kd_mat embed, head;
-    float *d_embed, *d_head; /* NULL where frozen; the same when tied */
+    float *d_embed, *d_head;    /* NULL where frozen; the same when tied */
+    size_t first_token, tokens; /* rows of these are trained beside an adapter, instead of the stored ones */
+    kd_mat own_embed, own_head;
+    float *d_own_embed, *d_own_head; /* the same when tied; NULL where there are none */
     const float *final_norm;
     float *d_final_norm;
     kd_net_layer *layers;
@@ -72,6 +75,15 @@ static void wire(kd_net *n, const kd_model *m, const kd_train_method *tm) {
     n->head = trained_or(p, h, &m->head);
     n->d_embed = kd_param_grad(p, q);
     n->d_head = kd_param_grad(p, h);
+    const kd_param *te = kd_params_find(p, KD_EMBED, 0, 'T'), *th = n->c.tied ? te : kd_params_find(p, KD_HEAD, 0, 'T');
+    if (te && th) {
+        n->first_token = tm->lora.first_token;
+        n->tokens = te->rows;
+        n->own_embed = kd_mat_f32(kd_param_value(p, te), te->rows, te->cols);
+        n->own_head = kd_mat_f32(kd_param_value(p, th), th->rows, th->cols);
+        n->d_own_embed = kd_param_grad(p, te);
+        n->d_own_head = kd_param_grad(p, th);
+    }
     const kd_param *f = kd_params_find(p, KD_FINAL_NORM, 0, 0);
     n->final_norm = vec_or(p, f, m->final_norm);
     n->d_final_norm = kd_param_grad(p, f);
@@ -175,15 +187,22 @@ static void embed_task(void *ctx, size_t task, int worker) {
     (void)worker;
     const job *j = ctx;
     const size_t C = j->n->c.C, end = (task + 1) * ROWS < j->b->N ? (task + 1) * ROWS : j->b->N;
-    for (size_t i = task * ROWS; i < end; i++)
-        kd_dequantize(j->n->embed.type, kd_mat_row(&j->n->embed, (size_t)j->b->tokens[i]), j->n->tape.x[0] + i * C, C);
+    for (size_t i = task * ROWS; i < end; i++) {
+        const size_t token = (size_t)j->b->tokens[i], own = token - j->n->first_token;
+        const kd_mat *m = own < j->n->tokens ? &j->n->own_embed : &j->n->embed;
+        kd_dequantize(m->type, kd_mat_row(m, own < j->n->tokens ? own : token), j->n->tape.x[0] + i * C, C);
+    }
 }
 /* dE[token] += dx, rows in order; a task owns a stretch of columns. */
 static void embed_back_task(void *ctx, size_t task, int worker) {
     (void)worker;
     const job *j = ctx;
     const size_t C = j->n->c.C, c = task * COLS, n = C - c < COLS ? C - c : COLS;
-    for (size_t i = 0; i < j->b->N; i++) kd_add(j->n->d_embed + (size_t)j->b->tokens[i] * C + c, j->n->tape.dx + i * C + c, n);
+    for (size_t i = 0; i < j->b->N; i++) {
+        const size_t token = (size_t)j->b->tokens[i], own = token - j->n->first_token;
+        float *to = own < j->n->tokens ? j->n->d_own_embed + own * C : j->n->d_embed ? j->n->d_embed + token * C : NULL;
+        if (to) kd_add(to + c, j->n->tape.dx + i * C + c, n);
+    }
 }
 static void final_norm_task(void *ctx, size_t task, int worker) {
     (void)worker;
@@ -213,6 +232,16 @@ static void ce_task(void *ctx, size_t i, int worker) {
     j->b->loss[row] = kd_cross_entropy(j->n->tape.logits + i * V, V, (size_t)j->b->target[row], j->b->weight[row], j->ce, j->grad);
 }
 
+/* The share of a chunk's gradient that goes through tokens with rows of their own; then it is taken out of the logits' gradient. */
+static void own_head_back(kd_net *n, float *dhidden, const float *h, size_t rows) {
+    const kd_gemm *g = &n->tape.work.gemm;
+    const size_t C = n->c.C, V = n->c.V;
+    float *dl = n->tape.logits + n->first_token;
+    kd_gemm_dx(g, dhidden, C, dl, V, &n->own_head, rows, 1, false);
+    kd_gemm_dw(g, n->d_own_head, C, dl, V, h, C, rows, n->tokens, C, 1);
+    for (size_t i = 0; i < rows; i++) memset(dl + i * V, 0, n->tokens * sizeof *dl);
+}
+
 /* Loss of the loss rows, and their gradient in t->dx_loss when training. */
 static void head(kd_net *n, const kd_micro *b, const kd_ce *ce, bool train) {
     kd_tape *t = &n->tape;
@@ -225,9 +254,11 @@ static void head(kd_net *n, const kd_micro *b, const kd_ce *ce, bool train) {
         const float *h = t->hidden + at * C;
         j.from = at;
         kd_gemm_y(g, t->logits, V, h, C, &n->head, NULL, rows, 1, false);
+        if (n->tokens) kd_gemm_y(g, t->logits + n->first_token, V, h, C, &n->own_head, NULL, rows, 1, false);
         kd_pool_run(g->pool, ce_task, &j, rows);
         if (!train) continue;
-        kd_gemm_dx(g, t->dhidden + at * C, C, t->logits, V, &n->head, rows, 1, false);
+        if (n->tokens) own_head_back(n, t->dhidden + at * C, h, rows);
+        kd_gemm_dx(g, t->dhidden + at * C, C, t->logits, V, &n->head, rows, 1, n->tokens > 0);
         if (n->d_head) kd_gemm_dw(g, n->d_head, C, t->logits, V, h, C, rows, V, C, 1);
     }
     if (!train) return;
@@ -270,9 +301,9 @@ void kd_net_run(kd_net *n, const kd_micro *b, const kd_ce *ce, uint64_t seed, ui
     for (uint32_t l = L; l-- > 0;) {
         const kd_layer_run *r = l + 1 == L ? &last : &all;
         if (l < n->shape.recompute && l + 1 < L) kd_layer_forward(r, &n->layers[l], &t->layer[l], NULL, t->x[l]);
-        kd_layer_backward(r, &n->layers[l], &t->layer[l], l + 1 == L ? t->dx_loss : t->dx, t->x[l], l > 0 || n->d_embed);
+        kd_layer_backward(r, &n->layers[l], &t->layer[l], l + 1 == L ? t->dx_loss : t->dx, t->x[l], l > 0 || n->d_embed || n->tokens);
     }
-    if (n->d_embed) kd_pool_run(t->work.gemm.pool, embed_back_task, &j, blocks(n->c.C, COLS));
+    if (n->d_embed || n->tokens) kd_pool_run(t->work.gemm.pool, embed_back_task, &j, blocks(n->c.C, COLS));
 }
 
 double kd_net_flops(const kd_net *n, const kd_micro *b) {
@@ -283,7 +314,7 @@ double kd_net_flops(const kd_net *n, const kd_micro *b) {
         for (kd_role r = 0; r < KD_MATS; r++) {
             const kd_proj *p = &n->layers[l].proj[r];
             const double rows = r == KD_K || r == KD_V ? (double)b->N : NQ, w = (double)p->w.rows * (double)p->w.cols;
-            const bool dx = l > 0 || n->d_embed || r == KD_O || r >= KD_GATE;
+            const bool dx = l > 0 || n->d_embed || n->tokens || r == KD_O || r >= KD_GATE;
             total += 2 * rows * w * (1 + dx + (p->dw != NULL));
             total += 2 * rows * (double)p->r * (double)(p->w.rows + p->w.cols) * 3;
         }

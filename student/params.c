@@ -49,6 +49,17 @@ static kd_code add_lora(kd_params *p, const kd_config *c, const kd_adapter_confi
     return code;
 }
 
+/* Rows of tokens, trained whole. */
+static kd_code add_rows(kd_params *p, const kd_config *c, const kd_adapter_config *ac, kd_role r, kd_err *e) {
+    kd_param q = {.role = r, .part = 'T', .rows = ac->tokens, .cols = c->C, .decay = true};
+    if (ac->first_token >= c->V || ac->tokens > c->V - ac->first_token)
+        return kd_fail(e, KD_EINVAL, "rows of tokens %u to %u of a vocabulary of %u", ac->first_token, ac->first_token + ac->tokens - 1,
+                       c->V);
+    snprintf(q.name, sizeof q.name, "base_model.model.%s.token_adapter.trainable_tokens_delta",
+             r == KD_EMBED ? "model.embed_tokens" : "lm_head");
+    return add(p, q, e);
+}
+
 kd_code kd_params_list(kd_params *p, const kd_config *c, const kd_train_method *m, kd_err *e) {
     kd_code code = KD_OK;
     if (m->method == KD_FULL) {
@@ -68,6 +79,8 @@ kd_code kd_params_list(kd_params *p, const kd_config *c, const kd_train_method *
     for (uint32_t l = 0; l < c->L; l++)
         for (kd_role r = 0; r < KD_MATS && code == KD_OK; r++)
             if (m->lora.targets >> r & 1) code = add_lora(p, c, &m->lora, r, l, e);
+    if (code == KD_OK && m->lora.tokens) code = add_rows(p, c, &m->lora, KD_EMBED, e);
+    if (code == KD_OK && m->lora.tokens && !c->tied) code = add_rows(p, c, &m->lora, KD_HEAD, e);
     return code;
 }
 
@@ -132,8 +145,19 @@ void kd_params_init_lora(kd_params *p, uint64_t seed) {
     }
 }
 
+void kd_params_rows_from_model(kd_params *p, const kd_train_method *method, const kd_model *m) {
+    for (size_t i = 0; i < p->n; i++) {
+        const kd_param *q = &p->at[i];
+        if (q->part != 'T') continue;
+        const kd_mat *w = kd_model_mat(m, q->role, 0);
+        for (size_t r = 0; r < q->rows; r++)
+            kd_dequantize(w->type, kd_mat_row(w, method->lora.first_token + r), p->value + q->at + r * q->cols, q->cols);
+    }
+}
+
 /* The array of an adapter that parameter q is. */
 static float *adapter_array(const kd_adapter *a, const kd_param *q) {
+    if (q->part == 'T') return a->config.tokens != q->rows ? NULL : q->role == KD_EMBED ? a->rows.embed : a->rows.head;
     const kd_lora *l = kd_adapter_lora((kd_adapter *)(uintptr_t)a, q->role, q->layer);
     size_t rank = q->part == 'A' ? q->rows : q->cols;
     if (!l || l->r == 0 || (q->part != 'M' && l->r != rank)) return NULL;

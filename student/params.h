@@ -13,7 +13,7 @@ typedef struct {
     bool decay;        /* weight decay acts on it: matrices and embeddings */
     kd_role role;
     uint32_t layer;
-    char part; /* 0 the weight itself, 'A', 'B' or 'M' (magnitude) of an adapter */
+    char part; /* 0 the weight itself, 'A', 'B' or 'M' (magnitude) of an adapter, 'T' rows of tokens beside it */
 } kd_param;
 
 typedef struct {
@@ -45,6 +45,8 @@ void kd_params_from_model(kd_params *p, const kd_model *m, kd_pool *pool);
 /* Start of an adapter as PEFT makes it: A uniform in +-1/sqrt(in) (Kaiming with a = sqrt 5), B zero; numbers from (seed, parameter, element).
  * Magnitudes are left to kd_net (they need the weights' norms). */
 void kd_params_init_lora(kd_params *p, uint64_t seed);
+/* Rows of tokens beside an adapter as m has them. */
+void kd_params_rows_from_model(kd_params *p, const kd_train_method *method, const kd_model *m);
 /* Values from and to an adapter; shapes and targets must agree: KD_EINVAL names what does not. */
 kd_code kd_params_from_adapter(kd_params *p, const kd_adapter *a, kd_err *e);
 kd_code kd_params_to_adapter(const kd_params *p, kd_adapter *a, kd_err *e);

@@ -30,7 +30,7 @@ static kd_code set_up(kd_trainer *t, size_t n, const kd_adapter *start, kd_err *
     if (t->o.method.method == KD_FULL)
         kd_params_from_model(&t->params, t->m, t->pool);
     else if (!start)
-        kd_params_init_lora(&t->params, t->o.seed);
+        kd_params_init_lora(&t->params, t->o.seed), kd_params_rows_from_model(&t->params, &t->o.method, t->m);
     else
         code = kd_params_from_adapter(&t->params, start, e);
     if (code == KD_OK) kd_net_bind(t->net, !start);

@@ -18,8 +18,32 @@ void kd_adapter_free(kd_adapter *a) {
     for (size_t i = 0; a->layers && i < (size_t)a->L * KD_MATS; i++) clear_lora(&a->layers[i]);
     clear_lora(&a->embed);
     clear_lora(&a->head);
+    kd_free(a->rows.token), kd_free(a->rows.row_of), kd_free(a->rows.embed), kd_free(a->rows.head);
     kd_free(a->layers), kd_free(a->saved_embed), kd_free(a->saved_head), kd_free(a->config.base);
     kd_free(a);
+}
+
+kd_code kd_adapter_add_rows(kd_adapter *a, const kd_config *c, const int32_t *tokens, size_t n, bool embed, bool head, kd_err *e) {
+    kd_token_rows *r = &a->rows;
+    if (!n || n > c->V || r->n) return kd_fail(e, KD_EINVAL, "adapter: expected 1 to %u rows of tokens, once, found %zu", c->V, n);
+    r->token = kd_calloc(n, sizeof *r->token);
+    r->row_of = kd_calloc(c->V, sizeof *r->row_of);
+    r->embed = embed ? kd_calloc(n * c->C, sizeof(float)) : NULL;
+    r->head = head && !c->tied ? kd_calloc(n * c->C, sizeof(float)) : NULL;
+    if (!r->token || !r->row_of || (embed && !r->embed) || (head && !c->tied && !r->head))
+        return kd_fail(e, KD_ENOMEM, "adapter: no memory for rows of %zu tokens", n);
+    for (uint32_t v = 0; v < c->V; v++) r->row_of[v] = -1;
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= c->V || r->row_of[tokens[i]] >= 0)
+            return kd_fail(e, KD_EINVAL, "trainable_token_indices: expected ids below %u, each once, found %d", c->V, (int)tokens[i]);
+        r->token[i] = tokens[i];
+        r->row_of[tokens[i]] = (int32_t)i;
+    }
+    r->n = n;
+    bool follow = embed && (head || c->tied);
+    for (size_t i = 1; i < n; i++) follow &= tokens[i] == tokens[i - 1] + 1;
+    if (follow) a->config.first_token = (uint32_t)tokens[0], a->config.tokens = (uint32_t)n;
+    return KD_OK;
 }
 
 kd_lora *kd_adapter_lora(kd_adapter *a, kd_role r, uint32_t layer) {
@@ -52,6 +76,7 @@ kd_code kd_adapter_new(kd_adapter **out, const kd_config *c, const kd_adapter_co
     if (!a) return kd_fail(e, KD_ENOMEM, "adapter: out of memory");
     a->config = *ac;
     a->config.base = NULL;
+    a->config.tokens = 0;
     a->L = c->L;
     kd_code code = KD_OK;
     if (!(a->layers = kd_calloc((size_t)c->L * KD_MATS, sizeof *a->layers)) || (ac->base && !(a->config.base = kd_strdup(ac->base))))
@@ -65,6 +90,11 @@ kd_code kd_adapter_new(kd_adapter **out, const kd_config *c, const kd_adapter_co
             }
     if (!code && (ac->targets >> KD_EMBED & 1)) code = kd_lora_new(&a->embed, ac->r, ac->alpha, ac->rslora, false, c->V, c->C, e);
     if (!code && (ac->targets >> KD_HEAD & 1)) code = kd_lora_new(&a->head, ac->r, ac->alpha, ac->rslora, ac->dora, c->C, c->V, e);
+    int32_t *ids = !code && ac->tokens ? kd_calloc(ac->tokens, sizeof *ids) : NULL;
+    if (!code && ac->tokens && !ids) code = kd_fail(e, KD_ENOMEM, "adapter: out of memory");
+    for (uint32_t i = 0; ids && i < ac->tokens; i++) ids[i] = (int32_t)(ac->first_token + i);
+    if (!code && ids) code = kd_adapter_add_rows(a, c, ids, ac->tokens, true, true, e);
+    kd_free(ids);
     if (code)
         kd_adapter_free(a);
     else

@@ -20,9 +20,18 @@ typedef struct {
     uint32_t r;
     float alpha, dropout;
     bool rslora, dora;
-    char *base;       /* base_model_name_or_path, may be NULL */
-    uint32_t targets; /* bit KD_Q .. KD_DOWN, bit KD_EMBED, bit KD_HEAD */
+    char *base;                   /* base_model_name_or_path, may be NULL */
+    uint32_t targets;             /* bit KD_Q .. KD_DOWN, bit KD_EMBED, bit KD_HEAD */
+    uint32_t first_token, tokens; /* rows brought along whole, of tokens one behind the other; tokens 0: none, or others than that */
 } kd_adapter_config;
+
+/* Rows of the embedding and of the head that an adapter brings along whole, instead of the base's (PEFT's trainable_token_indices). */
+typedef struct {
+    size_t n;
+    int32_t *token;      /* [n] */
+    int32_t *row_of;     /* [V] place in token, -1: the base's own */
+    float *embed, *head; /* [n,C]; either may be NULL; a tied head's rows are the embedding's */
+} kd_token_rows;
 
 typedef struct kd_adapter {
     kd_adapter_config config;
@@ -30,6 +39,7 @@ typedef struct kd_adapter {
     kd_lora *layers;                 /* [L * KD_MATS], layer-major */
     kd_lora embed, head;             /* LoRA on embed_tokens (a [r,V], b [C,r] as PEFT has them) and lm_head */
     float *saved_embed, *saved_head; /* [V,C] modules_to_save, or NULL */
+    kd_token_rows rows;
 } kd_adapter;
 
 /* An adapter of zeros for these targets (all r, alpha alike); the trainer initialises. Errors: KD_EINVAL, KD_ENOMEM. */
@@ -39,6 +49,12 @@ kd_code kd_adapter_open(kd_adapter **out, const char *dir, const kd_config *c, k
 /* Into a PEFT folder (made if absent); files appear whole. base: what base_model_name_or_path says. */
 kd_code kd_adapter_save(const kd_adapter *a, const char *dir, const kd_config *c, const char *base, kd_err *e);
 void kd_adapter_free(kd_adapter *a);
+/* Room for rows of these tokens: embed's, and head's of an untied model. Errors: KD_EINVAL a token twice or outside the vocabulary; KD_ENOMEM. */
+kd_code kd_adapter_add_rows(kd_adapter *a, const kd_config *c, const int32_t *tokens, size_t n, bool embed, bool head, kd_err *e);
+/* The rows that the head of a model of this config takes from the adapter, or NULL. */
+static inline const float *kd_adapter_head_rows(const kd_adapter *a, const kd_config *c) {
+    return a->rows.head ? a->rows.head : c->tied ? a->rows.embed : NULL;
+}
 kd_lora *kd_adapter_lora(kd_adapter *a, kd_role r, uint32_t layer); /* NULL where r is not adapted */
 /* alpha/r, or alpha/sqrt(r) where rslora. */
 float kd_lora_scale(float alpha, uint32_t r, bool rslora);

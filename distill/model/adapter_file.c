@@ -28,9 +28,10 @@ static bool off(const kd_json_node *n) {
 }
 
 static kd_code read_config(kd_adapter *a, const kd_json_node *o, const char *path, kd_err *e) {
-    static const char *const refused[] = {"fan_in_fan_out",    "lora_bias",         "layer_replication",       "trainable_token_indices",
-                                          "use_qalora",        "use_bdlora",        "alora_invocation_tokens", "arrow_config",
-                                          "target_parameters", "monteclora_config", "velora_config",           "kasa_config"};
+    static const char *const refused[] = {"fan_in_fan_out", "lora_bias",         "layer_replication",
+                                          "use_qalora",     "use_bdlora",        "alora_invocation_tokens",
+                                          "arrow_config",   "target_parameters", "monteclora_config",
+                                          "velora_config",  "kasa_config"};
     kd_str type = kd_json_string(kd_json_get(o, "peft_type")), bias = kd_json_string(kd_json_get(o, "bias"));
     if (!kd_str_is(type, "LORA")) return fail(e, KD_EUNSUPPORTED, path, "peft_type", "an adapter that is not LORA");
     if (bias.data && !kd_str_is(bias, "none")) return fail(e, KD_EUNSUPPORTED, path, "bias", "trained biases");
@@ -141,6 +142,58 @@ static kd_code read_saved(reader *r, float **out, const char *module) {
     return t ? read_floats(out, t, r->path, 2, r->c->V, r->c->C, r->e) : KD_OK;
 }
 
+static kd_code token_ids(reader *r, const kd_json_node *list, int32_t **ids, size_t *n) {
+    *n = kd_json_count(list);
+    if (kd_json_typeof(list) != KD_JSON_ARRAY || !*n || *n > r->c->V)
+        return fail(r->e, KD_EFORMAT, r->path, "trainable_token_indices", "expected a list of token ids");
+    if (!(*ids = kd_calloc(*n, sizeof **ids))) return kd_fail(r->e, KD_ENOMEM, "%s: out of memory", r->path);
+    size_t i = 0;
+    for (const kd_json_node *v = kd_json_first(list); v; v = kd_json_next(v), i++) {
+        int64_t id;
+        if (!kd_json_int(v, &id) || id < 0 || id >= (int64_t)r->c->V)
+            return fail(r->e, KD_EFORMAT, r->path, "trainable_token_indices", "expected ids of the vocabulary");
+        (*ids)[i] = (int32_t)id;
+    }
+    return KD_OK;
+}
+
+/* Rows of tokens: "trainable_token_indices" is a list for the embedding, or {"embed_tokens": [...], "lm_head": [...]}. */
+static kd_code read_rows(reader *r) {
+    static const char KEY[] = "trainable_token_indices", SUFFIX[] = "token_adapter.trainable_tokens_delta";
+    const kd_json_node *o = kd_json_get(r->o, KEY), *list[2] = {o, NULL};
+    const size_t C = r->c->C;
+    size_t n[2] = {0, 0};
+    int32_t *ids[2] = {NULL, NULL};
+    char s[96];
+    kd_code c = KD_OK;
+    if (off(o)) return KD_OK;
+    if (kd_json_typeof(o) == KD_JSON_OBJECT) {
+        list[0] = kd_json_get(o, "embed_tokens"), list[1] = kd_json_get(o, "lm_head");
+        if (kd_json_count(o) != (size_t)(list[0] != NULL) + (list[1] != NULL))
+            return fail(r->e, KD_EUNSUPPORTED, r->path, KEY, "rows of modules other than embed_tokens and lm_head");
+    }
+    for (int k = 0; k < 2 && !c; k++)
+        if (list[k]) c = token_ids(r, list[k], &ids[k], &n[k]);
+    if (!c && ids[0] && ids[1] && (n[0] != n[1] || memcmp(ids[0], ids[1], n[0] * sizeof *ids[0]) != 0))
+        c = fail(r->e, KD_EUNSUPPORTED, r->path, KEY, "other tokens for embed_tokens than for lm_head");
+    if (!c && r->c->tied && !ids[0]) c = fail(r->e, KD_EUNSUPPORTED, r->path, KEY, "rows of a tied head without the embedding's");
+    kd_token_rows *rows = &r->a->rows;
+    if (!c) c = kd_adapter_add_rows(r->a, r->c, ids[0] ? ids[0] : ids[1], ids[0] ? n[0] : n[1], ids[0] != NULL, ids[1] != NULL, r->e);
+    float **into[2] = {&rows->embed, &rows->head};
+    for (int k = 0; k < 2 && !c; k++) {
+        if (!*into[k]) continue;
+        kd_name_hf(s, k ? KD_HEAD : KD_EMBED, 0);
+        *strrchr(s, '.') = 0;
+        const kd_tensor *t = find(r, s, SUFFIX);
+        kd_free(*into[k]);
+        *into[k] = NULL;
+        c = t ? read_floats(into[k], t, r->path, 2, rows->n, C, r->e)
+              : kd_fail(r->e, KD_EFORMAT, "%s: expected tensor %s%s.%s of the trained tokens, found none", r->path, PREFIX, s, SUFFIX);
+    }
+    kd_free(ids[0]), kd_free(ids[1]);
+    return c;
+}
+
 /* "model.layers.3.self_attn.q_proj": the tensor's name without its last part. */
 static const char *module_path(char *s, kd_role r, uint32_t layer) {
     kd_name_hf(s, r, layer);
@@ -165,6 +218,7 @@ static kd_code read_tensors(reader *r) {
     if (!code) code = read_lora(r, &a->head, module_path(s, KD_HEAD, 0), false, c->C, c->V);
     if (!code) code = read_saved(r, &a->saved_embed, module_path(s, KD_EMBED, 0));
     if (!code) code = read_saved(r, &a->saved_head, module_path(s, KD_HEAD, 0));
+    if (!code) code = read_rows(r);
     a->config.targets |= (a->embed.r ? 1u << KD_EMBED : 0) | (a->head.r ? 1u << KD_HEAD : 0);
     if (!code && r->used != kd_tensors_count(r->set)) {
         for (size_t i = 0; i < kd_tensors_count(r->set); i++) {
@@ -176,7 +230,8 @@ static kd_code read_tensors(reader *r) {
                        "%s: %zu of its %zu tensors fit a %s model of %u layers; the others belong to modules that we do not adapt", r->path,
                        r->used, kd_tensors_count(r->set), kd_arch_name(c->arch), c->L);
     }
-    if (!code && !a->config.targets && !a->saved_embed && !a->saved_head) code = kd_fail(r->e, KD_EFORMAT, "%s: holds no adapter", r->path);
+    if (!code && !a->config.targets && !a->saved_embed && !a->saved_head && !a->rows.n)
+        code = kd_fail(r->e, KD_EFORMAT, "%s: holds no adapter", r->path);
     return code;
 }
 
@@ -257,6 +312,19 @@ static kd_code save_config(const kd_adapter *a, const char *path, const char *ba
         kd_jsonw_end_array(&w);
     } else
         kd_jsonw_null(&w);
+    kd_jsonw_key(&w, "trainable_token_indices");
+    if (a->rows.n) {
+        kd_jsonw_object(&w);
+        for (int k = 0; k < 2; k++) {
+            if (!(k ? a->rows.head : a->rows.embed)) continue;
+            kd_jsonw_key(&w, k ? "lm_head" : "embed_tokens");
+            kd_jsonw_array(&w);
+            for (size_t i = 0; i < a->rows.n; i++) kd_jsonw_int(&w, a->rows.token[i]);
+            kd_jsonw_end_array(&w);
+        }
+        kd_jsonw_end_object(&w);
+    } else
+        kd_jsonw_null(&w);
     write_patterns(&w, a, true);
     write_patterns(&w, a, false);
     kd_jsonw_end_object(&w);
@@ -301,11 +369,13 @@ static void write_all(writer *w, const kd_adapter *a, const kd_config *c) {
     module_path(s, KD_EMBED, 0);
     write_one(w, s, "lora_embedding_A", a->embed.a, 2, a->embed.r, c->V);
     write_one(w, s, "lora_embedding_B", a->embed.b, 2, c->C, a->embed.r);
+    write_one(w, s, "token_adapter.trainable_tokens_delta", a->rows.embed, 2, a->rows.n, c->C);
     write_one(w, s, "weight", a->saved_embed, 2, c->V, c->C);
     module_path(s, KD_HEAD, 0);
     write_one(w, s, "lora_A.weight", a->head.a, 2, a->head.r, c->C);
     write_one(w, s, "lora_B.weight", a->head.b, 2, c->V, a->head.r);
     write_one(w, s, "lora_magnitude_vector", a->head.magnitude, 1, c->V, 0);
+    write_one(w, s, "token_adapter.trainable_tokens_delta", a->rows.head, 2, a->rows.n, c->C);
     write_one(w, s, "weight", a->saved_head, 2, c->V, c->C);
 }
 

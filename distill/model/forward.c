@@ -176,7 +176,10 @@ static void embed(kd_forward *f, const int32_t *tokens, size_t n) {
     for (size_t i = 0; i < n; i++) {
         float *x = f->x + i * C;
         size_t t = (size_t)tokens[i];
-        if (a && a->saved_embed)
+        const int32_t own = a && a->rows.embed ? a->rows.row_of[t] : -1;
+        if (own >= 0)
+            memcpy(x, a->rows.embed + (size_t)own * C, C * sizeof(float));
+        else if (a && a->saved_embed)
             memcpy(x, a->saved_embed + t * C, C * sizeof(float));
         else
             kd_dequantize(m->embed.type, kd_mat_row(&m->embed, t), x, C);
@@ -291,6 +294,15 @@ static void mlp_part(kd_forward *f, size_t n, uint32_t l) {
     multiply(f, &p[KD_DOWN], f->g, f->x, n, true);
 }
 
+/* Logits of tokens whose rows the adapter brings along. */
+static void own_logits(kd_forward *f, float *logits, size_t n) {
+    const kd_config *c = &f->m->config;
+    const float *rows = f->adapter ? kd_adapter_head_rows(f->adapter, c) : NULL;
+    for (size_t i = 0; rows && i < n; i++)
+        for (size_t k = 0; k < f->adapter->rows.n; k++)
+            logits[i * c->V + (size_t)f->adapter->rows.token[k]] = kd_dot_f32(f->h + i * c->C, rows + k * c->C, c->C);
+}
+
 /* Everything that can fail, before anything changes. */
 static kd_code prepare(kd_forward *f, const kd_batch *b, kd_err *e) {
     const kd_config *c = &f->m->config;
@@ -348,6 +360,7 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
     if (b->nwant) {
         kd_rmsnorm(f->h, NULL, f->x, f->m->final_norm, b->nwant, c->C, c->norm_eps);
         multiply(f, &f->head, f->h, logits, b->nwant, false);
+        own_logits(f, logits, b->nwant);
     }
     return KD_OK;
 }
