@@ -211,6 +211,52 @@ kd_code kd_render_turn_end(int32_t *token, const kd_render *r, kd_err *e) {
     return c;
 }
 
+/* What the template writes behind an answer, without the white space around it. */
+static kd_code behind_answer(kd_buf *out, const kd_render *r, const kd_json_node *conversation, kd_err *e) {
+    kd_json *doc = NULL;
+    kd_buf full = {0};
+    kd_code c = marked(&doc, conversation, 1, e);
+    if (c == KD_OK) c = kd_render_text(&full, r, kd_json_root(doc), 0, false, e);
+    const char *at = c == KD_OK && full.len ? memmem(full.data, full.len, marker, sizeof marker - 1) : NULL;
+    if (at) {
+        kd_str tail = {at + sizeof marker - 1, full.len - (size_t)(at - full.data) - (sizeof marker - 1)};
+        while (tail.len && blank(tail.data[0])) tail.data++, tail.len--;
+        tail.len = last_text(tail);
+        if (kd_buf_append(out, tail.data, tail.len) != KD_OK) c = kd_fail(e, KD_ENOMEM, "no memory for a lesson");
+    }
+    kd_json_free(doc);
+    kd_buf_clear(&full);
+    return c;
+}
+
+kd_code kd_render_check_end(int32_t *token, const kd_render *r, kd_err *e) {
+    static const char one[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"?\"}]}";
+    kd_json *doc;
+    kd_buf tail = {0};
+    kd_ids ids = {0};
+    kd_err unable = {0};
+    *token = -1;
+    kd_code c = kd_render_turn_end(token, r, e);
+    if (c == KD_OK) c = kd_json_parse(&doc, one, sizeof one - 1, "turn", e);
+    if (c != KD_OK) return c;
+    /* a template that will not have such a turn is judged by its lessons */
+    c = behind_answer(&tail, r, kd_json_root(doc), &unable) == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "no memory for a lesson") : KD_OK;
+    if (c == KD_OK && tail.len) c = kd_tokenizer_encode(r->tokenizer, &ids, tail.data, tail.len, KD_TOK_PARSE_SPECIAL, e);
+    bool there = tail.len == 0;
+    for (size_t i = 0; i < ids.n; i++) there |= ids.id[i] == *token;
+    if (c == KD_OK && !there)
+        c = kd_fail(e, KD_EUNSUPPORTED,
+                    "the template ends an assistant's turn with '%.60s', which is no token of the model: give it one with --add-tokens and "
+                    "say so with --eos",
+                    tail.data);
+    else if (c == KD_OK && *token < 0)
+        c = kd_fail(e, KD_EUNSUPPORTED, "neither the template nor the tokenizer says how an assistant's turn ends: give --eos TOKEN");
+    kd_json_free(doc);
+    kd_ids_clear(&ids);
+    kd_buf_clear(&tail);
+    return c;
+}
+
 /* ---- tokens ---- */
 
 /* ids of text as it stands behind other text: SentencePiece would put a space before its first word, so a newline goes first and is taken

@@ -21,8 +21,9 @@ typedef struct {
     int32_t *tokens; /* [n] */
     uint8_t *loss;   /* [n] 1 = predicting this token counts */
     size_t n, n_loss;
-    size_t row;   /* where it came from: line of its file from 1, or sample id of its study */
-    float weight; /* of its loss; 1 */
+    size_t row;      /* where it came from: line of its file from 1, or sample id of its study */
+    float weight;    /* of its loss; 1 */
+    uint16_t source; /* which of several sources it is of; 0 */
 } kd_lesson;
 void kd_lesson_clear(kd_lesson *l);
 
@@ -57,6 +58,10 @@ kd_code kd_render_sample(kd_lesson *out, kd_buf *text, kd_render_counts *counts,
 
 /* The token that ends an assistant turn of this template (found by rendering), or -1. */
 kd_code kd_render_turn_end(int32_t *token, const kd_render *r, kd_err *e);
+
+/* As above, but sure: the template itself writes that token behind an answer, or writes nothing there and the tokenizer's end of text stands in. Errors:
+ * KD_EUNSUPPORTED what it writes is no token of the model (a base model that was never told), or there is no end at all: the message says so. */
+kd_code kd_render_check_end(int32_t *token, const kd_render *r, kd_err *e);
 
 /* Many lessons in memory, in order. */
 typedef struct {

@@ -4,6 +4,7 @@
 
 #include "distill/base/json.h"
 
+#include <math.h>
 #include <string.h>
 
 struct kd_select {
@@ -14,7 +15,8 @@ struct kd_select {
     kd_buf told;   /* where, and what is taken of it, for people */
     kd_buf labels; /* JSON of the present row */
     kd_stmt *ids, *row, *lab;
-    bool refuse_test;
+    bool refuse_test, weighs;
+    const char *weight; /* while it is opened */
 };
 
 static const char default_split[] = "split = 'train'";
@@ -154,7 +156,10 @@ static kd_code build_body(kd_select *q, const kd_select_opts *o, kd_err *e) {
                                " (sample_id * 2654435761 + %llu) %% 4294967291 AS lot, ",
                                (unsigned long long)(o->seed % 1000003 * 40503));
     if (!rc) rc = o->balance ? put_quoted(b, kd_str_of(o->balance), '"') : kd_buf_puts(b, "0");
-    if (!rc) rc = kd_buf_printf(b, " AS kind %s WHERE %s", q->from.data, q->where.data);
+    if (!rc && o->weight)
+        rc = kd_buf_printf(b, " AS kind, (%s) AS kd_weight %s WHERE %s", o->weight, q->from.data, q->where.data);
+    else if (!rc)
+        rc = kd_buf_printf(b, " AS kind %s WHERE %s", q->from.data, q->where.data);
     if (!rc && o->easiest > 0) rc = kd_buf_printf(b, " AND pass_rate BETWEEN %.9g AND %.9g", o->hardest, o->easiest);
     if (!rc) rc = kd_buf_puts(b, ")");
     if (!rc && o->max_tokens > 0)
@@ -206,13 +211,13 @@ static kd_code explain(const kd_select *q, const kd_select_opts *o, const char *
     static const char none[] = "no such column: ";
     if (rc == KD_ENOMEM || rc == KD_EIO || rc == KD_ELIMIT || !e) return rc;
     char *at = strstr(e->msg, none), name[64];
-    if (!at && o->select && strstr(e->msg, "not auth"))
-        return kd_fail(e, KD_EINVAL, "select: %s: it uses what a selection may not use: only columns, labels and pure functions",
-                       o->select);
-    if (!at && o->select) {
+    const char *said = o->select ? o->select : o->weight;
+    if (!at && said && strstr(e->msg, "not auth"))
+        return kd_fail(e, KD_EINVAL, "select: %s: it uses what a selection may not use: only columns, labels and pure functions", said);
+    if (!at && said) {
         char *what = e->msg + strlen(kd_db_path(q->db)), *sql = strstr(e->msg, " (SELECT");
         if (sql) *sql = 0;
-        return kd_fail(e, KD_EINVAL, "select: %s%s", o->select, strlen(e->msg) > strlen(kd_db_path(q->db)) ? what : "");
+        return kd_fail(e, KD_EINVAL, "select: %s%s", said, strlen(e->msg) > strlen(kd_db_path(q->db)) ? what : "");
     }
     if (!at) return rc;
     at += sizeof none - 1;
@@ -227,7 +232,11 @@ static kd_code explain(const kd_select *q, const kd_select_opts *o, const char *
 }
 
 static kd_code prepare(kd_select *q, kd_err *e) {
-    kd_code rc = ask(q, "sample_id", "ORDER BY prompt, settings, number", &q->ids, e);
+    kd_buf what = {0};
+    kd_code rc = kd_buf_puts(&what, "sample_id");
+    if (!rc && q->weight) rc = q->body.len ? kd_buf_puts(&what, ", kd_weight") : kd_buf_printf(&what, ", (%s)", q->weight);
+    rc = rc ? kd_fail(e, rc, "select: no memory") : ask(q, what.data, "ORDER BY prompt, settings, number", &q->ids, e);
+    kd_buf_clear(&what);
     if (!rc)
         rc = kd_stmt_new(
             &q->row, q->db,
@@ -250,8 +259,11 @@ kd_code kd_select_open(kd_select **out, kd_study *s, const kd_select_opts *o, kd
     kd_select *q = kd_calloc(1, sizeof *q);
     if (!q) return kd_fail(e, KD_ENOMEM, "select: no memory");
     q->refuse_test = o->refuse_test;
+    q->weight = o->weight;
+    q->weighs = o->weight != NULL;
     kd_code rc = kd_db_open(&q->db, kd_study_path(s), KD_DB_READ, err);
     if (!rc) rc = build_from(q, &labels, err);
+    if (!rc && o->weight) rc = check_expression(o->weight, err);
     if (!rc) rc = build_where(q, o, err);
     if (!rc) rc = check_balance(o, &labels, err);
     if (!rc && !plain(o)) rc = build_body(q, o, err);
@@ -260,6 +272,7 @@ kd_code kd_select_open(kd_select **out, kd_study *s, const kd_select_opts *o, kd
         kd_db_sandbox(q->db);
         if ((rc = prepare(q, err))) rc = explain(q, o, labels.data ? labels.data : "", rc, err);
     }
+    q->weight = NULL;
     kd_buf_clear(&labels);
     if (rc) {
         kd_select_close(q);
@@ -312,6 +325,7 @@ kd_code kd_select_next(kd_select *q, kd_row *r, bool *more, kd_err *e) {
     kd_code rc = kd_stmt_step(q->ids, more, e);
     if (rc || !*more) return rc;
     r->sample_id = kd_col_int(q->ids, 0);
+    r->weight = !q->weighs ? 1 : kd_col_is_number(q->ids, 1) || kd_col_is_int(q->ids, 1) ? kd_col_double(q->ids, 1) : NAN;
     kd_bind_int(q->row, 1, r->sample_id);
     if ((rc = kd_stmt_step(q->row, &found, e))) return rc;
     if (!found)

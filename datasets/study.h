@@ -150,10 +150,11 @@ typedef struct {
     const char
         *select; /* one SQL expression over the columns of datasets/README.md and the label names, e.g. "math = 'right' and repeats < 0.2";
                              NULL: split train, finished, and right where there is a gold answer */
-    const char *split; /* NULL: the default selection says train, an expression says all */
-    int64_t settings;  /* only these; 0: all */
-    bool any;          /* with select NULL: every sample */
-    bool refuse_test;  /* a row of the split "test" is an error, KD_ECHECK (train sets this) */
+    const char *split;  /* NULL: the default selection says train, an expression says all */
+    const char *weight; /* one SQL expression over the same columns: kd_row.weight; NULL: 1. No part of a kept selection */
+    int64_t settings;   /* only these; 0: all */
+    bool any;           /* with select NULL: every sample */
+    bool refuse_test;   /* a row of the split "test" is an error, KD_ECHECK (train sets this) */
     /* What is taken of what the condition leaves, in this order; 0 and NULL: all. */
     double easiest, hardest; /* pass_rate of the question within [hardest, easiest]; easiest 0: any (1.0 and 0.0 are the ends) */
     int64_t max_tokens;      /* answers of at most so many tokens (a quarter of their characters, where the teacher did not say) */
@@ -171,6 +172,7 @@ typedef struct {
     kd_str finish, teacher, model; /* teacher "import": the row came with the question file */
     int64_t prompt_tokens, completion_tokens, reasoning_tokens;
     kd_str labels; /* JSON object {"math":"right","repeats":0.03,...} */
+    double weight; /* of kd_select_opts.weight; NaN where the expression gives no number */
 } kd_row;
 /* Read-only and sandboxed: one expression, no statement, no function that is not on a list of pure ones; KD_EINVAL says what is wrong with it and
  * which columns there are. Rows come by prompt, then settings, then number: the same on every run over the same study. */

@@ -7,13 +7,23 @@
 #include "student/net.h"
 
 /* The endless row of epochs: each epoch all lessons once, shuffled by (seed, epoch) unless told not to. */
+enum { KD_SOURCES_MAX = 16 };
 typedef struct {
-    size_t n;
-    uint64_t seed, epoch; /* of the permutation held */
+    size_t sources;
+    size_t first[KD_SOURCES_MAX], n[KD_SOURCES_MAX]; /* lessons of each source lie together */
+    double weight[KD_SOURCES_MAX];                   /* its share of the lessons drawn is weight / their sum */
+} kd_mix;
+typedef struct {
+    size_t n, first;
+    uint64_t seed, epoch, stream; /* of the permutation held */
     bool shuffle, have;
     uint64_t *perm;
+    struct kd_mixed_order *mixed; /* several sources with weights; NULL: one row of epochs over all */
 } kd_order;
 kd_code kd_order_init(kd_order *o, size_t n, bool shuffle, uint64_t seed, kd_err *e);
+/* Several sources with weights: each has its own endless row of epochs, and every place goes to the source that is furthest behind its share (the first of
+ * equals), so that any stretch of the row holds the shares as nearly as whole lessons can. */
+kd_code kd_order_mix(kd_order *o, const kd_mix *m, bool shuffle, uint64_t seed, kd_err *e);
 size_t kd_order_at(kd_order *o, uint64_t place); /* the lesson at a place of the endless row; cheap while places rise */
 void kd_order_clear(kd_order *o);
 
@@ -36,6 +46,8 @@ typedef struct {
     uint64_t row0, loss_row0;
     double total_weight; /* sum of sample weight over loss tokens */
     size_t tokens_in, loss_tokens;
+    size_t rows_in, padded; /* rows computed; tokens that the update would be, padded to its longest lesson */
+    uint16_t *source;       /* [rows_max] of the loss rows of the micro-batch */
 } kd_rows;
 /* rows: most rows at once; a longer lesson than that is the caller's mistake. */
 kd_code kd_rows_init(kd_rows *b, size_t rows, size_t batch_size, kd_err *e);

@@ -122,11 +122,12 @@ static char *step_dir(const char *dir, uint64_t step, const char *prefix) {
 
 static bool sound(const char *dir);
 
-static kd_code prune(const char *dir, unsigned keep, kd_err *e) {
+static kd_code prune(const char *dir, unsigned keep, uint64_t spare, kd_err *e) {
     uint64_t *steps;
     size_t n;
     kd_code code = list_steps(dir, &steps, &n, e);
     for (size_t i = 0; code == KD_OK && i + (keep ? keep : 1) < n; i++) {
+        if (spare && steps[i] == spare) continue;
         char *path = step_dir(dir, steps[i], "");
         code = path ? kd_remove_tree(path, e) : no_memory(e);
         kd_free(path);
@@ -135,7 +136,7 @@ static kd_code prune(const char *dir, unsigned keep, kd_err *e) {
     return code;
 }
 
-kd_code kd_checkpoint_save(kd_trainer *t, const char *dir, const kd_progress_state *s, unsigned keep, kd_err *e) {
+kd_code kd_checkpoint_save(kd_trainer *t, const char *dir, const kd_progress_state *s, unsigned keep, uint64_t spare, kd_err *e) {
     char *made = step_dir(dir, s->step, ".tmp-"), *final = step_dir(dir, s->step, "");
     kd_code code = made && final ? kd_mkdirs(dir, e) : no_memory(e);
     if (code == KD_OK && !(kd_is_dir(final) && sound(final))) {
@@ -144,7 +145,7 @@ kd_code kd_checkpoint_save(kd_trainer *t, const char *dir, const kd_progress_sta
         if (code == KD_OK) code = kd_rename_dir(made, final, e);
         if (code != KD_OK) (void)kd_remove_tree(made, NULL);
     }
-    if (code == KD_OK) code = prune(dir, keep, e);
+    if (code == KD_OK) code = prune(dir, keep, spare, e);
     kd_free(made);
     kd_free(final);
     return code;
@@ -243,5 +244,18 @@ kd_code kd_checkpoint_load(kd_trainer *t, const char *dir, kd_progress_state *s,
         kd_free(path);
     }
     kd_free(steps);
+    return code;
+}
+
+kd_code kd_checkpoint_load_step(kd_trainer *t, const char *dir, uint64_t step, kd_err *e) {
+    kd_progress_state s;
+    char *path = step_dir(dir, step, "");
+    kd_code code =
+        !path         ? no_memory(e)
+        : sound(path) ? read_state(path, &s, e)
+                      : kd_fail(e, KD_EFORMAT, "%s: the checkpoint of update %llu is not there, or damaged", dir, (unsigned long long)step);
+    if (code == KD_OK) code = read_tensors(t, path, e);
+    if (code == KD_OK) kd_trainer_resume(t, step);
+    kd_free(path);
     return code;
 }

@@ -11,12 +11,15 @@ typedef struct {
     uint64_t step, tokens, loss_tokens;
 } kd_progress_state;
 
-/* Writes step-N under dir (RUN/checkpoints), then removes all but the newest keep (0 counts as 1). There already: nothing to do.
+/* Writes step-N under dir (RUN/checkpoints), then removes all but the newest keep (0 counts as 1) and the one of update `spare` (0: none). There already: nothing to do.
  * Errors: KD_ECREATE, KD_EIO (disk full), KD_ENOMEM; what was there stays. */
-kd_code kd_checkpoint_save(kd_trainer *t, const char *dir, const kd_progress_state *s, unsigned keep, kd_err *e);
+kd_code kd_checkpoint_save(kd_trainer *t, const char *dir, const kd_progress_state *s, unsigned keep, uint64_t spare, kd_err *e);
 /* Puts the newest sound checkpoint into t; s->step = 0 if there is none. skipped (or NULL) counts damaged ones passed over.
  * Errors: KD_EFORMAT when it is of another shape of training; KD_EIO. */
 kd_code kd_checkpoint_load(kd_trainer *t, const char *dir, kd_progress_state *s, unsigned *skipped, kd_err *e);
+
+/* Puts the checkpoint of that update into t. Errors: KD_EFORMAT it is not there, or damaged. */
+kd_code kd_checkpoint_load_step(kd_trainer *t, const char *dir, uint64_t step, kd_err *e);
 
 /* The result: PEFT's adapter folder, or config.json and model.safetensors (f32, shards of 5 GB) in Hugging Face's names. base: what the adapter
  * names as its base. The folder appears whole. */

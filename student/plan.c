@@ -18,7 +18,7 @@ static void fill(kd_train_plan *p, const kd_model *m, const kd_train_options *o,
     p->bytes[KD_MEM_GRADS] = slab;
     p->bytes[KD_MEM_OPTIMIZER] = slab * kd_optimizer_state(o->optimizer.kind);
     p->bytes[KD_MEM_DATA] += lesson_bytes + kd_rows_bytes(p->shape.rows, o->batch_size);
-    p->bytes[KD_MEM_WORK] += BASE_BYTES + (size_t)threads * THREAD_BYTES;
+    p->bytes[KD_MEM_WORK] += (size_t)o->held_bytes + BASE_BYTES + (size_t)threads * THREAD_BYTES;
     p->total = 0;
     for (int k = 0; k < KD_MEM_KINDS; k++) p->total += p->bytes[k];
 }
@@ -57,6 +57,7 @@ kd_code kd_train_plan_make(kd_train_plan *plan, const kd_model *m, const kd_less
     if (o->batch_size == 0) return kd_fail(e, KD_EINVAL, "an update needs at least one sequence");
     size_t lesson_bytes = 0;
     plan->lessons = n;
+    plan->longest = o->held_rows;
     for (size_t i = 0; i < n; i++) {
         const size_t rows = kd_lesson_rows(&lessons[i]);
         if (rows > plan->longest) plan->longest = rows;

@@ -15,7 +15,7 @@
 enum { SAVE_SECONDS = 120 };
 
 struct kd_run {
-    char *dir, *config, *metrics, *checkpoints, *adapter, *model;
+    char *dir, *config, *metrics, *evals, *checkpoints, *adapter, *model, *base, *base_gguf;
     kd_buf settings; /* as recorded; empty: a new run */
     int lock;
 };
@@ -37,7 +37,7 @@ static kd_code take_lock(kd_run *r, kd_err *e) {
 
 static kd_code clear_folder(kd_run *r, kd_err *e) {
     /* settings last: until they are gone the rest is known to be half */
-    const char *all[] = {r->adapter, r->model, r->metrics, r->checkpoints, r->config};
+    const char *all[] = {r->adapter, r->model, r->metrics, r->evals, r->checkpoints, r->base, r->base_gguf, r->config};
     kd_code code = KD_OK;
     for (size_t i = 0; i < sizeof all / sizeof *all && code == KD_OK; i++) code = kd_remove_tree(all[i], e);
     return code;
@@ -51,10 +51,15 @@ kd_code kd_run_open(kd_run **out, const char *dir, bool fresh, kd_err *e) {
     r->dir = kd_strdup(dir);
     r->config = kd_path_join(dir, "config.yaml");
     r->metrics = kd_path_join(dir, "metrics.jsonl");
+    r->evals = kd_path_join(dir, "evals.jsonl");
+    r->base = kd_path_join(dir, "base");
+    r->base_gguf = kd_path_join(dir, "base.gguf");
     r->checkpoints = kd_path_join(dir, "checkpoints");
     r->adapter = kd_path_join(dir, "adapter");
     r->model = kd_path_join(dir, "model");
-    kd_code code = r->dir && r->config && r->metrics && r->checkpoints && r->adapter && r->model ? kd_mkdirs(dir, e) : no_memory(e);
+    kd_code code = r->dir && r->config && r->metrics && r->evals && r->base && r->base_gguf && r->checkpoints && r->adapter && r->model
+                       ? kd_mkdirs(dir, e)
+                       : no_memory(e);
     if (code == KD_OK) code = take_lock(r, e);
     if (code == KD_OK && fresh) code = clear_folder(r, e);
     if (code == KD_OK && kd_file_exists(r->config)) code = kd_file_read(&r->settings, r->config, 1 << 20, e);
@@ -68,7 +73,7 @@ kd_code kd_run_open(kd_run **out, const char *dir, bool fresh, kd_err *e) {
 void kd_run_close(kd_run *r) {
     if (!r) return;
     if (r->lock >= 0) close(r->lock);
-    char *all[] = {r->dir, r->config, r->metrics, r->checkpoints, r->adapter, r->model};
+    char *all[] = {r->dir, r->config, r->metrics, r->evals, r->checkpoints, r->adapter, r->model, r->base, r->base_gguf};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(all[i]);
     kd_buf_clear(&r->settings);
     kd_free(r);
@@ -187,7 +192,7 @@ static kd_code cut_metrics(kd_run *r, uint64_t steps, kd_err *e) {
     return code;
 }
 
-static kd_code add_metrics(FILE *f, kd_run *r, const kd_train_report *s, kd_err *e) {
+static kd_code add_metrics(FILE *f, kd_run *r, const kd_train_report *s, size_t sources, kd_err *e) {
     kd_buf b = {0};
     kd_jsonw w = {.out = &b};
     kd_jsonw_object(&w);
@@ -205,6 +210,14 @@ static kd_code add_metrics(FILE *f, kd_run *r, const kd_train_report *s, kd_err 
     kd_jsonw_int(&w, (int64_t)s->tokens);
     kd_jsonw_key(&w, "loss_tokens");
     kd_jsonw_int(&w, (int64_t)s->loss_tokens);
+    kd_jsonw_key(&w, "padded_tokens");
+    kd_jsonw_int(&w, (int64_t)s->padded);
+    if (sources > 1) {
+        kd_jsonw_key(&w, "source_loss");
+        kd_jsonw_array(&w);
+        for (size_t i = 0; i < sources; i++) kd_jsonw_double(&w, s->source[i].loss_tokens ? s->source[i].loss : NAN);
+        kd_jsonw_end_array(&w);
+    }
     kd_jsonw_key(&w, "tokens_per_second");
     kd_jsonw_double(&w, s->seconds > 0 ? (double)s->tokens / s->seconds : 0);
     kd_jsonw_key(&w, "flops_per_second");
@@ -228,16 +241,18 @@ typedef struct {
     const kd_run_options *ro;
     const kd_watch *w;
     kd_progress_state state;
+    kd_evals evals;
     uint64_t total, saved;
     double last_save;
     FILE *metrics;
 } life;
 
 static kd_code save(life *l, kd_err *e) {
+    const kd_eval_line *best = kd_evals_best(&l->evals);
     if (l->saved == l->state.step) return KD_OK;
     /* the lines before the checkpoint that counts on them */
     if (fsync(fileno(l->metrics)) != 0) return kd_fail_errno(e, KD_EIO, errno, "%s", l->r->metrics);
-    kd_code code = kd_checkpoint_save(l->t, l->r->checkpoints, &l->state, l->ro->keep ? l->ro->keep : 2, e);
+    kd_code code = kd_checkpoint_save(l->t, l->r->checkpoints, &l->state, l->ro->keep ? l->ro->keep : 2, best ? best->step : 0, e);
     if (code != KD_OK) return code;
     l->saved = l->state.step;
     l->last_save = kd_now();
@@ -245,39 +260,90 @@ static kd_code save(life *l, kd_err *e) {
 }
 
 static void show(const life *l, const kd_train_report *s) {
-    char text[160];
-    snprintf(text, sizeof text, "loss %.4f  %.0f tok/s  %.0f GFLOPS  lr %.2e", s->loss, (double)s->tokens / s->seconds,
-             s->flops / s->seconds / 1e9, s->learning_rate);
+    char text[160], padded[32] = "", share[32] = "";
+    const double rate = s->flops / s->seconds;
+    if (s->padded > s->tokens) snprintf(padded, sizeof padded, " (%.0f padded)", (double)s->padded / s->seconds);
+    if (l->ro->peak_flops > 0) snprintf(share, sizeof share, " %.0f%% of peak", 100 * rate / l->ro->peak_flops);
+    snprintf(text, sizeof text, "loss %.4f  %.0f tok/s%s  %.0f GFLOPS%s  %.2f GB  lr %.2e", s->loss, (double)s->tokens / s->seconds, padded,
+             rate / 1e9, share, (double)kd_peak_rss() / 1e9, s->learning_rate);
     kd_emit(l->w,
             (kd_event){.kind = KD_EV_STEP, .stage = "train", .done = l->state.step, .total = l->total, .unit = "updates", .text = text});
 }
 
+static void say(const life *l, const char *text) {
+    if (l->ro->note) l->ro->note(l->ro->ctx, text);
+}
+
+static void say_eval(const life *l, const kd_eval_line *v) {
+    char text[200];
+    int n = snprintf(text, sizeof text, "update %llu:", (unsigned long long)v->step);
+    if (!isnan(v->loss)) n += snprintf(text + n, sizeof text - (size_t)n, " held-out loss %.4f", v->loss);
+    if (!isnan(v->pass1))
+        n += snprintf(text + n, sizeof text - (size_t)n, " pass@1 %.1f%% of %llu", 100 * v->pass1, (unsigned long long)v->questions);
+    if (!isnan(v->general)) n += snprintf(text + n, sizeof text - (size_t)n, " general text %.4f", v->general);
+    if (kd_evals_best(&l->evals) == v) (void)snprintf(text + n, sizeof text - (size_t)n, " (the best so far)");
+    kd_emit(l->w, (kd_event){.kind = KD_EV_NOTE, .stage = "train", .text = text});
+}
+
+/* Measures where this update asks for it and has not been measured; a better one is kept as a checkpoint. */
+static kd_code evaluate(life *l, kd_err *e) {
+    const uint64_t step = l->state.step, every = l->ro->eval_every;
+    if (!l->ro->evaluate || kd_evals_of(&l->evals, step)) return KD_OK;
+    if (step != 0 && step != l->total && (every == 0 || step % every != 0)) return KD_OK;
+    kd_eval_line line = {step, NAN, NAN, NAN, 0};
+    kd_code code = l->ro->evaluate(l->ro->ctx, l->t, &line, e);
+    if (code == KD_OK) code = kd_evals_add(&l->evals, &line, e);
+    if (code != KD_OK) return code;
+    const kd_eval_line *best = kd_evals_best(&l->evals);
+    say_eval(l, &l->evals.at[l->evals.n - 1]);
+    return best && best->step == step ? save(l, e) : KD_OK;
+}
+
+static bool patience_ends(const life *l) { return l->ro->patience && kd_evals_since_best(&l->evals) >= l->ro->patience; }
+
+/* A stop that came while evaluating: the update is whole, and is kept; the evaluation is done when the run goes on. */
+static kd_code stopped(life *l, kd_code code, kd_err *e) {
+    kd_err second = {0};
+    if (l->state.step && save(l, &second) != KD_OK) return kd_fail(e, second.code, "%s", second.msg);
+    return kd_fail(e, code, "stopped after update %llu of %llu; the same command goes on from there", (unsigned long long)l->state.step,
+                   (unsigned long long)l->total);
+}
+
+static void add_up(life *l, kd_run_report *out, const kd_train_report *s) {
+    l->state.step = s->step;
+    l->state.tokens += s->tokens;
+    l->state.loss_tokens += s->loss_tokens;
+    if (isnan(out->loss_first)) out->loss_first = s->loss;
+    out->loss_last = s->loss;
+    out->seconds += s->seconds;
+    out->flops += s->flops;
+    out->tokens += s->tokens;
+    out->padded += s->padded;
+    out->loss_tokens += s->loss_tokens;
+}
+
 static kd_code updates(life *l, kd_run_report *out, kd_err *e) {
-    kd_code code = KD_OK;
-    while (l->state.step < l->total && code == KD_OK) {
+    for (;;) {
+        kd_code code = evaluate(l, e);
+        if (code == KD_EINTERRUPT || code == KD_ETERMINATE) return stopped(l, code, e);
+        if (code != KD_OK) return code;
+        out->stopped_early = l->state.step < l->total && patience_ends(l);
+        if (l->state.step == l->total || out->stopped_early) break;
         kd_train_report s;
         code = kd_trainer_step(l->t, &s, e);
-        if (code == KD_OK) code = add_metrics(l->metrics, l->r, &s, e);
-        if (code != KD_OK) break;
-        l->state.step = s.step;
-        l->state.tokens += s.tokens;
-        l->state.loss_tokens += s.loss_tokens;
-        if (isnan(out->loss_first)) out->loss_first = s.loss;
-        out->loss_last = s.loss;
-        out->seconds += s.seconds;
-        out->flops += s.flops;
-        out->tokens += s.tokens;
-        out->loss_tokens += s.loss_tokens;
+        if (code == KD_OK) code = add_metrics(l->metrics, l->r, &s, l->ro->n_sources, e);
+        if (code != KD_OK) return code;
+        add_up(l, out, &s);
         show(l, &s);
         const bool due = l->ro->save_every ? s.step % l->ro->save_every == 0 : kd_now() - l->last_save > SAVE_SECONDS;
         const int stop = l->state.step < l->total ? kd_stopping(l->w) : 0;
-        if (due || stop || l->state.step == l->total) code = save(l, e);
-        if (code == KD_OK && stop)
-            code = kd_fail(e, (kd_code)stop, "stopped after update %llu of %llu; the same command goes on from there",
-                           (unsigned long long)s.step, (unsigned long long)l->total);
+        if (stop) return stopped(l, (kd_code)stop, e);
+        code = due ? evaluate(l, e) : KD_OK;
+        if (code == KD_EINTERRUPT || code == KD_ETERMINATE) return stopped(l, code, e);
+        if (code == KD_OK && due) code = save(l, e);
+        if (code != KD_OK) return code;
     }
-    out->steps = l->state.step;
-    return code;
+    return save(l, e);
 }
 
 static kd_code go_on(life *l, kd_err *e) {
@@ -287,7 +353,8 @@ static kd_code go_on(life *l, kd_err *e) {
         code = kd_fail(e, KD_ECONFIG, "%s is at update %llu, beyond the %llu asked for", l->r->dir, (unsigned long long)l->state.step,
                        (unsigned long long)l->total);
     if (code == KD_OK) code = cut_metrics(l->r, l->state.step, e);
-    if (code == KD_OK && skipped && l->ro->note) l->ro->note(l->ro->ctx, "a damaged checkpoint was passed over");
+    if (code == KD_OK) code = kd_evals_open(&l->evals, l->r->evals, l->state.step, e);
+    if (code == KD_OK && skipped) say(l, "a damaged checkpoint was passed over");
     if (code != KD_OK) return code;
     l->saved = l->state.step;
     l->last_save = kd_now();
@@ -295,23 +362,54 @@ static kd_code go_on(life *l, kd_err *e) {
     return l->metrics ? KD_OK : kd_fail_errno(e, KD_ECREATE, errno, "%s", l->r->metrics);
 }
 
+/* The result with the files that the caller puts beside it: made under another name, then put in the place of an older one. */
+static kd_code result_whole(life *l, const kd_model *m, const kd_train_options *o, const char *dir, kd_err *e) {
+    kd_buf made = {0};
+    const bool full = o->method.method == KD_FULL;
+    kd_code code = kd_buf_printf(&made, "%s.new", dir) == KD_OK ? kd_remove_tree(made.data, e) : no_memory(e);
+    if (code == KD_OK) code = full ? kd_save_model(l->t, m, made.data, e) : kd_save_adapter(l->t, m, &o->method, made.data, l->ro->base, e);
+    if (code == KD_OK && l->ro->beside) code = l->ro->beside(l->ro->ctx, made.data, e);
+    if (code == KD_OK) code = kd_fsync_dir(made.data, e);
+    if (code == KD_OK) code = kd_remove_tree(dir, e);
+    if (code == KD_OK) code = kd_rename_dir(made.data, dir, e);
+    if (code != KD_OK && made.data) (void)kd_remove_tree(made.data, NULL);
+    kd_buf_clear(&made);
+    return code;
+}
+
+/* What the run leaves: of the best evaluation's update, or of the last. */
+static kd_code finish(life *l, const kd_model *m, const kd_train_options *o, bool was_done, kd_run_report *out, kd_err *e) {
+    const char *dir = o->method.method == KD_FULL ? l->r->model : l->r->adapter;
+    const kd_eval_line *best = l->ro->last ? NULL : kd_evals_best(&l->evals);
+    const kd_eval_line *zero = kd_evals_of(&l->evals, 0);
+    out->result_step = best ? best->step : l->state.step;
+    if (zero) out->before = *zero;
+    const kd_eval_line *of = kd_evals_of(&l->evals, out->result_step);
+    if (of) out->after = *of;
+    if (was_done) return KD_OK;
+    kd_code code = KD_OK;
+    if (out->result_step != l->state.step) code = kd_checkpoint_load_step(l->t, l->r->checkpoints, out->result_step, e);
+    return code == KD_OK ? result_whole(l, m, o, dir, e) : code;
+}
+
 kd_code kd_run_train(kd_run *r, kd_trainer *t, const kd_model *m, const kd_train_options *o, const kd_train_plan *plan,
                      const kd_run_options *ro, const kd_watch *w, kd_run_report *out, kd_err *e) {
     life l = {.r = r, .t = t, .ro = ro, .w = w, .total = plan->steps};
-    *out = (kd_run_report){.loss_first = NAN, .loss_last = NAN};
-    const bool full = o->method.method == KD_FULL;
-    const char *result = full ? r->model : r->adapter;
+    const kd_eval_line nothing = {0, NAN, NAN, NAN, 0};
+    *out = (kd_run_report){.loss_first = NAN, .loss_last = NAN, .before = nothing, .after = nothing};
+    const char *result = o->method.method == KD_FULL ? r->model : r->adapter;
     kd_code code = go_on(&l, e);
     if (code == KD_OK) {
         out->first = out->steps = l.state.step;
         kd_emit(w, (kd_event){.kind = KD_EV_BEGIN, .stage = "train", .done = l.state.step, .total = l.total, .unit = "updates"});
-        const bool was_done = l.state.step == l.total && kd_is_dir(result);
+        const bool was_done = (l.state.step == l.total || patience_ends(&l)) && kd_is_dir(result);
         code = updates(&l, out, e);
-        if (code == KD_OK && !was_done)
-            code = full ? kd_save_model(t, m, result, e) : kd_save_adapter(t, m, &o->method, result, ro->base, e);
+        out->steps = l.state.step;
+        if (code == KD_OK) code = finish(&l, m, o, was_done, out, e);
         kd_emit(w, (kd_event){.kind = KD_EV_END, .stage = "train", .done = out->steps, .total = l.total, .unit = "updates"});
     }
     if (l.metrics) fclose(l.metrics);
+    kd_evals_clear(&l.evals);
     out->done = code == KD_OK;
     return code;
 }

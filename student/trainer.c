@@ -23,7 +23,9 @@ static kd_code set_up(kd_trainer *t, size_t n, const kd_adapter *start, kd_err *
     kd_code code = kd_params_list(&t->params, &t->m->config, &t->o.method, e);
     if (code == KD_OK) code = kd_params_alloc(&t->params, e);
     if (code == KD_OK) code = kd_optimizer_init(&t->optimizer, &t->o.optimizer, &t->params, t->pool, e);
-    if (code == KD_OK) code = kd_order_init(&t->order, n, !t->o.no_shuffle, t->o.seed, e);
+    if (code == KD_OK)
+        code = t->o.mix.sources ? kd_order_mix(&t->order, &t->o.mix, !t->o.no_shuffle, t->o.seed, e)
+                                : kd_order_init(&t->order, n, !t->o.no_shuffle, t->o.seed, e);
     if (code == KD_OK) code = kd_rows_init(&t->rows, t->plan.shape.rows, t->o.batch_size, e);
     if (code == KD_OK) code = kd_net_new(&t->net, t->m, &t->params, &t->o.method, &t->plan.shape, t->pool, e);
     if (code != KD_OK) return code;
@@ -74,18 +76,34 @@ void kd_trainer_resume(kd_trainer *t, uint64_t steps) {
     kd_net_bind(t->net, false);
 }
 
+/* Each source's share of a micro-batch's loss, and its weight. */
+static void by_source(const kd_trainer *t, const kd_micro *m, kd_train_report *r, double *weight) {
+    for (size_t i = 0; i < m->NL; i++) {
+        const size_t s = t->rows.source[i] < KD_SOURCES_MAX ? t->rows.source[i] : 0;
+        r->source[s].loss += (double)m->weight[i] * m->loss[i];
+        r->source[s].loss_tokens++;
+        weight[s] += (double)m->weight[i];
+    }
+}
+
 void kd_trainer_gradients(kd_trainer *t, kd_train_report *r) {
     *r = (kd_train_report){.step = t->steps + 1};
+    double weight[KD_SOURCES_MAX] = {0};
     const double begin = kd_now();
     kd_optimizer_zero(&t->optimizer);
     kd_rows_begin(&t->rows, t->lessons, &t->order, t->steps * t->o.batch_size);
     for (const kd_micro *m; (m = kd_rows_next(&t->rows)) != NULL;) {
         kd_net_run(t->net, m, &t->o.objective, t->o.seed, t->steps, true);
         for (size_t i = 0; i < m->NL; i++) r->loss += (double)m->weight[i] * m->loss[i];
+        by_source(t, m, r, weight);
         r->flops += kd_net_flops(t->net, m);
     }
     r->tokens = t->rows.tokens_in;
     r->loss_tokens = t->rows.loss_tokens;
+    r->rows = t->rows.rows_in;
+    r->padded = t->rows.padded;
+    for (size_t i = 0; i < KD_SOURCES_MAX; i++)
+        if (weight[i] > 0) r->source[i].loss /= weight[i];
     r->grad_norm = kd_optimizer_norm(&t->optimizer);
     r->learning_rate = t->o.learning_rate * kd_schedule_factor(t->o.schedule, t->steps, t->plan.steps, t->plan.warmup);
     r->seconds = kd_now() - begin;

@@ -19,10 +19,13 @@ typedef struct {
     uint64_t seed;
     double clip_norm; /* 0: none */
     kd_ce objective;
-    size_t rows;     /* a micro-batch at most; 0: the plan says (never less than the longest lesson) */
-    int recompute;   /* layers computed a second time; -1: the plan says */
-    uint64_t memory; /* bytes that may be used; 0: what is free now */
-    bool bf16;       /* arithmetic of the large products; weights, sums and everything else stay f32 */
+    size_t rows;         /* a micro-batch at most; 0: the plan says (never less than the longest lesson) */
+    int recompute;       /* layers computed a second time; -1: the plan says */
+    uint64_t memory;     /* bytes that may be used; 0: what is free now */
+    bool bf16;           /* arithmetic of the large products; weights, sums and everything else stay f32 */
+    kd_mix mix;          /* sources with weights; sources 0: all lessons alike */
+    size_t held_rows;    /* rows of the longest lesson that kd_trainer_score will get beside those learned */
+    uint64_t held_bytes; /* memory that measuring takes besides */
 } kd_train_options;
 
 /* What training will take. */
@@ -47,7 +50,12 @@ typedef struct {
     uint64_t step; /* from 1 */
     double loss, grad_norm, learning_rate;
     size_t tokens, loss_tokens;
+    size_t rows, padded; /* rows computed; tokens, were it padded to the longest */
     double seconds, flops;
+    struct {
+        double loss; /* mean over its loss tokens, weighted as they are */
+        size_t loss_tokens;
+    } source[KD_SOURCES_MAX];
 } kd_train_report;
 
 typedef struct kd_trainer kd_trainer;

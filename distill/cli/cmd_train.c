@@ -2,19 +2,31 @@
 #include "distill/base/clock.h"
 #include "distill/base/cpu.h"
 #include "distill/base/hash.h"
-#include "distill/cli/train_data.h"
+#include "distill/cli/train_base.h"
+#include "distill/cli/train_eval.h"
 #include "student/run.h"
+
+#include "distill/model/tokenizer.h"
 
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const kd_opt options[] = {
     {"model", 'm', KD_OPT_PATH, "PATH", NULL, "what learns: a Hugging Face folder, a GGUF file, or a run", "Model"},
     {"output", 'o', KD_OPT_PATH, "RUN", NULL, "the run folder; the same command goes on with it", "Model"},
     {"adapter", 0, KD_OPT_PATH, "DIR", NULL, "start from this adapter (PEFT folder)", "Model"},
+    {"chat-template", 0, KD_OPT_PATH, "FILE", NULL, "install this chat template: rows are rendered by it, and the result carries it",
+     "Model"},
+    {"add-tokens", 0, KD_OPT_STRING, "LIST", NULL,
+     "tokens that the vocabulary shall have, comma-separated: <|im_start|>,<|im_end|>,<think>; new rows start at the mean of the others "
+     "and are trained",
+     "Model"},
+    {"eos", 0, KD_OPT_STRING, "TOKEN", NULL, "what ends an assistant's turn, and a generation", "Model"},
+    {"rope-theta", 0, KD_OPT_FLOAT, "X", NULL, "base of the rotary embedding, instead of the model's own", "Model", .min = 1, .max = 1e12},
     {"method", 0, KD_OPT_ENUM, "lora|dora|full", "lora", "what is trained", "Method"},
     {"lora-rank", 0, KD_OPT_INT, "R", "16", "rank of the adapter", "Method", .min = 1, .max = 4096},
     {"lora-alpha", 0, KD_OPT_FLOAT, "A", "32", "its scale is alpha / rank", "Method", .min = 1e-6, .max = 1e6},
@@ -42,10 +54,28 @@ static const kd_opt options[] = {
      "what large products are computed in; sums and weights are f32; auto: bf16 where the CPU has it", "Optimization"},
     {"max-seq-length", 0, KD_OPT_INT, "N", NULL, "longest lesson in tokens; the model's context unless given", "Data", .min = 2,
      .max = 1e7},
-    {"long", 0, KD_OPT_ENUM, "drop|cut|refuse", "drop", "what happens to longer ones", "Data"},
+    {"long-rows", 0, KD_OPT_ENUM, "drop|cut|refuse", "drop", "what happens to longer ones", "Data"},
+    {"long", 0, KD_OPT_ENUM, "drop|cut|refuse", NULL, "--long-rows", "Data", .hidden = true},
     {"shuffle", 0, KD_OPT_FLAG, NULL, "true", "a new order each epoch; --no-shuffle keeps the order of the files", "Data"},
-    {"select", 0, KD_OPT_STRING, "EXPR", NULL, "which samples of a study; its verified answers unless given", "Data"},
-    {"chat-template", 0, KD_OPT_PATH, "FILE", NULL, "instead of the model's own", "Data"},
+    {"select", 0, KD_OPT_STRING, "SQL|@NAME", NULL,
+     "which samples of a study, or a selection kept in it (export --save); its verified answers unless given", "Data"},
+    {"weight", 0, KD_OPT_STRING, "SQL", NULL, "a sample's weight in the loss, from columns and labels: \"1 - repeats\"; 0 leaves it out",
+     "Data"},
+    {"eval-split", 0, KD_OPT_STRING, "NAME", NULL, "measure on verified answers of this split of the study (dev)", "Evaluation"},
+    {"eval-data", 0, KD_OPT_PATH, "FILE", NULL, "measure on this study's split, or on all rows of this FILE.jsonl", "Evaluation"},
+    {"eval-every", 0, KD_OPT_INT, "N", "0", "updates between; 0: before the first and after the last", "Evaluation", .min = 0, .max = 1e12},
+    {"eval-tokens", 0, KD_OPT_INT, "N", "0", "held-out lessons of about so many tokens in all; 0: every one", "Evaluation", .min = 0,
+     .max = 1e12},
+    {"eval-generate", 0, KD_OPT_INT, "N", "0", "the student answers the first N questions of the split itself: pass@1", "Evaluation",
+     .min = 0, .max = 1e6},
+    {"eval-samples", 0, KD_OPT_INT, "K", "1", "answers to each (more than one at temperature 0.7)", "Evaluation", .min = 1, .max = 1024},
+    {"eval-max-tokens", 0, KD_OPT_INT, "N", "512", "length of an answer at most", "Evaluation", .min = 1, .max = 1e6},
+    {"general", 0, KD_OPT_PATH, "FILE", NULL,
+     "general text (or FILE.jsonl), measured too: its loss before and after says what was forgotten", "Evaluation"},
+    {"general-tokens", 0, KD_OPT_INT, "N", "4096", "of it at most; 0: all", "Evaluation", .min = 0, .max = 1e12},
+    {"patience", 0, KD_OPT_INT, "N", "0", "evaluations without a better one after which training ends; 0: none", "Evaluation", .min = 0,
+     .max = 1e6},
+    {"result", 0, KD_OPT_ENUM, "best|last", "best", "of which update the result is: of the best evaluation, or of the last", "Evaluation"},
     {"save-every", 0, KD_OPT_INT, "N", "0", "updates between checkpoints; 0 is every two minutes", "Run", .min = 0, .max = 1e12},
     {"keep", 0, KD_OPT_INT, "N", "2", "checkpoints kept", "Run", .min = 1, .max = 1e6},
     {"fresh", 0, KD_OPT_FLAG, NULL, NULL, "start over: what RUN holds of an earlier run is removed", "Run"},
@@ -56,7 +86,7 @@ static const kd_opt options[] = {
 
 /* Options that may differ when a run goes on: they change nothing of its result. */
 static const char *const free_keys[] = {"model",     "output", "adapter", "save-every", "keep", "fresh",
-                                        "recompute", "rows",   "threads", "memory",     NULL};
+                                        "recompute", "rows",   "threads", "memory",     "long", NULL};
 
 /* Everything that a run of the command holds. */
 typedef struct {
@@ -64,6 +94,10 @@ typedef struct {
     kd_source source;
     kd_model *m;
     kd_adapter *start;
+    kd_extension *ext; /* what the model lacked, or NULL */
+    kd_tokenizer *tokenizer;
+    kd_chat *chat; /* of the student; ext's where there is one */
+    kd_train_eval *eval;
     kd_lessons lessons;
     kd_train_data data;
     kd_train_options o;
@@ -72,6 +106,7 @@ typedef struct {
     kd_run *run;
     kd_trainer *t;
     char base[PATH_MAX], start_sha256[65];
+    const char *names[KD_SOURCES_MAX];
     int64_t now; /* the date that templates show: of the run's beginning, however often it goes on */
 } job;
 
@@ -118,6 +153,11 @@ static kd_code follow_adapter(job *j, kd_err *e) {
             return kd_fail(e, KD_EUNSUPPORTED,
                            "the adapter has ranks or alphas that differ by module; training goes on only from even ones");
     }
+    if (j->ext && j->ext->n)
+        return kd_fail(e, KD_EUNSUPPORTED, "--add-tokens with --adapter: merge the adapter first (distill convert), then add tokens");
+    if (j->start->rows.n && !a->tokens)
+        return kd_fail(e, KD_EUNSUPPORTED,
+                       "the adapter trains rows of tokens that do not follow each other; training goes on only from such that do");
     const float dropout = kd_opt_given(cli, "lora-dropout") ? l->dropout : a->dropout;
     *l = *a;
     l->dropout = dropout;
@@ -162,7 +202,51 @@ static kd_code read_options(job *j, kd_err *e) {
                                          .dropout = (float)kd_opt_float(cli, "lora-dropout"),
                                          .rslora = kd_opt_flag(cli, "rslora"),
                                          .dora = strcmp(method, "dora") == 0};
+    if (j->ext && j->ext->n) o->method.lora.first_token = j->ext->first, o->method.lora.tokens = j->ext->n;
     return read_targets(kd_opt_string(cli, "lora-targets"), &o->method.lora.targets, e);
+}
+
+/* The student's own words: those of ext, or the model's. A model without a tokenizer may still learn rows of tokens. */
+static kd_code open_words(job *j, kd_err *e) {
+    kd_err none = {0};
+    if (j->ext) return KD_OK;
+    kd_code code = kd_tokenizer_open(&j->tokenizer, j->m->path, &none);
+    if (code == KD_ENOENT || code == KD_EUNSUPPORTED || code == KD_EFORMAT) {
+        kd_note(j->cli, "no tokenizer: %s", none.msg);
+        return KD_OK;
+    }
+    if (code != KD_OK) return kd_fail(e, code, "%s", none.msg);
+    return kd_chat_open(&j->chat, j->m->path, NULL, e);
+}
+
+static kd_code read_data(job *j, kd_err *e) {
+    const kd_cli *cli = j->cli;
+    char date[32];
+    const bool known = !kd_opt_flag(cli, "fresh") && kd_run_peek(kd_opt_string(cli, "output"), "date", date, sizeof date);
+    j->now = known ? strtoll(date, NULL, 10) : kd_unix_ms() / 1000;
+    const size_t longest = (size_t)kd_opt_int(cli, "max-seq-length");
+    const kd_train_source s = {.now = j->now,
+                               .max_length = longest ? longest : j->m->config.context,
+                               .longer = (kd_long)kd_opt_word(cli, kd_opt_given(cli, "long") ? "long" : "long-rows"),
+                               .select = kd_opt_string(cli, "select"),
+                               .weight = kd_opt_string(cli, "weight"),
+                               .chat = j->ext ? j->ext->chat : j->chat,
+                               .tokenizer = j->ext ? j->ext->tokenizer : j->tokenizer,
+                               .installs = j->ext && j->ext->has_template,
+                               .V = j->ext ? j->ext->V : j->m->config.V};
+    uint64_t bytes = 0;
+    kd_code code = kd_train_parts(&j->data, cli, e);
+    if (code == KD_OK) code = kd_train_data_read(&j->lessons, &j->data, j->cli, &s, e);
+    if (code == KD_OK) code = kd_train_eval_new(&j->eval, j->cli, &j->data, &s, &j->m->config, &j->o.held_rows, &bytes, e);
+    j->o.held_bytes = bytes;
+    for (size_t i = 0, first = 0; i < j->data.parts; first += j->data.part[i++].lessons) {
+        j->names[i] = j->data.part[i].name;
+        j->o.mix.first[i] = first;
+        j->o.mix.n[i] = j->data.part[i].lessons;
+        j->o.mix.weight[i] = j->data.part[i].weight;
+    }
+    j->o.mix.sources = j->data.part[0].weight > 0 ? j->data.parts : 0;
+    return code;
 }
 
 static kd_code open_inputs(job *j, kd_err *e) {
@@ -174,6 +258,7 @@ static kd_code open_inputs(job *j, kd_err *e) {
     if (code == KD_OK) code = kd_model_open(&j->m, j->source.path, e);
     if (code == KD_OK && !realpath(j->source.path, j->base)) snprintf(j->base, sizeof j->base, "%s", j->source.path);
     if (code == KD_OK && !adapter) adapter = j->source.adapter;
+    if (code == KD_OK) code = kd_train_extension(&j->ext, j->cli, j->m, e);
     if (code == KD_OK) code = read_options(j, e);
     if (code == KD_OK && adapter) code = kd_adapter_open(&j->start, adapter, &j->m->config, e);
     if (code == KD_OK && adapter) code = follow_adapter(j, e);
@@ -181,15 +266,9 @@ static kd_code open_inputs(job *j, kd_err *e) {
     if (code == KD_OK && adapter)
         code = weights ? kd_sha256_file(weights, j->start_sha256, e) : kd_fail(e, KD_ENOMEM, "no memory to read %s", adapter);
     kd_free(weights);
-    char date[32];
-    const bool known = !kd_opt_flag(cli, "fresh") && kd_run_peek(kd_opt_string(cli, "output"), "date", date, sizeof date);
-    j->now = known ? strtoll(date, NULL, 10) : kd_unix_ms() / 1000;
-    const kd_train_source s = {.now = j->now,
-                               .max_length = (size_t)kd_opt_int(cli, "max-seq-length"),
-                               .longer = (kd_long)kd_opt_word(cli, "long"),
-                               .select = kd_opt_string(cli, "select"),
-                               .chat_template = kd_opt_string(cli, "chat-template")};
-    if (code == KD_OK) code = kd_train_data_read(&j->lessons, &j->data, j->cli, j->m, &s, e);
+    if (code == KD_OK) code = open_words(j, e);
+    if (code == KD_OK) code = read_data(j, e);
+    if (code == KD_OK && j->ext) j->m->config.V = j->ext->V; /* for the plan; the installed base is opened before training */
     if (code == KD_OK) code = kd_cli_pool(j->cli, &j->pool, e);
     return code;
 }
@@ -207,6 +286,21 @@ static kd_code settings(const job *j, kd_buf *out) {
                              "%zu\n# products: %s\n# date: %lld\n",
                              j->base, (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps,
                              j->plan.shape.rows, j->o.bf16 ? "bf16" : "f32", (long long)j->now);
+    for (size_t i = 0; i < j->data.parts && code == KD_OK; i++) {
+        const kd_train_part *p = &j->data.part[i];
+        code = kd_buf_printf(out, "# source_%zu: %s, %zu lessons, %zu tokens to learn", i, p->name, p->lessons, p->loss_tokens);
+        if (code == KD_OK && p->weight > 0) code = kd_buf_printf(out, ", weight %g", p->weight);
+        if (code == KD_OK && p->selection[0]) code = kd_buf_printf(out, ", selection %s", p->selection);
+        if (code == KD_OK) code = kd_buf_putc(out, '\n');
+    }
+    if (code == KD_OK && j->ext)
+        code = kd_buf_printf(out, "# installed: %u tokens from id %u, eos %d, vocabulary of %u rows\n", j->ext->n, j->ext->first,
+                             (int)j->ext->eos, j->ext->V);
+    if (code == KD_OK && j->eval) {
+        code = kd_buf_puts(out, "# evaluated: ");
+        if (code == KD_OK) code = kd_train_eval_text(out, j->eval);
+        if (code == KD_OK) code = kd_buf_putc(out, '\n');
+    }
     return code;
 }
 
@@ -222,10 +316,70 @@ static kd_code plan(job *j, kd_err *e) {
     return kd_train_plan_make(&j->plan, j->m, j->lessons.at, j->lessons.n, &j->o, kd_pool_threads(j->pool), e);
 }
 
+/* What packing saves: tokens of every update of one time through, beside what padding to the longest would make of them. */
+static kd_code packing(const job *j, size_t *rows, size_t *padded, kd_err *e) {
+    kd_order order = {0};
+    const size_t B = j->o.batch_size;
+    *rows = *padded = 0;
+    kd_code code = j->o.mix.sources ? kd_order_mix(&order, &j->o.mix, !j->o.no_shuffle, j->o.seed, e)
+                                    : kd_order_init(&order, j->lessons.n, !j->o.no_shuffle, j->o.seed, e);
+    for (size_t at = 0; at < j->lessons.n && code == KD_OK; at += B) {
+        size_t longest = 0;
+        for (size_t i = at; i < at + B; i++) {
+            const kd_lesson *l = &j->lessons.at[kd_order_at(&order, i)];
+            longest = l->n > longest ? l->n : longest;
+            *rows += kd_lesson_rows(l);
+        }
+        *padded += longest * B;
+    }
+    kd_order_clear(&order);
+    return code;
+}
+
+/* Lines of the plan about data: sources, packing, evaluations, what is installed. */
+static kd_code say_sources(const job *j, kd_buf *out) {
+    kd_code code = KD_OK;
+    size_t rows, padded;
+    double sum = 0;
+    for (size_t i = 0; i < j->data.parts; i++) sum += j->data.part[i].weight;
+    for (size_t i = 0; i < j->data.parts && j->data.parts > 1 && code == KD_OK; i++) {
+        const kd_train_part *p = &j->data.part[i];
+        code = kd_buf_printf(out, "\n  %-24s %zu lessons, %zu tokens to learn", p->name, p->lessons, p->loss_tokens);
+        if (code == KD_OK && p->weight > 0) code = kd_buf_printf(out, ", %.0f %% of the lessons drawn", 100 * p->weight / sum);
+    }
+    if (code == KD_OK && packing(j, &rows, &padded, NULL) == KD_OK && padded)
+        code = kd_buf_printf(
+            out,
+            "\npacked end to end: %zu rows a time through, none of them padding; padded to the longest they would be %zu (%.0f %% waste)",
+            rows, padded, 100 * (1 - (double)rows / (double)padded));
+    if (code == KD_OK && j->ext)
+        code = kd_buf_printf(out, "\ninstalled: %u new tokens, %s chat template, %s end of turn; base written to %s/base", j->ext->n,
+                             j->ext->has_template ? "a" : "the model's own", j->ext->eos >= 0 ? "an" : "the model's own",
+                             kd_opt_string(j->cli, "output"));
+    if (code == KD_OK && j->eval) {
+        code = kd_buf_puts(out, "\nevaluated on ");
+        if (code == KD_OK) code = kd_train_eval_text(out, j->eval);
+    }
+    return code;
+}
+
+/* The first lesson of each source, with what of it is learned: on a terminal, and with -v. */
+static kd_code show_lessons(job *j, kd_err *e) {
+    const kd_tokenizer *t = j->ext ? j->ext->tokenizer : j->tokenizer;
+    kd_code code = KD_OK;
+    if (!t || j->cli->quiet || j->cli->json || (!j->cli->verbose && !isatty(2))) return KD_OK;
+    for (size_t i = 0, first = 0; i < j->data.parts && code == KD_OK; first += j->data.part[i++].lessons)
+        code = kd_lesson_show(j->cli, &j->lessons.at[first], t, e);
+    return code;
+}
+
 static kd_code say_plan(job *j, kd_err *e) {
     kd_cli *cli = j->cli;
     if (cli->json && !cli->dry_run) return KD_OK;
     if (cli->json) {
+        size_t rows, padded;
+        kd_code measured = packing(j, &rows, &padded, e);
+        if (measured != KD_OK) return measured;
         kd_jsonw *w = kd_out_json(cli);
         kd_jsonw_object(w);
         for (int k = 0; k < KD_MEM_KINDS; k++) {
@@ -243,7 +397,13 @@ static kd_code say_plan(job *j, kd_err *e) {
                     {"updates", j->plan.steps},
                     {"lessons", j->lessons.n},
                     {"tokens", j->data.tokens},
-                    {"loss_tokens", j->data.loss_tokens}};
+                    {"loss_tokens", j->data.loss_tokens},
+                    {"rows_to_compute", rows},
+                    {"padded_tokens", padded},
+                    {"dropped", j->data.dropped},
+                    {"cut", j->data.cut},
+                    {"empty", j->data.empty},
+                    {"new_tokens", j->ext ? j->ext->n : 0}};
         for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
             kd_jsonw_key(w, more[i].key);
             kd_jsonw_int(w, (int64_t)more[i].value);
@@ -254,8 +414,9 @@ static kd_code say_plan(job *j, kd_err *e) {
     kd_buf text = {0};
     kd_code code = kd_buf_printf(&text, "%zu lessons, %zu tokens, %zu to learn", j->lessons.n, j->data.tokens, j->data.loss_tokens);
     if (code == KD_OK && j->data.dropped) code = kd_buf_printf(&text, "; %zu too long, left out", j->data.dropped);
-    if (code == KD_OK && j->data.cut) code = kd_buf_printf(&text, "; %zu too long, cut", j->data.cut);
+    if (code == KD_OK && j->data.cut) code = kd_buf_printf(&text, "; %zu too long, cut by %zu tokens", j->data.cut, j->data.cut_tokens);
     if (code == KD_OK && j->data.empty) code = kd_buf_printf(&text, "; %zu with nothing to learn, left out", j->data.empty);
+    if (code == KD_OK) code = say_sources(j, &text);
     if (code == KD_OK) code = kd_buf_puts(&text, "\nmemory:\n");
     if (code == KD_OK) code = kd_train_plan_text(&text, &j->plan, &j->m->config);
     if (code != KD_OK)
@@ -266,6 +427,31 @@ static kd_code say_plan(job *j, kd_err *e) {
         kd_note(cli, "%.*s", (int)text.len - 1, text.data);
     kd_buf_clear(&text);
     return code;
+}
+
+/* What was gained and what forgotten. */
+static void say_evals(job *j, const kd_run_report *r) {
+    const kd_eval_line *a = &r->before, *b = &r->after;
+    if (!isnan(a->loss) && !isnan(b->loss)) kd_note(j->cli, "held-out loss %.4f -> %.4f", a->loss, b->loss);
+    if (!isnan(a->pass1) && !isnan(b->pass1))
+        kd_note(j->cli, "pass@1 %.1f %% -> %.1f %% of %llu questions", 100 * a->pass1, 100 * b->pass1, (unsigned long long)b->questions);
+    if (!isnan(a->general) && !isnan(b->general))
+        kd_note(j->cli, "general text %.4f -> %.4f nats a token: %s", a->general, b->general,
+                b->general > a->general ? "so much was forgotten" : "nothing was forgotten");
+    if (r->stopped_early)
+        kd_note(j->cli, "stopped at update %llu: no better evaluation in %lld", (unsigned long long)r->steps,
+                (long long)kd_opt_int(j->cli, "patience"));
+    if (r->result_step != r->steps)
+        kd_note(j->cli, "the result is of update %llu, the best evaluation", (unsigned long long)r->result_step);
+}
+
+static void put_eval(kd_jsonw *w, const char *key, const kd_eval_line *l) {
+    kd_jsonw_key(w, key);
+    kd_jsonw_object(w);
+    kd_jsonw_key(w, "eval_loss"), kd_jsonw_double(w, l->loss);
+    kd_jsonw_key(w, "general_loss"), kd_jsonw_double(w, l->general);
+    kd_jsonw_key(w, "pass@1"), kd_jsonw_double(w, l->pass1);
+    kd_jsonw_end_object(w);
 }
 
 static kd_code say_result(job *j, const kd_run_report *r, kd_err *e) {
@@ -279,6 +465,7 @@ static kd_code say_result(job *j, const kd_run_report *r, kd_err *e) {
             kd_note(cli, "%llu updates, loss %.4f -> %.4f, %.0f tokens/s, %.0f GFLOPS, peak %.0f MB (planned %.0f)",
                     (unsigned long long)(r->steps - r->first), r->loss_first, r->loss_last, rate,
                     r->seconds > 0 ? r->flops / r->seconds / 1e9 : 0, (double)kd_peak_rss() / 1e6, (double)j->plan.total / 1e6);
+        say_evals(j, r);
         return kd_out(cli, "%s\n", dir);
     }
     kd_jsonw *w = kd_out_json(cli);
@@ -297,6 +484,13 @@ static kd_code say_result(job *j, const kd_run_report *r, kd_err *e) {
     kd_jsonw_double(w, rate);
     kd_jsonw_key(w, "flops_per_second");
     kd_jsonw_double(w, r->seconds > 0 ? r->flops / r->seconds : 0);
+    kd_jsonw_key(w, "padded_tokens_per_second");
+    kd_jsonw_double(w, r->seconds > 0 ? (double)r->padded / r->seconds : 0);
+    kd_jsonw_key(w, "result_step");
+    kd_jsonw_int(w, (int64_t)r->result_step);
+    kd_jsonw_key(w, "stopped_early");
+    kd_jsonw_bool(w, r->stopped_early);
+    if (j->eval) put_eval(w, "before", &r->before), put_eval(w, "after", &r->after);
     kd_jsonw_key(w, "planned_bytes");
     kd_jsonw_int(w, (int64_t)j->plan.total);
     kd_jsonw_key(w, "peak_rss_bytes");
@@ -305,29 +499,57 @@ static kd_code say_result(job *j, const kd_run_report *r, kd_err *e) {
     return kd_out_json_end(cli, e);
 }
 
+static kd_code evaluate(void *ctx, kd_trainer *t, kd_eval_line *line, kd_err *e) {
+    return kd_train_eval_run(((job *)ctx)->eval, t, line, e);
+}
+
+/* An adapter's folder gets the student's words; a trained model has its base's, which a GGUF base keeps inside. */
+static kd_code beside(void *ctx, const char *dir, kd_err *e) {
+    const job *j = ctx;
+    if (j->o.method.method == KD_FULL && j->m->kind == KD_SOURCE_HF) return KD_OK;
+    return kd_words_copy(j->m, dir, e);
+}
+
+/* Everything up to the first update: the settings agree, the base is in place, the trainer made. */
+static kd_code set_up(job *j, kd_err *e) {
+    kd_buf text = {0};
+    kd_code code = kd_train_preflight(j->cli, j->m, j->ext, &j->o, &j->plan, e);
+    if (code == KD_OK)
+        code = settings(j, &text) == KD_OK ? kd_run_settle(j->run, kd_buf_view(&text), free_keys, e)
+                                           : kd_fail(e, KD_ENOMEM, "no memory for the settings");
+    kd_buf_clear(&text);
+    if (code == KD_OK && j->ext) code = kd_train_install(j->ext, &j->m, kd_opt_string(j->cli, "output"), j->base, e);
+    if (code == KD_OK) code = kd_trainer_new(&j->t, j->m, j->lessons.at, j->lessons.n, &j->o, &j->plan, j->start, j->pool, e);
+    if (code == KD_OK && j->eval) kd_train_eval_bind(j->eval, j->m, &j->o.method, j->pool);
+    return code;
+}
+
 static kd_code work(job *j, kd_err *e) {
     kd_cli *cli = j->cli;
-    kd_buf text = {0};
     kd_code code = open_inputs(j, e);
     if (code == KD_OK && !cli->dry_run) code = kd_run_open(&j->run, kd_opt_string(cli, "output"), kd_opt_flag(cli, "fresh"), e);
     if (code == KD_OK) code = plan(j, e);
     if (code == KD_OK) code = say_plan(j, e);
-    if (code != KD_OK || cli->dry_run) goto done;
-    code = settings(j, &text) == KD_OK ? kd_run_settle(j->run, kd_buf_view(&text), free_keys, e)
-                                       : kd_fail(e, KD_ENOMEM, "no memory for the settings");
-    if (code == KD_OK) code = kd_trainer_new(&j->t, j->m, j->lessons.at, j->lessons.n, &j->o, &j->plan, j->start, j->pool, e);
-    if (code != KD_OK) goto done;
+    if (code == KD_OK) code = show_lessons(j, e);
+    if (code != KD_OK || cli->dry_run) return code;
+    code = set_up(j, e);
+    if (code != KD_OK) return code;
     kd_run_report report;
     const kd_run_options ro = {.save_every = (uint64_t)kd_opt_int(cli, "save-every"),
                                .keep = (unsigned)kd_opt_int(cli, "keep"),
                                .base = j->base,
+                               .evaluate = j->eval ? evaluate : NULL,
+                               .eval_every = (uint64_t)kd_opt_int(cli, "eval-every"),
+                               .patience = (unsigned)kd_opt_int(cli, "patience"),
+                               .last = kd_opt_word(cli, "result") == 1,
+                               .beside = beside,
+                               .peak_flops = cli->quiet ? 0 : kd_train_peak(j->pool, j->o.bf16),
+                               .sources = j->names,
+                               .n_sources = j->data.parts,
                                .note = remark,
                                .ctx = j};
     code = kd_run_train(j->run, j->t, j->m, &j->o, &j->plan, &ro, cli->watch, &report, e);
-    if (code == KD_OK) code = say_result(j, &report, e);
-done:
-    kd_buf_clear(&text);
-    return code;
+    return code == KD_OK ? say_result(j, &report, e) : code;
 }
 
 static kd_code run(kd_cli *cli, kd_err *e) {
@@ -335,7 +557,11 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_code code = work(&j, e);
     kd_trainer_free(j.t);
     kd_run_close(j.run);
+    kd_train_eval_free(j.eval);
     kd_lessons_clear(&j.lessons);
+    kd_extension_free(j.ext);
+    kd_chat_free(j.chat);
+    kd_tokenizer_free(j.tokenizer);
     kd_adapter_free(j.start);
     kd_model_free(j.m);
     kd_source_clear(&j.source);

@@ -201,6 +201,8 @@ void kd_chat_free(kd_chat *c) {
     kd_free(c);
 }
 
+kd_code kd_chat_set_token(kd_chat *c, const char *name, kd_str value, kd_err *e) { return set_token(c, kd_str_of(name), value, e); }
+
 bool kd_chat_has(const kd_chat *c) { return c->chat != NULL || c->tool_use != NULL; }
 
 const kd_template *kd_chat_template(const kd_chat *c, bool tools) { return (tools && c->tool_use) || !c->chat ? c->tool_use : c->chat; }

@@ -12,6 +12,8 @@ typedef struct kd_chat kd_chat;
  * kd_chat_has says so and rendering is KD_EUNSUPPORTED. Errors: KD_ENOENT, those of kd_template_new, of json and gguf. */
 kd_code kd_chat_open(kd_chat **out, const char *path, const char *template_file, kd_err *e);
 void kd_chat_free(kd_chat *c);
+/* From now on the template sees this text under that name ("eos_token"). Not while others render. */
+kd_code kd_chat_set_token(kd_chat *c, const char *name, kd_str value, kd_err *e);
 bool kd_chat_has(const kd_chat *c);
 /* The template that transformers would choose: "tool_use" where tools are given and there is one of that name, else "default". */
 const kd_template *kd_chat_template(const kd_chat *c, bool tools);
