@@ -80,7 +80,7 @@ static kd_code defaults(server *v, kd_cli *cli, kd_err *e) {
     s->defaults.stops = kd_opt_strings(cli, "stop", &stop);
     s->defaults.stop = (const char **)stop;
     s->defaults.seeded = kd_opt_given(cli, "seed"), s->defaults.seed = cli->seed;
-    s->dry = v->sampling.dry;
+    s->dry = v->sampling.dry, s->form = v->sampling.form;
     if (!s->dry) c = kd_dry_new(&s->dry, v->l.tokenizer, s->V, NULL, 0, e);
     v->sampling.dry = NULL;
     s->max_body = (size_t)kd_opt_size(cli, "max-body");
@@ -177,6 +177,7 @@ static bool loopback(const char *host) { return !strncmp(host, "127.", 4) || !st
 static void close_all(server *v) {
     serve *s = &v->s;
     kd_engine_free(s->engine);
+    form_drop_all(s);
     kd_dry_free(s->dry);
     if (s->key.data) explicit_bzero(s->key.data, s->key.cap);
     kd_buf_clear(&s->key);

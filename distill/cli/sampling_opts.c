@@ -1,6 +1,8 @@
 /* distill/cli/sampling_opts.c - see sampling_opts.h. */
 #include "distill/cli/sampling_opts.h"
 
+#include "distill/base/file.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,21 @@ static kd_code read_bias(kd_logit_bias *b, const char *text, kd_err *e) {
         return kd_fail(e, KD_EINVAL, "--logit-bias %s: expected ID=X, a token's id and a number or -inf", text);
     *b = (kd_logit_bias){(int32_t)id, (float)x};
     return KD_OK;
+}
+
+static kd_code read_form(kd_grammar **out, const kd_cli *cli, kd_err *e) {
+    const char *file = kd_opt_string(cli, "json-schema"), *regex = kd_opt_string(cli, "regex");
+    kd_buf text = {0};
+    kd_json *doc = NULL;
+    if (file && regex) return kd_fail(e, KD_EINVAL, "--json-schema and --regex: one form at a time");
+    if (regex) return kd_grammar_new_regex(out, regex, strlen(regex), e);
+    if (!file) return KD_OK;
+    kd_code c = kd_file_read(&text, file, 16 << 20, e);
+    if (!c) c = kd_json_parse(&doc, text.data ? text.data : "", text.len, file, e);
+    if (!c) c = kd_grammar_new_schema(out, kd_json_root(doc), e);
+    kd_json_free(doc);
+    kd_buf_clear(&text);
+    return c;
 }
 
 kd_code kd_sampling_opts_read(kd_sampling_opts *o, const kd_cli *cli, const kd_tokenizer *tok, size_t V, kd_err *e) {
@@ -40,11 +57,13 @@ kd_code kd_sampling_opts_read(kd_sampling_opts *o, const kd_cli *cli, const kd_t
     o->sampling.bias = o->bias, o->sampling.biases = n;
     if (!c && (nb || o->sampling.dry_multiplier > 0)) c = kd_dry_new(&o->dry, tok, V, nb ? breakers : NULL, nb, e);
     o->sampling.dry_breakers = o->dry;
+    if (!c) c = read_form(&o->form, cli, e);
     return c ? c : kd_sampling_check(&o->sampling, V, e);
 }
 
 void kd_sampling_opts_clear(kd_sampling_opts *o) {
     kd_free(o->bias);
     kd_dry_free(o->dry);
+    kd_grammar_free(o->form);
     *o = (kd_sampling_opts){0};
 }

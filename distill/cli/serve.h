@@ -4,6 +4,7 @@
  *   serve_ask.c     the body of a request, checked
  *   serve_say.c     answers, chunks and errors as OpenAI writes them
  *   serve_job.c     what lies between the connections' threads and the one thread that drives the engine
+ *   serve_form.c    forms that answers are held to, compiled once
  *   serve_think.c   a thought split off while it streams */
 #ifndef KD_CLI_SERVE_H
 #define KD_CLI_SERVE_H
@@ -48,7 +49,10 @@ typedef struct {
     size_t top_logprobs;
     const char **stop;
     size_t stops;
-    const char **dry_breakers; /* NULL: the server's */
+    const kd_json_node *schema; /* what the answer is held to: a schema, ... */
+    kd_str regex;               /* ... a regular expression, ... */
+    bool any_object;            /* ... or JSON */
+    const char **dry_breakers;  /* NULL: the server's */
     size_t n_dry_breakers;
 } ask;
 
@@ -68,6 +72,13 @@ kd_code think_push(thinker *t, kd_str piece, bool last, kd_buf *thought, kd_buf 
 
 typedef struct serve serve;
 typedef struct job job;
+/* A compiled form, kept for those who ask for the same again. Only the engine's thread walks it. */
+typedef struct form {
+    struct form *next;
+    kd_buf text; /* what it was made of */
+    kd_grammar *grammar;
+    size_t users; /* jobs; under the server's lock */
+} form;
 typedef struct {
     job *of;
     size_t index;
@@ -92,6 +103,7 @@ struct job {
     choice *choices;
     size_t n, left; /* of the choices: unfinished */
     kd_dry *dry;
+    form *form;
     kd_buf out;  /* server-sent events not yet sent */
     size_t sent; /* of out */
     char name[40];
@@ -115,6 +127,7 @@ struct serve {
     size_t V, context, max_body;
     char *model; /* its name */
     kd_dry *dry;
+    kd_grammar *form; /* of requests that bring none, or NULL */
     ask defaults;
     kd_buf key;
     bool split_thoughts;
@@ -123,6 +136,7 @@ struct serve {
     int64_t started;
     pthread_mutex_t lock; /* queue, stats */
     pthread_cond_t work;
+    form *forms;            /* the last used first */
     job *queue, *queue_end; /* handed in */
     job *running;           /* the engine's thread alone */
     atomic_bool draining;
@@ -145,6 +159,11 @@ void job_cancel(job *j);
 /* The engine's thread: takes what was handed in, steps once or waits a moment. */
 kd_code serve_turn(serve *s, kd_err *e);
 void serve_drop_all(serve *s, const kd_err *why); /* every job ends with this error */
+
+/* serve_form.c */
+bool form_take(serve *s, job *j, ask_error *x); /* j->form, by what j->a asks for */
+void form_let_go(serve *s, form *f);
+void form_drop_all(serve *s);
 
 /* serve_say.c */
 void say_error(kd_buf *out, const ask_error *x);

@@ -155,6 +155,30 @@ static bool get_logprobs(ask *a, const kd_json_node *o, ask_error *x) {
     return true;
 }
 
+/* response_format: {"type":"text"|"json_object"|"json_schema"}; and, as vLLM has them, guided_json and guided_regex; regex is ours. */
+static bool get_form(ask *a, const kd_json_node *o, ask_error *x) {
+    const kd_json_node *f = member(o, "response_format"), *schema = member(o, "guided_json");
+    const char *key = member(o, "regex") ? "regex" : "guided_regex";
+    const kd_json_node *regex = member(o, key);
+    kd_str type = kd_json_string(kd_json_get(f, "type"));
+    if (regex && (!(a->regex = kd_json_string(regex)).data || !a->regex.len))
+        return ask_fail(x, 400, key, "%s: expected a string that is not empty, found %s", key, kind(regex));
+    if (f && kd_str_is(type, "json_schema")) {
+        if (!(schema = member(member(f, "json_schema"), "schema"))) schema = member(f, "schema");
+        if (!schema) return ask_fail(x, 400, "response_format", "response_format: type json_schema without json_schema.schema");
+    } else if (f && kd_str_is(type, "json_object")) {
+        if (!(schema = member(f, "schema"))) a->any_object = true;
+    } else if (f && !kd_str_is(type, "text")) {
+        return ask_fail(x, 400, "response_format", "response_format: expected an object whose type is text, json_object or json_schema");
+    }
+    if (schema && kd_json_typeof(schema) != KD_JSON_OBJECT && kd_json_typeof(schema) != KD_JSON_BOOL)
+        return ask_fail(x, 400, "response_format", "response_format: the schema is %s, expected an object", kind(schema));
+    a->schema = schema;
+    if ((a->schema != NULL) + a->any_object + (a->regex.data != NULL) > 1)
+        return ask_fail(x, 400, key, "%s: beside another form of the answer", key);
+    return true;
+}
+
 /* What OpenAI or others offer and we do not, with the value that asks for nothing. */
 static bool refuse(const ask *a, const kd_json_node *o, ask_error *x) {
     static const char *const never[] = {"functions", "function_call", "audio", "prediction", "suffix", "grammar", "web_search_options"};
@@ -188,7 +212,8 @@ static bool get_all(ask *a, const kd_json_node *o, ask_error *x) {
         if (!get_int(&seed, o, "seed", INT64_MIN, INT64_MAX, x)) return false;
         a->seeded = true, a->seed = (uint64_t)seed;
     }
-    return get_strings(a, &a->stop, &a->stops, o, "stop", x) && get_sampling(a, o, x) && get_logprobs(a, o, x) && refuse(a, o, x);
+    return get_strings(a, &a->stop, &a->stops, o, "stop", x) && get_sampling(a, o, x) && get_logprobs(a, o, x) && get_form(a, o, x) &&
+           refuse(a, o, x);
 }
 
 /* ---- conversations ---- */

@@ -30,6 +30,7 @@ static void job_free(job *j) {
     for (size_t i = 0; i < j->n; i++) choice_clear(&j->choices[i]);
     kd_free(j->choices);
     kd_dry_free(j->dry);
+    form_let_go(j->of, j->form);
     kd_buf_clear(&j->out);
     if (j->a) ask_clear(j->a);
     kd_free(j->a);
@@ -191,6 +192,7 @@ static void submit(serve *s, job *j) {
                         .stream = c->stream,
                         .max_tokens = a->max_tokens,
                         .min_tokens = a->min_tokens,
+                        .grammar = j->form ? j->form->grammar : s->form,
                         .max_thinking = a->max_thinking,
                         .thought_opened = a->opened,
                         .stop = a->stop,

@@ -208,7 +208,7 @@ static void generate(serve *s, const http_request *q, bool chat, http_reply *r) 
         refuse(r, &x);
         return;
     }
-    if (!make_dry(s, j, &x)) {
+    if (!make_dry(s, j, &x) || !form_take(s, j, &x)) {
         job_release(j), job_release(j);
         refuse(r, &x);
         return;

@@ -6,6 +6,7 @@
 
 void seq_free(seq *s) {
     if (!s) return;
+    form_leave(s);
     kd_kv_free(s->kv);
     kd_ids_clear(&s->ids);
     kd_detokenizer_free(s->detok);
@@ -73,7 +74,12 @@ static kd_code keep_probs(seq *s, const draw *d) {
 
 kd_code answer_push(kd_engine *en, seq *s, const draw *d, bool *done, kd_finish *finish, kd_err *e) {
     size_t was = s->text.len;
+    bool over = false;
     *done = false;
+    if (d->id < 0 && d->held) { /* min_tokens forbids the end, or a stop token is all that the form leaves: the form cannot go on */
+        *done = true, *finish = d->may_end ? KD_FINISH_STOP : KD_FINISH_LENGTH;
+        return KD_OK;
+    }
     if (d->id < 0)
         return kd_fail(e, KD_EFORMAT, "%s: token %zu of request %llu has no finite logit to draw from",
                        en->model->path ? en->model->path : "model", s->ids.n - s->r.prompt_n, (unsigned long long)s->id);
@@ -86,14 +92,21 @@ kd_code answer_push(kd_engine *en, seq *s, const draw *d, bool *done, kd_finish 
     if (s->detok && !end) c = kd_detokenizer_push(s->detok, d->id, &s->text, e);
     if (c != KD_OK) return c;
     thought_push(en, s);
-    if (end || stopped(s, was)) {
+    if ((c = form_push(en, s, d->id, was, &over, e)) == KD_ELIMIT) {
+        kd_err_clear(e);
+        c = KD_OK, over = true, s->form_at = KD_GRAMMAR_DEAD; /* the form has grown past its bounds: this answer alone is cut */
+    }
+    if (c != KD_OK) return c;
+    if (over && s->form_at == KD_GRAMMAR_DEAD) {
+        *done = true, *finish = KD_FINISH_LENGTH;
+    } else if (over || end || stopped(s, was)) {
         *done = true, *finish = KD_FINISH_STOP;
     } else if (s->ids.n >= s->limit) {
         *done = true, *finish = KD_FINISH_LENGTH;
     } else if (!s->r.no_loop_guard && kd_loop_push(&s->loop, s->ids.id + s->r.prompt_n, t)) {
         *done = true, *finish = KD_FINISH_LOOP;
     }
-    if (*done && s->detok && !(*finish == KD_FINISH_STOP && !end)) {
+    if (*done && s->detok && (over || end || *finish != KD_FINISH_STOP)) {
         was = s->text.len;
         c = kd_detokenizer_end(s->detok, &s->text, e); /* the rest of a broken character, made whole */
         if (c != KD_OK) return c;

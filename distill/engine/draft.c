@@ -93,7 +93,7 @@ void draft_propose(kd_engine *en, seq *s, size_t others, size_t room) {
     bool own = f.next >= s->ids.id && f.next < s->ids.id + s->ids.n;
     if (!k || kd_grow((void **)&s->ids.id, &s->ids.cap, s->ids.n + k, sizeof *s->ids.id) != KD_OK) return;
     memcpy(s->ids.id + s->ids.n, own ? s->ids.id + at : f.next, k * sizeof *s->ids.id);
-    s->ndraft = k, s->match = f.match;
+    s->ndraft = form_cut(en, s, s->ids.id + s->ids.n, k), s->match = f.match;
 }
 
 void draft_learn(kd_engine *en, const seq *s, size_t guessed, size_t right) {

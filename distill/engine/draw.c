@@ -26,6 +26,14 @@ static void ban_ends(const kd_engine *en, const seq *s, float *logits) {
         if (sp->eog[i] >= 0 && (size_t)sp->eog[i] < en->V) logits[sp->eog[i]] = -INFINITY;
 }
 
+static void hold(const draw *d, size_t V) {
+    for (size_t w = 0; w * 64 < V; w++) {
+        uint64_t bits = d->allowed[w];
+        for (size_t i = 64 * w; bits != UINT64_MAX && i < V && i < 64 * w + 64; i++)
+            if (!(bits >> (i % 64) & 1)) d->logits[i] = -INFINITY;
+    }
+}
+
 static void draw_row(void *ctx, size_t task, int worker) {
     kd_engine *en = ctx;
     draw *d = &en->draws[task];
@@ -45,7 +53,8 @@ static void draw_row(void *ctx, size_t task, int worker) {
         if (probs) d->logprob = (float)((double)d->logits[d->id] - lse);
         return;
     }
-    if (t < s->r.min_tokens) ban_ends(en, s, d->logits);
+    if (d->held) hold(d, en->V);
+    if (t < s->r.min_tokens || s->form == FORM_WAITS) ban_ends(en, s, d->logits);
     kd_rng rng = {.key = s->r.seed, .stream = s->r.stream, .n = 2 * (uint64_t)t};
     d->id = kd_sample(&s->r.sampling, d->logits, en->V, s->ids.id, n, kd_rng_uniform(&rng), work);
     if (probs) d->logprob = d->id < 0 ? 0 : (float)((double)raw[d->id] - lse);

@@ -117,6 +117,8 @@ void kd_engine_free(kd_engine *en) {
         ;
     kd_free(en->prefixes);
     draft_clear(en);
+    kd_token_trie_free(en->trie);
+    for (size_t i = 0; en->draws && i < en->max_draws; i++) kd_free(en->draws[i].allowed);
     kd_ids_clear(&en->close_thought);
     kd_kv_pool_free(en->kv_pool);
     kd_forward_free(en->forward);
@@ -183,6 +185,10 @@ kd_code kd_engine_submit(kd_engine *en, const kd_request *r, uint64_t *id, kd_er
         return kd_fail(e, KD_ENOMEM, "no memory for a request of %zu tokens", r->prompt_n);
     }
     if (en->tok && (c = kd_detokenizer_new(&s->detok, en->tok, r->show_special ? 0 : KD_TOK_SKIP_SPECIAL, e)) != KD_OK) {
+        seq_free(s);
+        return c;
+    }
+    if ((c = form_begin(en, s, e)) != KD_OK) {
         seq_free(s);
         return c;
     }

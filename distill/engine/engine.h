@@ -1,11 +1,12 @@
 /* distill/engine/engine.h - many sequences generated at once over one model: continuous batching, prompts' common beginnings computed once,
- * sampling, stop conditions, loop guard, thoughts, guessing ahead. Leans on model/forward.h, model/tokenizer.h, sample.h.
+ * sampling, stop conditions, loop guard, thoughts, forms to hold, guessing ahead. Leans on model/forward.h, model/tokenizer.h, sample.h.
  * What a request gives depends on the request and the model alone, to the bit: not on what else runs, on the order of submission, on memory
  * or threads. It knows nothing of where prompts come from. One thread at a time a kd_engine. */
 #ifndef KD_ENGINE_ENGINE_H
 #define KD_ENGINE_ENGINE_H
 
 #include "distill/base/event.h"
+#include "distill/engine/grammar.h"
 #include "distill/engine/sample.h"
 #include "distill/model/forward.h"
 #include "distill/model/tokenizer.h"
@@ -90,6 +91,7 @@ typedef struct {
     size_t stop_tokens_n;
     bool ignore_eog; /* the tokenizer's end-of-generation tokens are drawn but do not end (for measuring) */
     bool no_loop_guard;
+    kd_grammar *grammar;   /* lent: holds the answer (what is behind its thought) to a form; NULL: none. Needs a tokenizer */
     bool thought_opened;   /* the prompt ends inside a thought: "<think>" is its own */
     size_t max_thinking;   /* so many tokens of a thought, then "</think>" is forced; 0: no bound. Needs a tokenizer */
     bool keep_answer;      /* the next prompt will likely begin with this prompt and its answer (a talk goes on): keep both */

@@ -19,9 +19,11 @@ typedef struct seq {
     size_t sent, longest_stop;
     kd_loop loop;
     enum { THOUGHT_MAYBE, THOUGHT_IN, THOUGHT_DONE } thought;
-    size_t thought_from, thought_tokens; /* where in text to look for its tags */
-    size_t forced;                       /* of en->close_thought, so many tokens are still to come, whatever the model says */
-    size_t ndraft, match;                /* tokens behind ids.n in ids.id that are guesses; how long the match was that they follow */
+    size_t thought_from, thought_tokens;             /* where in text to look for its tags */
+    enum { FORM_NONE, FORM_WAITS, FORM_HOLDS } form; /* waits: for the thought's end */
+    kd_grammar_state form_at;                        /* behind all that was drawn */
+    size_t forced;                                   /* of en->close_thought, so many tokens are still to come, whatever the model says */
+    size_t ndraft, match; /* tokens behind ids.n in ids.id that are guesses; how long the match was that they follow */
     float *logprobs;
     kd_top *top;
     size_t logprobs_cap, top_cap;
@@ -43,8 +45,10 @@ typedef struct {
 /* One drawn token, filled by a worker. */
 typedef struct {
     seq *s;
-    size_t ahead;  /* guesses that are taken for drawn before this one */
-    float *logits; /* [V] */
+    size_t ahead;      /* guesses that are taken for drawn before this one */
+    float *logits;     /* [V] */
+    uint64_t *allowed; /* [V] bits: what the form lets come; made for the first form */
+    bool held, may_end;
     int32_t id;
     float logprob;
     kd_top top[64];
@@ -90,6 +94,8 @@ struct kd_engine {
     size_t work_bytes;
     kd_ids close_thought; /* what ends a thought: a line's end, the tag, an empty line */
     drafting drafting;
+    kd_token_trie *trie; /* made for the first form */
+    int32_t think_token; /* "<think>", where the vocabulary has it as one token; -1 */
 };
 
 /* answer.c: takes the drawn token into the answer: text, stops, loop, log-probabilities. *done and *finish say whether that ended it. */
@@ -99,6 +105,15 @@ void answer_end(kd_engine *en, seq *s, kd_finish finish);
 void seq_free(seq *s);
 /* draw.c: fills id, logprob, top of n draws, spread over the pool. */
 void draw_all_rows(kd_engine *en, size_t n);
+/* form.c: the form that an answer is held to. begin: of a new sequence; leave: of one that ends. */
+kd_code form_begin(kd_engine *en, seq *s, kd_err *e);
+void form_leave(seq *s);
+/* What may come at each of n draws. */
+kd_code form_masks(kd_engine *en, size_t n, kd_err *e);
+/* The drawn token is taken in; its text begins at was in s->text. *over: nothing can come behind it. */
+kd_code form_push(kd_engine *en, seq *s, int32_t id, size_t was, bool *over, kd_err *e);
+/* How many of the guesses the form lets stand. */
+size_t form_cut(kd_engine *en, seq *s, const int32_t *guesses, size_t n);
 /* thought.c: the token whose text stands in s->text is taken in. */
 void thought_push(kd_engine *en, seq *s);
 /* The token that is forced at the place `ahead` guesses from here, or -1. */

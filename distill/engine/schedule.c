@@ -199,7 +199,7 @@ kd_code kd_engine_step(kd_engine *en, size_t *left, kd_err *e) {
     if (c == KD_OK && (c = assemble(en, &b, e)) == KD_OK && b.n) {
         en->stats.steps++;
         int64_t began = (int64_t)kd_now_ns();
-        if ((c = kd_forward_run(en->forward, &b, en->logits, e)) == KD_OK) {
+        if ((c = kd_forward_run(en->forward, &b, en->logits, e)) == KD_OK && (c = form_masks(en, b.nwant, e)) == KD_OK) {
             draw_all_rows(en, b.nwant);
             if (b.nwant == b.n) draft_timed(en, b.n, (int64_t)kd_now_ns() - began);
             c = accept_all(en, b.nwant, e);

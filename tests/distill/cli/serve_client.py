@@ -218,6 +218,31 @@ def thoughts(s):
     check("thoughts: streamed and whole are parted alike", joined(chunks, "content") == a["content"] and joined(chunks, "reasoning_content") == a.get("reasoning_content", ""), (a, chunks, r))
 
 
+def forms(s):
+    schema = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "n": {"type": "integer", "minimum": 1, "maximum": 99},
+              "kind": {"enum": ["a", "b"]}}, "required": ["name", "n", "kind"], "additionalProperties": False}
+    fmt = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    out, why = [], None
+    for seed in range(6):
+        c = s.chat("Make one", seed=seed, temperature=1.0, max_tokens=300, response_format=fmt)["choices"][0]
+        try:
+            v = json.loads(c["message"]["content"])
+            out.append(c["finish_reason"] == "stop" and list(v) == ["name", "n", "kind"] and len(v["name"]) <= 8 and 1 <= v["n"] <= 99 and v["kind"] in "ab")
+        except Exception as e:
+            out.append(False)
+            why = (repr(e), c)
+    check("answers are what the schema says", all(out), why or out)
+    c = s.chat("Yes or no?", seed=1, temperature=1.0, regex="(yes|no), (sir|madam)\\.")["choices"][0]["message"]["content"]
+    check("an answer is what the expression says", c in ("yes, sir.", "no, sir.", "yes, madam.", "no, madam."), c)
+    c = "".join(joined(s.stream("/v1/chat/completions", messages=[{"role": "user", "content": "x"}], seed=2, temperature=0.5, max_tokens=60,
+                                response_format={"type": "json_object"}), "content"))
+    check("json_object begins an object", c.startswith("{"), c)
+    bad = [s.ask("/v1/chat/completions", messages=[{"role": "user", "content": "x"}], **b) for b in
+           ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"not": {}}}}}, {"response_format": {"type": "xml"}}, {"response_format": 3},
+            {"response_format": {"type": "json_schema"}}, {"regex": "(a"}, {"regex": "a", "response_format": {"type": "json_object"}})]
+    check("forms that cannot be held are refused by name", all(b[0] == 400 for b in bad) and '"not"' in bad[0][1]["error"]["message"], bad)
+
+
 def main():
     s = Server(tiny)
     status, data, _ = s.raw("GET", "/health")
@@ -229,6 +254,7 @@ def main():
     leaving(s)
     refusals(s)
     thoughts(s)
+    forms(s)
     check("metrics count", s.metric("generated_tokens_total") > 100 and s.metric("request_seconds_count") > 60)
     # A stop with work in flight: it is finished, nothing new is taken.
     got = []
@@ -263,6 +289,7 @@ def main():
         s = Server(real)
         answers(s, real)
         together(s)
+        forms(s)
         check("the real model's server ends", s.end() == 143)
     print(f"1..{count}")
     sys.exit(1 if failed else 0)
