@@ -1,9 +1,9 @@
-/* teacher/http.h - many HTTP requests at once on one thread. The one room that includes libcurl, which is loaded at the first use. Leans on base.
+/* teacher/http.h - many HTTP requests at once on one thread. The one room that includes libcurl, which is loaded at the first use. Leans on headers.h, base.
  * Redirects are not followed, TLS is verified, nothing is read from the environment or a .netrc, and a key never appears in a message. */
 #ifndef KD_TEACHER_HTTP_H
 #define KD_TEACHER_HTTP_H
 
-#include "distill/base/mem.h"
+#include "teacher/headers.h"
 
 typedef struct kd_http kd_http;
 
@@ -30,24 +30,30 @@ typedef struct {
     kd_http_end end;
     const char *why; /* for end != KD_HTTP_OK: what went wrong, libcurl's words */
     int status;      /* 0 if none came */
-    kd_str body;
-    const char *type;                    /* Content-Type, "" if none */
-    double retry_after;                  /* seconds that retry-after-ms or retry-after ask to wait; -1 if none */
-    int should_retry;                    /* x-should-retry: 1, 0, or -1 if none */
-    double left_requests, left_tokens;   /* what x-ratelimit-remaining-* or anthropic-ratelimit-*-remaining say is left; -1 if nothing */
-    double reset_requests, reset_tokens; /* seconds until that is full again; -1 if unknown */
-    double seconds, first_byte;
-} kd_http_answer; /* valid during the call */
+    kd_buf *body;    /* never NULL; what it holds may be taken away */
+    const kd_head *head;
+    double seconds, first_byte; /* from the start; of the first byte of the answer */
+    double began;               /* of the first piece that opts.began said yes to; -1 if none */
+} kd_http_answer;               /* valid during the call */
 typedef void kd_http_done(void *ctx, void *user, const kd_http_answer *a);
 typedef void kd_http_drop(void *ctx, void *user); /* a request that ends with its kd_http, unanswered */
+/* Asked as a body grows, until it says true once: does the body so far hold what is waited for? */
+typedef bool kd_http_began(void *ctx, void *user, kd_str so_far);
 
 /* Errors: KD_EUNSUPPORTED no libcurl here (it is loaded now, not with the program); KD_ENOMEM. */
-kd_code kd_http_new(kd_http **out, const kd_http_opts *o, kd_http_done *done, kd_http_drop *drop, void *ctx, kd_err *e);
+kd_code kd_http_new(kd_http **out, const kd_http_opts *o, kd_http_done *done, kd_http_drop *drop, kd_http_began *began, void *ctx,
+                    kd_err *e);
 void kd_http_free(kd_http *h); /* what is under way is dropped, without a call of done; drop (or NULL) takes each */
 
-/* Starts a POST (or a GET where body is NULL). url, body and headers ("Name: value", n of them) are copied. user comes back with done.
- * Errors: KD_EINVAL a URL that is not http(s); KD_ENOMEM. */
-kd_code kd_http_send(kd_http *h, const char *url, kd_str body, const char *const *headers, size_t n, void *user, kd_err *e);
+/* Where requests go, and the header lines that go along ("Name: value", n of them; copied, and wiped at the end: one of them holds a key).
+ * Errors: KD_EINVAL a URL that is not http(s); KD_ENOMEM. Freed after its kd_http. */
+typedef struct kd_http_target kd_http_target;
+kd_code kd_http_target_new(kd_http_target **out, const char *url, const char *const *headers, size_t n, kd_err *e);
+void kd_http_target_free(kd_http_target *t);
+
+typedef enum { KD_HTTP_POST, KD_HTTP_GET } kd_http_verb;
+/* Starts a request. body is not copied: it lives until done or drop. user comes back with done. Errors: KD_ENOMEM. */
+kd_code kd_http_send(kd_http *h, kd_http_target *t, kd_http_verb verb, kd_str body, void *user, kd_err *e);
 /* Moves everything on, waits at most ms milliseconds for something to happen, and calls done for what ended. Another thread may cut the wait short with wake. */
 kd_code kd_http_poll(kd_http *h, int ms, kd_err *e);
 void kd_http_wake(kd_http *h);

@@ -30,6 +30,7 @@ typedef struct {
     kd_study *study;
     kd_work *work;
     kd_http *http;
+    kd_http_target *target;
     kd_keeper *keeper;
     kd_asking q;
     const kd_remote_opts *ro;
@@ -138,7 +139,7 @@ static void keep_failure(run *r, flight *f, const char *reason, const kd_http_an
                               .cost = kd_asking_priced(&r->q) ? cost : -1,
                               .seconds = a->seconds,
                               .final = final};
-    if (a->body.len && a->body.len <= 1 << 20 && kd_buf_append(&k->raw, a->body.data, a->body.len)) k->raw.len = 0;
+    if (a->body->len && a->body->len <= 1 << 20 && kd_buf_append(&k->raw, a->body->data, a->body->len)) k->raw.len = 0;
     kd_keeper_give(r->keeper, k);
 }
 
@@ -152,7 +153,7 @@ static void give_up(run *r, flight *f, const char *reason, const kd_http_answer 
 /* Seconds before try number tries + 1: what the endpoint asks, else 1, 2, 4 ... 60, spread by a quarter. */
 static double pause_before(const flight *f, const kd_http_answer *a) {
     double u = (double)kd_rng_at((uint64_t)f->prompt, (uint64_t)f->sample, (uint64_t)f->tries) / 4294967296.0;
-    if (a->retry_after >= 0) return fmin(a->retry_after, 3600) + 0.25 * u;
+    if (a->head->retry_after >= 0) return fmin(a->head->retry_after, 3600) + 0.25 * u;
     return fmin(60, ldexp(1, f->tries > 6 ? 6 : f->tries - 1)) * (0.75 + 0.5 * u);
 }
 
@@ -166,7 +167,7 @@ static void out_of_tries(run *r, const flight *f, const char *reason) {
 
 static void try_again(run *r, flight *f, because b, const char *reason, const kd_http_answer *a, const kd_response *resp) {
     int most = 1 + (r->ro->retries >= 0 ? r->ro->retries : 6);
-    if (!r->draining && (f->tries >= most || a->should_retry == 0)) {
+    if (!r->draining && (f->tries >= most || a->head->should_retry == 0)) {
         if (f->tries >= most) out_of_tries(r, f, reason);
         give_up(r, f, reason, a, resp);
         return;
@@ -201,26 +202,22 @@ static void keep_answer(run *r, flight *f, kd_kept *k, const kd_http_answer *a) 
                             .seconds = a->seconds,
                             .first_token_seconds = r->ro->stream ? a->first_byte : -1,
                             .attempts = f->tries};
-    if (kd_buf_append(&k->raw, a->body.data, a->body.len)) {
-        kd_kept_free(k);
-        free_flight(f);
-        stop(r, KD_ENOMEM, "generate: out of memory");
-        return;
-    }
+    k->raw = *a->body;
+    *a->body = (kd_buf){0};
     r->r->prompt_tokens += x->prompt_tokens > 0 ? (uint64_t)x->prompt_tokens : 0;
     r->r->completion_tokens += x->completion_tokens > 0 ? (uint64_t)x->completion_tokens : 0;
     kd_keeper_give(r->keeper, k);
     r->good++;
     r->last_good = kd_now();
     kd_pace_answer(&r->pace);
-    if (a->left_tokens >= 0 && a->left_tokens < used && a->reset_tokens > 0) /* the next one like it would be refused */
-        kd_pace_hold(&r->pace, r->last_good + fmin(a->reset_tokens, HOLD_MOST));
+    if (a->head->left[1] >= 0 && a->head->left[1] < used && a->head->reset[1] > 0) /* the next one like it would be refused */
+        kd_pace_hold(&r->pace, r->last_good + fmin(a->head->reset[1], HOLD_MOST));
     free_flight(f);
 }
 
 static void refused(run *r, flight *f, const kd_http_answer *a) {
     char said[320], reason[400], why[480];
-    kd_response_error(said, sizeof said, a->body);
+    kd_response_error(said, sizeof said, kd_buf_view(a->body));
     snprintf(reason, sizeof reason, "http %d: %s", a->status, said);
     bool slow = a->status == 429 || a->status == 503;
     if (a->status == 401 || a->status == 403) {
@@ -233,10 +230,10 @@ static void refused(run *r, flight *f, const kd_http_answer *a) {
     }
     if (slow) {
         kd_pace_cut(&r->pace, f->sent, kd_now());
-        if (a->retry_after > 0) /* said to one, meant for all */
-            kd_pace_hold(&r->pace, kd_now() + fmin(a->retry_after, HOLD_MOST));
+        if (a->head->retry_after > 0) /* said to one, meant for all */
+            kd_pace_hold(&r->pace, kd_now() + fmin(a->head->retry_after, HOLD_MOST));
     }
-    if (a->should_retry == 1 || a->status == 408 || a->status == 409 || a->status == 429 || a->status >= 500) {
+    if (a->head->should_retry == 1 || a->status == 408 || a->status == 409 || a->status == 429 || a->status >= 500) {
         try_again(r, f, slow ? BECAUSE_LIMIT : BECAUSE_SERVER, reason, a, NULL);
         return;
     }
@@ -261,9 +258,9 @@ static void no_answer(run *r, flight *f, const kd_http_answer *a) {
 
 /* Server-sent events, by the word of the answer's type, or by the look of it where a server does not say. */
 static bool is_stream(const run *r, const kd_http_answer *a) {
-    if (!strncasecmp(a->type, "text/event-stream", 17)) return true;
-    return r->ro->stream && strncasecmp(a->type, "application/json", 16) != 0 && a->body.len && a->body.data[0] != '{' &&
-           a->body.data[0] != '<';
+    if (!strncasecmp(a->head->type, "text/event-stream", 17)) return true;
+    return r->ro->stream && strncasecmp(a->head->type, "application/json", 16) != 0 && a->body->len && a->body->data[0] != '{' &&
+           a->body->data[0] != '<';
 }
 
 static void on_done(void *ctx, void *user, const kd_http_answer *a) {
@@ -275,15 +272,15 @@ static void on_done(void *ctx, void *user, const kd_http_answer *a) {
         return;
     }
     r->reached = true;
-    if (a->left_requests >= 0 && a->left_requests < 1 && a->reset_requests > 0)
-        kd_pace_hold(&r->pace, kd_now() + fmin(a->reset_requests, HOLD_MOST));
+    if (a->head->left[0] >= 0 && a->head->left[0] < 1 && a->head->reset[0] > 0)
+        kd_pace_hold(&r->pace, kd_now() + fmin(a->head->reset[0], HOLD_MOST));
     if (a->status != 200) {
         refused(r, f, a);
         return;
     }
     kd_kept *k = kd_kept_new();
     kd_err why = {0};
-    kd_code c = k ? kd_response_parse(&k->response, a->body, is_stream(r, a), &why) : KD_ENOMEM;
+    kd_code c = k ? kd_response_parse(&k->response, kd_buf_view(a->body), is_stream(r, a), &why) : KD_ENOMEM;
     if (c == KD_ENOMEM) {
         kd_kept_free(k);
         free_flight(f);
@@ -342,7 +339,7 @@ static kd_code send_due(run *r, double now, double *next, kd_err *e) {
         }
         c = kd_work_sent(r->work, tries, n, e);
         for (size_t i = 0; i < n; i++)
-            if (c || (c = kd_http_send(r->http, r->url, kd_buf_view(&group[i]->body), r->headers, r->n_headers, group[i], e)))
+            if (c || (c = kd_http_send(r->http, r->target, KD_HTTP_POST, kd_buf_view(&group[i]->body), group[i], e)))
                 free_flight(group[i]);
         if (c) return c;
     }
@@ -413,14 +410,16 @@ static kd_code prepare(run *r, kd_err *e) {
     r->rpm = kd_bucket_of(ro->rpm / 60, fmax(1, ro->rpm / 60), now);
     r->tpm = kd_bucket_of(ro->tpm / 60, fmax(1, ro->tpm / 20), now);
     r->drain_until = INFINITY, r->last_good = -INFINITY;
+    if ((c = kd_http_target_new(&r->target, r->url, r->headers, r->n_headers, e))) return c;
     return kd_http_new(
         &r->http,
         &(kd_http_opts){.ca_file = ro->ca_file, .timeout = ro->timeout, .stall = ro->stream ? 120 : 0, .connections = ro->concurrency + 8},
-        on_done, on_drop, r, e);
+        on_done, on_drop, NULL, r, e);
 }
 
 static void clear(run *r) {
     kd_http_free(r->http);
+    kd_http_target_free(r->target);
     while (r->n_waiting) free_flight(heap_pop(r));
     if (r->key.data) explicit_bzero(r->key.data, r->key.cap);
     kd_buf_clear(&r->key);
