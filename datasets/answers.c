@@ -277,3 +277,19 @@ kd_code kd_study_spend(kd_study *s, int64_t settings, kd_spend *out, kd_err *e) 
     kd_stmt_free(q);
     return rc;
 }
+
+kd_code kd_study_seconds(kd_study *s, int64_t settings, double *out, kd_err *e) {
+    kd_stmt *q = NULL;
+    bool row;
+    *out = -1;
+    kd_code rc =
+        kd_stmt_new(&q, s->db,
+                    "SELECT avg(seconds) FROM (SELECT seconds FROM samples NOT INDEXED WHERE settings=?1 ORDER BY id DESC LIMIT 1000)", e);
+    if (!rc) {
+        kd_bind_int(q, 1, settings);
+        rc = kd_stmt_step(q, &row, e);
+    }
+    if (!rc && !kd_col_null(q, 0)) *out = kd_col_double(q, 0);
+    kd_stmt_free(q);
+    return rc;
+}

@@ -117,6 +117,24 @@ done:
     return rc;
 }
 
+kd_code kd_study_settings_find(kd_study *s, int64_t *id, const char *json, kd_err *e) {
+    kd_buf text = {0};
+    kd_stmt *q;
+    char hex[65];
+    bool row;
+    *id = 0;
+    kd_code rc = kd_json_canonical(&text, json, strlen(json), e);
+    if (!rc) rc = kd_study_stmt(s, KD_Q_SETTINGS_GET, "SELECT id FROM settings WHERE hash=?1", &q, e);
+    if (!rc) {
+        kd_sha256_hex(text.data, text.len, hex);
+        kd_bind_text(q, 1, (kd_str){hex, 64});
+        if (!(rc = kd_stmt_step(q, &row, e)) && row) *id = kd_col_int(q, 0);
+        kd_stmt_reset(q);
+    }
+    kd_buf_clear(&text);
+    return rc;
+}
+
 kd_code kd_run_begin(kd_study *s, int64_t *run, const char *kind, const char *settings_json, const char *lineage_json, kd_err *e) {
     kd_buf text = {0};
     kd_stmt *q;

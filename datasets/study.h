@@ -27,6 +27,8 @@ kd_code kd_study_check(kd_study *s, kd_err *e); /* reads every page and index; K
  * concurrency, not the key). It is stored canonical (members sorted, no white space) and hashed; "teacher" and "model", strings, become columns.
  * hash (or NULL) receives the sha256 of the canonical text. */
 kd_code kd_study_settings(kd_study *s, int64_t *id, const char *json, char hash[65], kd_err *e);
+/* *id of these settings, 0 if the study does not have them. Writes nothing. */
+kd_code kd_study_settings_find(kd_study *s, int64_t *id, const char *json, kd_err *e);
 kd_code kd_json_canonical(kd_buf *out, const char *json, size_t n, kd_err *e);
 
 /* ---- runs: lineage ---- */
@@ -39,7 +41,10 @@ typedef struct {
     const char *split; /* NULL: every split */
     uint64_t limit;    /* the first so many prompts of that split in the order of import; 0: all */
     int samples;       /* numbers 0..samples-1 of each prompt are wanted; 0 counts as 1 */
-} kd_work_opts;
+    int until; /* not all of these, but so many that are right: a question is asked for what it lacks, while others' verdicts are awaited; 0: all */
+    bool adaptive; /* everybody gets .first of them; the others go, one by one, to the questions that are as often right as wrong so far */
+    int first;     /* 0: 1 */
+} kd_work_opts;    /* until and adaptive need verdicts: labels "math" or "code" of what was answered */
 typedef struct {
     int64_t prompt;  /* its id */
     int sample;      /* its number, from 0 */
@@ -49,8 +54,8 @@ typedef struct {
     kd_str task;     /* "math", "code", "text", or what import was told */
 } kd_work_item;
 typedef struct {
-    uint64_t total;     /* prompts of the filter x samples */
-    uint64_t done;      /* of these, answered under these settings */
+    uint64_t total;     /* prompts of the filter x samples; with until: questions */
+    uint64_t done;      /* of these, answered under these settings; with until: settled, by right answers or by all that were allowed */
     uint64_t here;      /* leased to this process (any handle of it) */
     uint64_t elsewhere; /* leased to other living processes */
 } kd_work_state;
@@ -73,7 +78,12 @@ typedef struct {
     int sample;
     double worst;
 } kd_work_try;
-kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, kd_err *e);
+/* budget (USD under these settings; negative: none): of the tries only the first *may go, those that with all that was spent and all that is in the air, of every
+ * process, cannot pass it even at their worst. */
+kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, double budget, size_t *may, kd_err *e);
+bool kd_work_open_questions(const kd_work *w); /* until: some may be asked again when their verdicts are known */
+/* As kd_work_count, without taking part: nothing is written. settings 0: none yet, so nothing is done. */
+kd_code kd_work_plan(kd_study *s, int64_t settings, const kd_work_opts *o, kd_work_state *out, kd_err *e);
 
 /* ---- answers ---- */
 typedef enum {
@@ -131,6 +141,9 @@ typedef struct {
     double cost, cost_failed;                                                  /* USD: of everything; of failed attempts alone */
 } kd_spend;
 kd_code kd_study_spend(kd_study *s, int64_t settings, kd_spend *out, kd_err *e); /* settings 0: the whole study; O(1) in rows */
+
+/* Mean seconds of the last thousand answers under these settings; negative: none that tells. */
+kd_code kd_study_seconds(kd_study *s, int64_t settings, double *out, kd_err *e);
 
 /* ---- prompts in the order of import (eval, preview) ---- */
 typedef struct kd_prompts kd_prompts;

@@ -48,6 +48,10 @@ typedef struct {
 } kd_owner;
 void kd_owner_self(kd_owner *o);
 bool kd_owner_alive(const kd_owner *self, const kd_owner *o, int64_t beat_ms); /* of another host: by its last beat */
+void kd_owner_text(char *out, size_t cap, kd_str v);
+/* What was in the air for an owner that is gone becomes attempts "lost" at their worst; leases of owners that are gone end. In a transaction. */
+kd_code kd_owner_lost(kd_db *db, int64_t owner, kd_err *e);
+kd_code kd_owners_bury(kd_db *db, kd_err *e);
 
 /* Row (settings, prompt, number) of samples; *added false if there was one. digest (32 bytes, or empty) marks imported ones. In a transaction. */
 kd_code kd_sample_add(kd_study *s, int64_t settings, int64_t run, const kd_answer *a, kd_str digest, kd_str zipped, bool *added, kd_err *e);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BEAT_EVERY_S = 20, LOOK_AGAIN_S = 2, FOREIGN_LIFE_MS = 300000, MOST_SAMPLES = 1000000 };
+enum { BEAT_EVERY_S = 20, LOOK_AGAIN_S = 2, MOST_SAMPLES = 1000000 };
 
 typedef struct {
     int64_t prompt;
@@ -19,118 +19,24 @@ typedef struct {
 struct kd_work {
     kd_db *db;
     int64_t settings, owner;
-    int64_t last; /* id of the last prompt of the filter */
-    char *split;  /* or NULL */
-    int samples;
+    int64_t last;       /* id of the last prompt of the filter */
+    char *split;        /* or NULL */
+    int samples, first; /* numbers at most; those that everybody gets */
+    int until;          /* right answers wanted; 0: all samples are */
+    bool adaptive;
     work_key at;    /* where the walk goes on */
-    work_key *held; /* skipped, for somebody held them */
+    work_key *held; /* skipped, for somebody held them; until: questions that are not settled (number -1) */
     size_t n_held, cap_held;
-    double beat, looked;
+    double beat, looked, look_took;
+    bool more_held; /* until: what was held has room left that nobody asked for */
     kd_arena arena; /* the strings of the items given last */
     bool *have;     /* [samples] numbers of one prompt that are answered */
     int64_t *found; /* prompt ids of one walk */
     size_t cap_found;
-    kd_stmt *walk, *numbers, *prompt, *lease, *sent;
+    kd_stmt *walk, *numbers, *prompt, *lease, *sent, *spent, *room, *pick;
 };
 
-/* ---- owners ---- */
-static void first_line(const char *path, char *out, size_t cap) {
-    FILE *f = fopen(path, "r");
-    size_t n = f ? fread(out, 1, cap - 1, f) : 0;
-    if (f) fclose(f);
-    out[n] = 0;
-    out[strcspn(out, "\n")] = 0;
-}
-
-/* State letter and start time of a process, from /proc; false if there is none. */
-static bool process_start(int64_t pid, char *state, char start[24]) {
-    char path[64], line[1024];
-    snprintf(path, sizeof path, "/proc/%lld/stat", (long long)pid);
-    first_line(path, line, sizeof line);
-    char *p = strrchr(line, ')'); /* the name before it may hold anything */
-    if (!p || p[1] != ' ') return false;
-    *state = p[2];
-    for (int field = 3; field < 22; field++)
-        if (!(p = strchr(p + 2 - (field > 3), ' '))) return false;
-    p++;
-    size_t n = strcspn(p, " ");
-    if (n == 0 || n > 23) return false;
-    memcpy(start, p, n);
-    start[n] = 0;
-    return true;
-}
-
-void kd_owner_self(kd_owner *o) {
-    char boot[48], space[32], state;
-    *o = (kd_owner){.pid = (int64_t)getpid()};
-    first_line("/proc/sys/kernel/random/boot_id", boot, sizeof boot);
-    ssize_t n = readlink("/proc/self/ns/pid", space, sizeof space - 1);
-    space[n > 0 ? n : 0] = 0;
-    if (!boot[0]) gethostname(boot, sizeof boot - 1);
-    snprintf(o->host, sizeof o->host, "%s %s", boot, space);
-    if (!process_start(o->pid, &state, o->start)) snprintf(o->start, sizeof o->start, "0");
-}
-
-bool kd_owner_alive(const kd_owner *self, const kd_owner *o, int64_t beat_ms) {
-    char state, start[24];
-    if (strcmp(self->host, o->host) == 0 && strcmp(self->start, "0") != 0)
-        return process_start(o->pid, &state, start) && strcmp(start, o->start) == 0 && state != 'Z' && state != 'X';
-    int64_t age = kd_unix_ms() - beat_ms;
-    return age < FOREIGN_LIFE_MS; /* a clock set back keeps a lease longer, never ends it early */
-}
-
-static void copy_text(char *out, size_t cap, kd_str v) {
-    size_t n = v.len < cap - 1 ? v.len : cap - 1;
-    memcpy(out, v.data ? v.data : "", n);
-    out[n] = 0;
-}
-
-/* What was in the air for an owner that is gone: asked, perhaps paid, and never to be seen. A row of attempts each, at its worst case, and their sum
- * in the totals. In a transaction. */
-static kd_code count_lost(kd_db *db, int64_t owner, kd_err *e) {
-    static const char *const sql[] = {
-        "INSERT INTO attempts(prompt, settings, number, reason, final, cost, created)"
-        " SELECT prompt, settings, number, 'lost', 0, flying*worst, ?2 FROM leases WHERE owner=?1 AND flying>0",
-        "INSERT INTO totals SELECT settings, 0, count(*), 0, 0, 0, 0, total(flying*worst), total(flying*worst) FROM leases"
-        " WHERE owner=?1 AND flying>0 AND ?2=?2 GROUP BY settings ON CONFLICT(settings) DO UPDATE SET attempts=attempts+excluded.attempts,"
-        " cost=cost+excluded.cost, cost_failed=cost_failed+excluded.cost_failed"};
-    kd_code rc = KD_OK;
-    for (int i = 0; i < 2 && !rc; i++) {
-        kd_stmt *q = NULL;
-        if (!(rc = kd_stmt_new(&q, db, sql[i], e))) {
-            kd_bind_int(q, 1, owner);
-            kd_bind_int(q, 2, kd_unix_ms());
-            rc = kd_stmt_run(q, e);
-        }
-        kd_stmt_free(q);
-    }
-    return rc;
-}
-
-/* Takes away the leases of owners that are gone. In a transaction. */
-static kd_code bury_dead(kd_db *db, kd_err *e) {
-    kd_stmt *q = NULL, *d1 = NULL, *d2 = NULL;
-    kd_owner self, o;
-    bool row;
-    kd_owner_self(&self);
-    kd_code rc = kd_stmt_new(&q, db, "SELECT id, host, pid, start, beat FROM owners", e);
-    if (!rc) rc = kd_stmt_new(&d1, db, "DELETE FROM leases WHERE owner=?1", e);
-    if (!rc) rc = kd_stmt_new(&d2, db, "DELETE FROM owners WHERE id=?1", e);
-    while (!rc && !(rc = kd_stmt_step(q, &row, e)) && row) {
-        copy_text(o.host, sizeof o.host, kd_col_text(q, 1));
-        copy_text(o.start, sizeof o.start, kd_col_text(q, 3));
-        o.pid = kd_col_int(q, 2);
-        if (kd_owner_alive(&self, &o, kd_col_int(q, 4))) continue;
-        kd_bind_int(d1, 1, kd_col_int(q, 0));
-        kd_bind_int(d2, 1, kd_col_int(q, 0));
-        if (!(rc = count_lost(db, kd_col_int(q, 0), e)) && !(rc = kd_stmt_run(d1, e))) rc = kd_stmt_run(d2, e);
-    }
-    kd_stmt_free(q);
-    kd_stmt_free(d1);
-    kd_stmt_free(d2);
-    return rc;
-}
-
+/* ---- opening ---- */
 static kd_code add_owner(kd_work *w, kd_err *e) {
     kd_owner self;
     kd_stmt *q = NULL;
@@ -149,7 +55,6 @@ static kd_code add_owner(kd_work *w, kd_err *e) {
     return rc;
 }
 
-/* ---- opening ---- */
 static kd_code find_last(kd_work *w, uint64_t limit, kd_err *e) {
     kd_stmt *q = NULL;
     bool row;
@@ -167,13 +72,32 @@ static kd_code find_last(kd_work *w, uint64_t limit, kd_err *e) {
     return rc;
 }
 
+/* Right answers of a question, and whether they are fewer than wanted (?7; 0: that does not matter). */
+#define UNSETTLED                                                                                                                          \
+    "(SELECT count(*) FROM samples s WHERE s.prompt=p.id AND s.settings=?4 AND s.number<?5) < ?5 AND (?7=0 OR (SELECT count(*) FROM "      \
+    "samples s CROSS JOIN labels l ON l.sample=s.id AND l.value='right' WHERE s.prompt=p.id AND s.settings=?4 AND s.number<?5) < ?7)"
+
 static kd_code prepare(kd_work *w, kd_err *e) {
     const struct {
         kd_stmt **q;
         const char *sql;
     } list[] = {
         {&w->walk, "SELECT p.id FROM prompts p INDEXED BY prompts_walk WHERE p.id>=?1 AND p.id<=?2 AND (?3 IS NULL OR p.split=?3) AND"
-                   " (SELECT count(*) FROM samples s WHERE s.prompt=p.id AND s.settings=?4 AND s.number<?5) < ?5 ORDER BY p.id LIMIT ?6"},
+                   " " UNSETTLED " ORDER BY p.id LIMIT ?6"},
+        {&w->spent,
+         "SELECT (SELECT total(cost) FROM totals WHERE settings=?1) + (SELECT total(flying*worst) FROM leases WHERE settings=?1)"},
+        /* answers, right ones, those without a verdict yet, and leases of a question */
+        {&w->room, "SELECT count(*), total(ok), total(open), (SELECT count(*) FROM leases WHERE settings=?2 AND prompt=?1) FROM (SELECT"
+                   " EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND l.value='right') AS ok,"
+                   " NOT EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND l.name IN ('math','code')) AS open"
+                   " FROM samples s WHERE s.prompt=?1 AND s.settings=?2 AND s.number<?3)"},
+        /* questions that more answers would tell most about: as often right as wrong so far, by Laplace's rule; of these the least asked */
+        {&w->pick,
+         "SELECT prompt FROM (SELECT s.prompt AS prompt, count(*) AS n, total(EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND"
+         " l.value='right')) AS ok, total(EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND l.value IN ('right','wrong'))) AS told"
+         " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt WHERE s.settings=?4 AND s.number<?5 AND p.id<=?2"
+         " AND (?3 IS NULL OR p.split=?3) GROUP BY s.prompt) q WHERE n<?5 AND told>0 AND NOT EXISTS(SELECT 1 FROM leases x WHERE"
+         " x.settings=?4 AND x.prompt=q.prompt) ORDER BY abs((ok+1.0)/(told+2.0)-0.5), n, prompt LIMIT ?6"},
         {&w->numbers, "SELECT number FROM samples WHERE prompt=?1 AND settings=?2 AND number<?3"},
         {&w->prompt, "SELECT messages, tools, gold, task FROM prompts WHERE id=?1"},
         {&w->lease, "INSERT INTO leases(settings, prompt, number, owner) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"},
@@ -192,7 +116,10 @@ kd_code kd_work_open(kd_work **out, kd_study *s, int64_t settings, const kd_work
     kd_work *w = kd_calloc(1, sizeof *w);
     if (!w) return kd_fail(e, KD_ENOMEM, "no memory for the queue");
     w->settings = settings;
-    w->samples = samples;
+    w->samples = w->first = samples;
+    w->until = o ? o->until : 0;
+    w->adaptive = o && o->adaptive;
+    if (w->adaptive) w->first = o->first > 0 && o->first < samples ? o->first : 1;
     w->at.prompt = 1;
     kd_code rc = kd_db_open(&w->db, kd_study_path(s), KD_DB_WRITE, e);
     if (!rc) rc = kd_db_relax(w->db, e);
@@ -200,7 +127,7 @@ kd_code kd_work_open(kd_work **out, kd_study *s, int64_t settings, const kd_work
     if (o && o->split) w->split = kd_strdup(o->split);
     if (!rc && (!w->have || (o && o->split && !w->split))) rc = kd_fail(e, KD_ENOMEM, "no memory for the queue");
     if (rc || (rc = find_last(w, o ? o->limit : 0, e)) || (rc = prepare(w, e)) || (rc = kd_db_begin(w->db, e))) goto done;
-    if (!(rc = bury_dead(w->db, e))) rc = add_owner(w, e);
+    if (!(rc = kd_owners_bury(w->db, e))) rc = add_owner(w, e);
     if (rc)
         kd_db_rollback(w->db);
     else
@@ -278,11 +205,55 @@ static kd_code walk(kd_work *w, size_t max, size_t *n, kd_err *e) {
     kd_bind_int(w->walk, 2, w->last);
     kd_bind_text(w->walk, 3, kd_str_of(w->split));
     kd_bind_int(w->walk, 4, w->settings);
-    kd_bind_int(w->walk, 5, w->samples);
+    kd_bind_int(w->walk, 5, w->first);
     kd_bind_int(w->walk, 6, (int64_t)max);
+    kd_bind_int(w->walk, 7, w->until);
     while (!(rc = kd_stmt_step(w->walk, &row, e)) && row && *n < max) w->found[(*n)++] = kd_col_int(w->walk, 0);
     kd_stmt_reset(w->walk);
     return rc;
+}
+
+/* until: how many more answers of a question may be asked for now; *settled: none, ever. */
+static kd_code room_of(kd_work *w, int64_t prompt, int *room, bool *settled, kd_err *e) {
+    bool row;
+    kd_bind_int(w->room, 1, prompt);
+    kd_bind_int(w->room, 2, w->settings);
+    kd_bind_int(w->room, 3, w->samples);
+    kd_code rc = kd_stmt_step(w->room, &row, e);
+    if (rc) return rc;
+    int64_t have = kd_col_int(w->room, 0), ok = kd_col_int(w->room, 1), open = kd_col_int(w->room, 2), leased = kd_col_int(w->room, 3);
+    kd_stmt_reset(w->room);
+    int64_t want = w->until - ok - leased - open, left = w->samples - have - leased;
+    *settled = ok >= w->until || have >= w->samples;
+    *room = (int)(want < left ? want : left);
+    return KD_OK;
+}
+
+/* Numbers of a prompt from k on that are missing, at most so many; those that others hold are remembered where keep. *k: where it stopped. */
+static kd_code lease_numbers(kd_work *w, int64_t prompt, int *k, int most, bool keep, kd_work_item *items, size_t max, size_t *n,
+                             kd_err *e) {
+    kd_code rc = read_numbers(w, prompt, e);
+    for (; *k < most && *n < max && !rc; (*k)++) {
+        bool got;
+        if (w->have[*k]) continue;
+        if (!(rc = take(w, prompt, *k, &got, e)) && got) {
+            rc = fill(w, &items[*n], *n ? &items[*n - 1] : NULL, prompt, *k, e);
+            (*n)++;
+        } else if (!rc && keep) {
+            rc = remember(w, prompt, *k, e);
+        }
+    }
+    return rc;
+}
+
+/* until: the answers that a question may be asked for now. */
+static kd_code lease_room(kd_work *w, int64_t prompt, bool *settled, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
+    int room = 0, k = 0;
+    kd_code rc = room_of(w, prompt, &room, settled, e);
+    if (rc || *settled || room <= 0) return rc;
+    size_t cap = *n + (size_t)room < max ? *n + (size_t)room : max;
+    if (*n + (size_t)room > max) w->more_held = true;
+    return lease_numbers(w, prompt, &k, w->samples, false, items, cap, n, e);
 }
 
 /* Leases from the prompts found, in order, until max items are given. */
@@ -290,18 +261,15 @@ static kd_code lease_found(kd_work *w, size_t found, kd_work_item *items, size_t
     kd_code rc = KD_OK;
     for (size_t i = 0; i < found && *n < max && !rc; i++) {
         int k = w->found[i] == w->at.prompt ? w->at.number : 0;
-        rc = read_numbers(w, w->found[i], e);
-        for (; k < w->samples && *n < max && !rc; k++) {
-            bool got;
-            if (w->have[k]) continue;
-            if (!(rc = take(w, w->found[i], k, &got, e)) && got) {
-                rc = fill(w, &items[*n], *n ? &items[*n - 1] : NULL, w->found[i], k, e);
-                (*n)++;
-            } else if (!rc) {
-                rc = remember(w, w->found[i], k, e);
-            }
+        if (w->until) {
+            bool settled;
+            rc = lease_room(w, w->found[i], &settled, items, max, n, e);
+            if (!rc && !settled) rc = remember(w, w->found[i], -1, e);
+            w->at = (work_key){w->found[i] + 1, 0};
+            continue;
         }
-        w->at = k < w->samples ? (work_key){w->found[i], k} : (work_key){w->found[i] + 1, 0};
+        rc = lease_numbers(w, w->found[i], &k, w->first, true, items, max, n, e);
+        w->at = k < w->first ? (work_key){w->found[i], k} : (work_key){w->found[i] + 1, 0};
     }
     return rc;
 }
@@ -309,22 +277,33 @@ static kd_code lease_found(kd_work *w, size_t found, kd_work_item *items, size_t
 /* What others held when we came by: answered by now, still held, or to be had because their process died or gave it back. */
 static kd_code lease_held(kd_work *w, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
     size_t kept = 0;
-    kd_code rc = bury_dead(w->db, e);
+    kd_code rc = kd_owners_bury(w->db, e);
+    w->more_held = false;
     for (size_t i = 0; i < w->n_held; i++) {
         work_key k = w->held[i];
-        bool got = false, answered = false;
-        if (!rc && *n < max) {
-            rc = read_numbers(w, k.prompt, e);
-            answered = !rc && w->have[k.number];
-            if (!rc && !answered) rc = take(w, k.prompt, k.number, &got, e);
-            if (!rc && got) {
-                rc = fill(w, &items[*n], *n ? &items[*n - 1] : NULL, k.prompt, k.number, e);
-                (*n)++;
-            }
+        bool gone = false;
+        if (!rc && *n < max && k.number < 0) {
+            rc = lease_room(w, k.prompt, &gone, items, max, n, e);
+        } else if (!rc && *n < max) {
+            size_t before = *n;
+            int at = k.number;
+            rc = lease_numbers(w, k.prompt, &at, k.number + 1, false, items, max, n, e);
+            gone = !rc && (*n > before || w->have[k.number]);
         }
-        if (!answered && !got) w->held[kept++] = k;
+        if (!gone) w->held[kept++] = k;
     }
     w->n_held = kept;
+    return rc;
+}
+
+/* adaptive: one answer more of each of the questions that it would tell most about. */
+static kd_code lease_picked(kd_work *w, size_t found, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
+    kd_code rc = KD_OK;
+    for (size_t i = 0; i < found && *n < max && !rc; i++) {
+        int k = 0;
+        size_t cap = *n + 1;
+        rc = lease_numbers(w, w->found[i], &k, w->samples, false, items, cap, n, e);
+    }
     return rc;
 }
 
@@ -345,40 +324,79 @@ static kd_code send_beat(kd_work *w, kd_err *e) {
 
 kd_code kd_work_beat(kd_work *w, kd_err *e) { return kd_now() - w->beat < BEAT_EVERY_S ? KD_OK : send_beat(w, e); }
 
-/* One transaction of leases: from the prompts found, or, with none, from what was held. */
-static kd_code lease_some(kd_work *w, size_t found, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
+/* One transaction of leases. */
+typedef kd_code lease_fn(kd_work *w, size_t found, kd_work_item *items, size_t max, size_t *n, kd_err *e);
+
+static kd_code from_held(kd_work *w, size_t found, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
+    (void)found;
+    return lease_held(w, items, max, n, e);
+}
+
+static kd_code lease_some(kd_work *w, lease_fn *f, size_t found, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
     work_key at = w->at;
+    size_t before = *n;
     kd_code rc = kd_db_begin(w->db, e);
     if (rc) return rc;
     if (kd_now() - w->beat >= BEAT_EVERY_S) rc = send_beat(w, e);
-    if (!rc) rc = found ? lease_found(w, found, items, max, n, e) : lease_held(w, items, max, n, e);
+    if (!rc) rc = f(w, found, items, max, n, e);
     if (rc)
         kd_db_rollback(w->db);
     else
         rc = kd_db_commit(w->db, e);
     if (rc) { /* nothing was leased */
         w->at = at;
-        *n = 0;
+        *n = before;
     }
+    return rc;
+}
+
+/* Looks again at what was held, not oftener than it is worth: where questions wait for verdicts, as soon as a twentieth of the time allows. */
+static kd_code look_again(kd_work *w, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
+    double now = kd_now(), every = w->until ? 0.02 + 20 * w->look_took : LOOK_AGAIN_S;
+    if (!w->n_held || (w->looked > 0 && now - w->looked < every && !w->more_held)) return KD_OK;
+    kd_code rc = lease_some(w, from_held, 0, items, max, n, e);
+    w->looked = kd_now();
+    w->look_took = w->looked - now;
+    return rc;
+}
+
+static kd_code pick(kd_work *w, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
+    bool row;
+    size_t found = 0;
+    double now = kd_now();
+    if (w->looked > 0 && now - w->looked < 0.02 + 20 * w->look_took) return KD_OK;
+    kd_bind_int(w->pick, 2, w->last);
+    kd_bind_text(w->pick, 3, kd_str_of(w->split));
+    kd_bind_int(w->pick, 4, w->settings);
+    kd_bind_int(w->pick, 5, w->samples);
+    kd_bind_int(w->pick, 6, (int64_t)max);
+    kd_code rc =
+        kd_grow((void **)&w->found, &w->cap_found, max, sizeof *w->found) ? kd_fail(e, KD_ENOMEM, "no memory for the queue") : KD_OK;
+    while (!rc && found < max && !(rc = kd_stmt_step(w->pick, &row, e)) && row) w->found[found++] = kd_col_int(w->pick, 0);
+    kd_stmt_reset(w->pick);
+    if (!rc && found) rc = lease_some(w, lease_picked, found, items, max, n, e);
+    w->looked = kd_now();
+    w->look_took = w->looked - now;
     return rc;
 }
 
 kd_code kd_work_next(kd_work *w, kd_work_item *items, size_t max, size_t *n, kd_err *e) {
     size_t found = 0;
-    kd_code rc;
+    kd_code rc = KD_OK;
     *n = 0;
     kd_arena_clear(&w->arena);
     if (max == 0) return KD_OK;
+    if (w->until && (rc = look_again(w, items, max, n, e))) return rc;
+    if (*n == max) return KD_OK;
     do { /* whole stretches may be held by others */
-        if (!(rc = walk(w, max, &found, e)) && found) rc = lease_some(w, found, items, max, n, e);
+        if (!(rc = walk(w, max - *n, &found, e)) && found) rc = lease_some(w, lease_found, found, items, max, n, e);
     } while (!rc && found && *n == 0);
-    if (rc || *n) return rc;
-    if (w->n_held > 0 && (w->looked <= 0 || kd_now() - w->looked >= LOOK_AGAIN_S)) {
-        w->looked = kd_now();
-        return lease_some(w, 0, items, max, n, e);
-    }
-    return kd_work_beat(w, e);
+    if (!rc && *n == 0 && !w->until) rc = look_again(w, items, max, n, e);
+    if (!rc && *n == 0 && w->adaptive) rc = pick(w, items, max, n, e);
+    return rc || *n ? rc : kd_work_beat(w, e);
 }
+
+bool kd_work_open_questions(const kd_work *w) { return w->until && w->n_held > 0; }
 
 kd_code kd_work_release(kd_work *w, int64_t prompt, int sample, kd_err *e) {
     kd_stmt *q = NULL;
@@ -394,11 +412,25 @@ kd_code kd_work_release(kd_work *w, int64_t prompt, int sample, kd_err *e) {
     return rc;
 }
 
-kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, kd_err *e) {
+static kd_code committed_money(kd_work *w, double *usd, kd_err *e) {
+    bool row;
+    kd_bind_int(w->spent, 1, w->settings);
+    kd_code rc = kd_stmt_step(w->spent, &row, e);
+    *usd = rc ? 0 : kd_col_double(w->spent, 0);
+    kd_stmt_reset(w->spent);
+    return rc;
+}
+
+kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, double budget, size_t *may, kd_err *e) {
+    double used = 0;
+    *may = 0;
     if (n == 0) return KD_OK;
     kd_code rc = kd_db_begin(w->db, e);
     if (rc) return rc;
+    if (budget >= 0) rc = committed_money(w, &used, e);
     for (size_t i = 0; i < n && !rc; i++) {
+        if (tries[i].worst > 0) used += tries[i].worst;
+        if (budget >= 0 && used > budget) break;
         kd_bind_int(w->sent, 1, w->settings);
         kd_bind_int(w->sent, 2, tries[i].prompt);
         kd_bind_int(w->sent, 3, tries[i].sample);
@@ -407,17 +439,18 @@ kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, kd_err *e) 
             kd_bind_double(w->sent, 5, tries[i].worst);
         else
             kd_bind_null(w->sent, 5);
-        rc = kd_stmt_run(w->sent, e);
+        if (!(rc = kd_stmt_run(w->sent, e))) (*may)++;
     }
     if (rc)
         kd_db_rollback(w->db);
     else
         rc = kd_db_commit(w->db, e);
+    if (rc) *may = 0;
     return rc;
 }
 
 /* Leases under these settings, told apart by who holds them; the dead count for nobody. */
-static kd_code count_leases(kd_work *w, kd_work_state *out, kd_err *e) {
+static kd_code count_leases(const kd_work *w, kd_work_state *out, kd_err *e) {
     kd_stmt *q = NULL;
     kd_owner self, o;
     bool row;
@@ -427,8 +460,8 @@ static kd_code count_leases(kd_work *w, kd_work_state *out, kd_err *e) {
         "SELECT o.host, o.pid, o.start, o.beat, count(*) FROM leases l JOIN owners o ON o.id=l.owner WHERE l.settings=?1 GROUP BY o.id", e);
     if (!rc) kd_bind_int(q, 1, w->settings);
     while (!rc && !(rc = kd_stmt_step(q, &row, e)) && row) {
-        copy_text(o.host, sizeof o.host, kd_col_text(q, 0));
-        copy_text(o.start, sizeof o.start, kd_col_text(q, 2));
+        kd_owner_text(o.host, sizeof o.host, kd_col_text(q, 0));
+        kd_owner_text(o.start, sizeof o.start, kd_col_text(q, 2));
         o.pid = kd_col_int(q, 1);
         if (o.pid == self.pid && strcmp(o.host, self.host) == 0 && strcmp(o.start, self.start) == 0)
             out->here += (uint64_t)kd_col_int(q, 4);
@@ -439,7 +472,7 @@ static kd_code count_leases(kd_work *w, kd_work_state *out, kd_err *e) {
     return rc;
 }
 
-static kd_code count_one(kd_work *w, const char *sql, uint64_t *out, kd_err *e) {
+static kd_code count_one(const kd_work *w, const char *sql, uint64_t *out, kd_err *e) {
     kd_stmt *q = NULL;
     bool row;
     kd_code rc = kd_stmt_new(&q, w->db, sql, e);
@@ -448,6 +481,7 @@ static kd_code count_one(kd_work *w, const char *sql, uint64_t *out, kd_err *e) 
         kd_bind_int(q, 2, w->last);
         kd_bind_int(q, 3, w->settings);
         kd_bind_int(q, 4, w->samples);
+        if (strstr(sql, "?7")) kd_bind_int(q, 7, w->until);
         rc = kd_stmt_step(q, &row, e);
     }
     *out = rc ? 0 : (uint64_t)kd_col_int(q, 0);
@@ -455,32 +489,71 @@ static kd_code count_one(kd_work *w, const char *sql, uint64_t *out, kd_err *e) 
     return rc;
 }
 
-kd_code kd_work_count(kd_work *w, kd_work_state *out, kd_err *e) {
+/* until: questions, and those that are settled. Here ?4 is the settings and ?5 the samples, as in UNSETTLED. */
+static kd_code count_questions(const kd_work *w, kd_work_state *out, kd_err *e) {
+    static const char *const sql[] = {
+        "SELECT count(*) FROM prompts p INDEXED BY prompts_walk WHERE p.id<=?2 AND (?3 IS NULL OR p.split=?3) AND ?4=?4 AND ?5=?5 AND "
+        "?7=?7",
+        "SELECT count(*) FROM prompts p INDEXED BY prompts_walk WHERE p.id<=?2 AND (?3 IS NULL OR p.split=?3) AND NOT (" UNSETTLED ")"};
+    uint64_t *const to[] = {&out->total, &out->done};
+    kd_code rc = KD_OK;
+    for (int i = 0; i < 2 && !rc; i++) {
+        kd_stmt *q = NULL;
+        bool row;
+        if (!(rc = kd_stmt_new(&q, w->db, sql[i], e))) {
+            kd_bind_int(q, 2, w->last);
+            kd_bind_text(q, 3, kd_str_of(w->split));
+            kd_bind_int(q, 4, w->settings);
+            kd_bind_int(q, 5, w->samples);
+            kd_bind_int(q, 7, w->until);
+            rc = kd_stmt_step(q, &row, e);
+        }
+        *to[i] = rc ? 0 : (uint64_t)kd_col_int(q, 0);
+        kd_stmt_free(q);
+    }
+    return rc;
+}
+
+static kd_code count_all(const kd_work *w, kd_work_state *out, kd_err *e) {
     *out = (kd_work_state){0};
+    if (w->until) return count_questions(w, out, e);
     kd_code rc =
         count_one(w, "SELECT count(*) * ?4 FROM prompts INDEXED BY prompts_walk WHERE id<=?2 AND (?1 IS NULL OR split=?1) AND ?3=?3",
                   &out->total, e);
-    if (!rc && !w->split && w->last == INT64_MAX)
-        rc = count_one(w, "SELECT count(*) FROM samples INDEXED BY samples_key WHERE settings=?3 AND number<?4 AND ?1 IS ?1 AND ?2=?2",
-                       &out->done, e);
-    else if (!rc)
-        rc =
-            count_one(w,
-                      "SELECT count(*) FROM prompts p INDEXED BY prompts_walk CROSS JOIN samples s INDEXED BY samples_key ON s.prompt=p.id "
-                      "WHERE p.id<=?2 AND (?1 IS NULL OR p.split=?1) AND s.settings=?3 AND s.number<?4",
-                      &out->done, e);
+    if (rc) return rc;
+    if (!w->split && w->last == INT64_MAX)
+        return count_one(w, "SELECT count(*) FROM samples INDEXED BY samples_key WHERE settings=?3 AND number<?4 AND ?1 IS ?1 AND ?2=?2",
+                         &out->done, e);
+    return count_one(w,
+                     "SELECT count(*) FROM prompts p INDEXED BY prompts_walk CROSS JOIN samples s INDEXED BY samples_key ON s.prompt=p.id "
+                     "WHERE p.id<=?2 AND (?1 IS NULL OR p.split=?1) AND s.settings=?3 AND s.number<?4",
+                     &out->done, e);
+}
+
+kd_code kd_work_count(kd_work *w, kd_work_state *out, kd_err *e) {
+    kd_code rc = count_all(w, out, e);
     return rc ? rc : count_leases(w, out, e);
+}
+
+kd_code kd_work_plan(kd_study *s, int64_t settings, const kd_work_opts *o, kd_work_state *out, kd_err *e) {
+    kd_work w = {.db = s->db, .settings = settings, .samples = o->samples ? o->samples : 1, .until = o->until};
+    if (o->split && !(w.split = kd_strdup(o->split))) return kd_fail(e, KD_ENOMEM, "no memory for the queue");
+    kd_code rc = find_last(&w, o->limit, e);
+    if (!rc) rc = count_all(&w, out, e);
+    if (!rc) rc = count_leases(&w, out, e);
+    kd_free(w.split);
+    return rc;
 }
 
 void kd_work_close(kd_work *w) {
     if (!w) return;
-    kd_stmt *const list[] = {w->walk, w->numbers, w->prompt, w->lease, w->sent};
+    kd_stmt *const list[] = {w->walk, w->numbers, w->prompt, w->lease, w->sent, w->spent, w->room, w->pick};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) kd_stmt_free(list[i]);
     if (w->owner > 0 && kd_db_begin(w->db, NULL) == KD_OK) { /* if this fails, the leases die with the process */
         char sql[160];
         snprintf(sql, sizeof sql, "DELETE FROM leases WHERE owner=%lld; DELETE FROM owners WHERE id=%lld", (long long)w->owner,
                  (long long)w->owner);
-        if (count_lost(w->db, w->owner, NULL) == KD_OK && kd_db_exec(w->db, sql, NULL) == KD_OK)
+        if (kd_owner_lost(w->db, w->owner, NULL) == KD_OK && kd_db_exec(w->db, sql, NULL) == KD_OK)
             kd_db_commit(w->db, NULL);
         else
             kd_db_rollback(w->db);

@@ -8,13 +8,14 @@ enum { WAITING_MAX = 4096, GROUP_MAX = 512 };
 
 struct kd_keeper {
     kd_study *study;
+    const kd_teach_opts *o;
     int64_t settings, run;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t some, room;
     kd_kept *first, **last;
     size_t waiting;
-    bool ending;
+    bool ending, busy;
     uint64_t added, duplicates;
     kd_err err;
 };
@@ -28,7 +29,7 @@ kd_kept *kd_kept_new(void) {
 void kd_kept_free(kd_kept *k) {
     if (!k) return;
     kd_response_clear(&k->response);
-    kd_buf_clear(&k->raw);
+    kd_buf_clear(&k->raw), kd_buf_clear(&k->logprobs), kd_buf_clear(&k->meta);
     kd_free(k);
 }
 
@@ -47,7 +48,8 @@ static kd_code commit(kd_keeper *k, kd_kept *group, size_t n, kd_err *e) {
         a[na].thought = kd_buf_view(&g->response.thought), a[na].answer = kd_buf_view(&g->response.answer);
         a[na].thought_from = g->response.thought_from;
         a[na].finish = g->response.finish[0] ? g->response.finish : NULL;
-        a[na].logprobs = kd_buf_view(&g->response.logprobs);
+        a[na].logprobs = kd_buf_view(&g->logprobs);
+        a[na].meta = kd_buf_view(&g->meta);
         a[na++].raw = kd_buf_view(&g->raw);
     }
     if (!c) c = kd_study_commit(k->study, k->settings, k->run, a, na, f, nf, &added, e);
@@ -60,11 +62,26 @@ static kd_code commit(kd_keeper *k, kd_kept *group, size_t n, kd_err *e) {
     return c;
 }
 
+/* The questions that have new answers, each once. */
+static kd_code judge(kd_keeper *k, const kd_kept *group, size_t n, kd_err *e) {
+    size_t m = 0;
+    if (!k->o->judge) return KD_OK;
+    int64_t *prompts = kd_calloc(n + 1, sizeof *prompts);
+    if (!prompts) return kd_fail(e, KD_ENOMEM, "verdicts on %zu answers: out of memory", n);
+    for (const kd_kept *g = group; g; g = g->next)
+        if (!g->failed && (!m || prompts[m - 1] != g->answer.prompt)) prompts[m++] = g->answer.prompt;
+    kd_code c = m ? k->o->judge(k->o->judge_ctx, k->study, k->settings, prompts, m, e) : KD_OK;
+    kd_free(prompts);
+    return c;
+}
+
 static void *keep(void *ctx) {
     kd_keeper *k = ctx;
     for (;;) {
         pthread_mutex_lock(&k->lock);
+        k->busy = false;
         while (!k->first && !k->ending) pthread_cond_wait(&k->some, &k->lock);
+        k->busy = true;
         kd_kept *group = k->first, *g = group;
         bool failed = k->err.code != KD_OK;
         size_t n = g != NULL;
@@ -78,7 +95,7 @@ static void *keep(void *ctx) {
         pthread_mutex_unlock(&k->lock);
         if (!group) return NULL; /* ending, and nothing left */
         kd_err err = {0};
-        if (!failed && commit(k, group, n, &err)) {
+        if (!failed && (commit(k, group, n, &err) || judge(k, group, n, &err))) {
             pthread_mutex_lock(&k->lock);
             k->err = err;
             pthread_mutex_unlock(&k->lock);
@@ -91,11 +108,11 @@ static void *keep(void *ctx) {
     }
 }
 
-kd_code kd_keeper_begin(kd_keeper **out, kd_study *s, int64_t settings, int64_t run, kd_err *e) {
+kd_code kd_keeper_begin(kd_keeper **out, kd_study *s, const kd_teach_opts *o, int64_t settings, int64_t run, kd_err *e) {
     kd_keeper *k = kd_calloc(1, sizeof *k);
     *out = NULL;
     if (!k) return kd_fail(e, KD_ENOMEM, "commit thread: out of memory");
-    k->study = s, k->settings = settings, k->run = run;
+    k->study = s, k->o = o, k->settings = settings, k->run = run;
     k->last = &k->first;
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->some, NULL);
@@ -127,11 +144,11 @@ bool kd_keeper_failed(kd_keeper *k) {
     return failed;
 }
 
-uint64_t kd_keeper_added(kd_keeper *k) {
+bool kd_keeper_idle(kd_keeper *k) {
     pthread_mutex_lock(&k->lock);
-    uint64_t n = k->added;
+    bool idle = !k->first && !k->busy;
     pthread_mutex_unlock(&k->lock);
-    return n;
+    return idle;
 }
 
 kd_code kd_keeper_end(kd_keeper *k, uint64_t *added, uint64_t *duplicates, kd_err *e) {

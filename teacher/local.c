@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* One question on its way through the engine; lives from lease to commit, in one of two lists: flying or done. */
 typedef struct flight {
@@ -151,7 +152,7 @@ static kd_code prompt_of(const run *r, const kd_work_item *item, int32_t **token
     kd_json *doc;
     kd_buf text = {0};
     *tokens = NULL, *opened = false;
-    kd_code c = kd_teach_conversation(&doc, item, r->o->system, e);
+    kd_code c = kd_teach_conversation(&doc, item, r->o->system, NULL, e);
     if (c) return c;
     if (!r->plain)
         c = kd_render_prompt(&text, tokens, n, opened, &r->render, kd_json_root(doc), e);
@@ -223,6 +224,18 @@ static kd_code launch(run *r, const kd_work_item *item, kd_err *e) {
     return KD_OK;
 }
 
+/* Verdicts on the questions that have new answers. */
+static kd_code judge(run *r, const kd_answer *a, size_t n, kd_err *e) {
+    int64_t *prompts = kd_calloc(n + 1, sizeof *prompts);
+    size_t m = 0;
+    if (!prompts) return kd_fail(e, KD_ENOMEM, "generate: out of memory");
+    for (size_t i = 0; i < n; i++)
+        if (!m || prompts[m - 1] != a[i].prompt) prompts[m++] = a[i].prompt;
+    kd_code c = r->o->judge(r->o->judge_ctx, r->study, r->settings, prompts, m, e);
+    kd_free(prompts);
+    return c;
+}
+
 /* Writes what is finished, in one transaction. */
 static kd_code commit(run *r, kd_err *e) {
     if (r->no_memory) return kd_fail(e, KD_ENOMEM, "generate: out of memory");
@@ -244,6 +257,7 @@ static kd_code commit(run *r, kd_err *e) {
         a[n].thought_from = kd_thought_split(kd_buf_view(&f->text), f->opened, &a[n].thought, &a[n].answer);
     }
     kd_code c = kd_study_commit(r->study, r->settings, r->run, a, n, NULL, 0, &added, e);
+    if (!c && r->o->judge) c = judge(r, a, n, e);
     kd_free(a);
     if (c) return c;
     for (flight *f = r->done; f; f = f->next) {
@@ -274,19 +288,27 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
     kd_work_item items[16];
     kd_code c = KD_OK;
     bool dry = false; /* the queue gave nothing last time */
+    bool verdicts = r->o->work.until || r->o->work.adaptive;
+    int empty = 0;
     double began = kd_now(), last_beat = began, last_look = 0;
     size_t ahead = r->parallel + r->parallel / 2 + 4;
     while (!c) {
         int stop = kd_stopping(w);
         if (stop) return kd_fail(e, (kd_code)stop, "stopped; run it again to go on");
-        while (!c && r->flying < ahead && (!dry || kd_now() - last_look > 2)) {
+        while (!c && r->flying < ahead && (!dry || kd_now() - last_look > (verdicts ? 0.025 : 2))) {
             size_t want = ahead - r->flying, n = 0;
             c = kd_work_next(r->work, items, want < 16 ? want : 16, &n, e);
             dry = n == 0, last_look = kd_now();
             for (size_t i = 0; !c && i < n; i++) c = launch(r, &items[i], e);
             if (!n) break;
         }
-        if (c || (!r->flying && dry)) break;
+        if (c || (!r->flying && dry && (!verdicts || (++empty > 8 && !kd_work_open_questions(r->work))))) break;
+        if (!r->flying && dry) { /* a verdict just given may ask for more: the queue looks when its time has come */
+            nanosleep(&(struct timespec){0, 25000000}, NULL);
+            last_look = 0;
+            continue;
+        }
+        empty = 0;
         size_t left;
         c = kd_engine_step(r->engine, &left, e);
         if (!c && r->waiting_commit) {
@@ -315,7 +337,7 @@ static void engine_of(run *r, const loaded *l, const kd_local_opts *o, kd_engine
 
 /* The settings under which this model's answers stand in the study. */
 static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, const kd_local_opts *lo, const loaded *l, kd_buf *json,
-                           kd_err *e) {
+                           bool find, kd_err *e) {
     char print[17];
     fingerprint(print, &l->l);
     kd_teach_opts known = *o;
@@ -323,7 +345,8 @@ static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, con
     known.top_p = o->top_p >= 0 ? o->top_p : 0.95;
     known.max_tokens = o->max_tokens > 0 ? o->max_tokens : 1024;
     kd_code c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, lo->exact ? "\"exact\":true" : NULL, e);
-    return c ? c : kd_study_settings(s, id, json->data, NULL, e);
+    if (c) return c;
+    return find ? kd_study_settings_find(s, id, json->data, e) : kd_study_settings(s, id, json->data, NULL, e);
 }
 
 kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts *lo, const kd_watch *w, kd_teach_report *rep, kd_err *e) {
@@ -333,8 +356,8 @@ kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts 
     kd_buf json = {0};
     kd_work_state state;
     memset(rep, 0, sizeof *rep);
-    kd_code c = load(&l, lo, e);
-    if (!c) c = settings_of(s, &r.settings, o, lo, &l, &json, e);
+    kd_code c = o->prefill ? kd_fail(e, KD_EINVAL, "--prefill is for a teacher at a URL") : load(&l, lo, e);
+    if (!c) c = settings_of(s, &r.settings, o, lo, &l, &json, false, e);
     if (!c) c = kd_work_open(&r.work, s, r.settings, &o->work, e);
     if (!c) c = kd_work_count(r.work, &state, e);
     if (c) goto done;
@@ -346,6 +369,7 @@ kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts 
     c = kd_sampling_check(&r.sampling, l.l.model->config.V, e);
     if (!c) c = kd_engine_new(&r.engine, l.l.model, l.l.adapter, l.l.tokenizer, &eo, e);
     if (!c) c = kd_run_begin(s, &r.run, "generate", json.data, NULL, e);
+    if (!c && o->judge) c = o->judge(o->judge_ctx, s, r.settings, NULL, 0, e);
     if (c) goto done;
     kd_emit(w, (kd_event){.kind = KD_EV_BEGIN, .stage = "generate", .done = state.done, .total = state.total, .unit = "answers"});
     c = ask(&r, w, e);
@@ -376,9 +400,8 @@ kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_
     kd_work_state state = {0};
     memset(p, 0, sizeof *p);
     kd_code c = load(&l, lo, e);
-    if (!c) c = settings_of(s, &r.settings, o, lo, &l, &json, e);
-    if (!c) c = kd_work_open(&r.work, s, r.settings, &o->work, e);
-    if (!c) c = kd_work_count(r.work, &state, e);
+    if (!c) c = settings_of(s, &r.settings, o, lo, &l, &json, true, e);
+    if (!c) c = kd_work_plan(s, r.settings, &o->work, &state, e);
     if (!c) {
         engine_of(&r, &l, lo, &eo);
         kd_engine_plan plan = kd_engine_plan_of(l.l.model, &eo);
@@ -389,7 +412,6 @@ kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_
                              .kv = plan.kv_full,
                              .parallel = r.parallel};
     }
-    kd_work_close(r.work);
     kd_buf_clear(&json);
     unload(&l);
     return c;

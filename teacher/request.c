@@ -42,20 +42,39 @@ static kd_code check_headers(const kd_remote_opts *ro, kd_err *e) {
     return KD_OK;
 }
 
+static kd_code check_url(const kd_remote_opts *ro, const char *url, kd_err *e) {
+    kd_code c = kd_url_check(url, e);
+    if (!c && !strncmp(url, "http://", 7) && !kd_url_local(url) && !ro->insecure_http)
+        c = kd_fail(e, KD_EINVAL,
+                    "%s: plain http to another machine would show key and answers to everyone between; use https, or --insecure-http", url);
+    return c;
+}
+
+static bool costed(const kd_prices *p) { return p->input >= 0 && p->output >= 0; }
+
+static kd_code check_endpoints(const kd_asking *q, kd_err *e) {
+    const kd_remote_opts *ro = q->ro;
+    kd_code c = ro->n_endpoints ? KD_OK : check_url(ro, ro->url, e);
+    bool all = !ro->n_endpoints && costed(&ro->prices);
+    if (!c && (!ro->model || !*ro->model))
+        c = kd_fail(e, KD_EINVAL, "%s: --teacher-model NAME is needed", ro->n_endpoints ? "--rotate" : ro->url);
+    for (size_t i = 0; i < ro->n_endpoints && !c; i++) {
+        c = check_url(ro, ro->endpoints[i].url, e);
+        all = (i == 0 || all) && (costed(&ro->endpoints[i].prices) || costed(&ro->prices));
+    }
+    if (!c && ro->budget >= 0 && (!all || q->most <= 0))
+        c = kd_fail(e, KD_EINVAL,
+                    "a budget needs --price-input and --price-output (or --prices FILE), and --max-tokens: without them no request's worst "
+                    "case is known");
+    return c;
+}
+
 kd_code kd_asking_init(kd_asking *q, const kd_teach_opts *o, const kd_remote_opts *ro, kd_err *e) {
     *q = (kd_asking){.o = o, .ro = ro, .most = o->max_tokens > 0 ? (double)o->max_tokens : 0};
-    kd_code c = kd_url_check(ro->url, e);
-    if (c) return c;
-    if (!ro->model || !*ro->model) return kd_fail(e, KD_EINVAL, "%s: --teacher-model NAME is needed", ro->url);
-    if (!strncmp(ro->url, "http://", 7) && !kd_url_local(ro->url) && !ro->insecure_http)
-        return kd_fail(e, KD_EINVAL,
-                       "%s: plain http to another machine would show key and answers to everyone between; use https, or --insecure-http",
-                       ro->url);
-    c = check_headers(ro, e);
-    if (!c && ro->extra_body) c = check_extra(q, e);
-    if (!c && ro->budget >= 0 && (ro->price_input < 0 || ro->price_output < 0 || q->most <= 0))
-        c = kd_fail(e, KD_EINVAL,
-                    "a budget needs --price-input, --price-output and --max-tokens: without them no request's worst case is known");
+    kd_code c = ro->extra_body ? check_extra(q, e) : KD_OK;
+    if (!c) c = check_endpoints(q, e);
+    if (!c) c = check_headers(ro, e);
+    if (!c && o->prefill && !*o->prefill) c = kd_fail(e, KD_EINVAL, "--prefill: expected a text, found an empty one");
     if (c) kd_asking_clear(q);
     return c;
 }
@@ -65,14 +84,27 @@ void kd_asking_clear(kd_asking *q) {
     q->extra = NULL;
 }
 
+/* Who answers: the endpoint's URL, or, of several, "rotate"; models of other names than the first's are told, for they may be others. */
 kd_code kd_asking_settings(kd_buf *json, const kd_asking *q, kd_err *e) {
+    const kd_remote_opts *ro = q->ro;
     kd_buf more = {0};
     kd_teach_opts known = *q->o;
     kd_code c = KD_OK;
-    if (!q->ro->send_seed) known.seed = 0;
-    if (q->extra) c = kd_buf_printf(&more, "\"extra_body\":%s", q->ro->extra_body);
-    if (!c && q->ro->logprobs >= 0) c = kd_buf_printf(&more, "%s\"logprobs\":%d", more.len ? "," : "", q->ro->logprobs);
-    c = c ? kd_fail(e, c, "settings: out of memory") : kd_teach_settings(json, &known, q->ro->url, q->ro->model, NULL, more.data, e);
+    bool others = false;
+    if (!ro->send_seed) known.seed = 0;
+    if (q->extra) c = kd_buf_printf(&more, "\"extra_body\":%s", ro->extra_body);
+    if (!c && ro->logprobs >= 0) c = kd_buf_printf(&more, "%s\"logprobs\":%d", more.len ? "," : "", ro->logprobs);
+    for (size_t i = 0; i < ro->n_endpoints; i++) others |= ro->endpoints[i].model && strcmp(ro->endpoints[i].model, ro->model) != 0;
+    if (!c && others) {
+        kd_jsonw w = {.out = &more};
+        c = kd_buf_printf(&more, "%s\"models\":", more.len ? "," : "");
+        kd_jsonw_array(&w);
+        for (size_t i = 0; i < ro->n_endpoints; i++) kd_jsonw_cstr(&w, ro->endpoints[i].model ? ro->endpoints[i].model : ro->model);
+        kd_jsonw_end_array(&w);
+        c = c ? c : w.code;
+    }
+    const char *who = ro->n_endpoints ? "rotate" : ro->url;
+    c = c ? kd_fail(e, c, "settings: out of memory") : kd_teach_settings(json, &known, who, ro->model, NULL, more.data, e);
     kd_buf_clear(&more);
     return c;
 }
@@ -105,20 +137,22 @@ static void write_sampling(kd_jsonw *w, const kd_asking *q, const kd_work_item *
     }
 }
 
-kd_code kd_asking_body(kd_buf *out, const kd_asking *q, const kd_work_item *item, kd_err *e) {
+kd_code kd_asking_body(kd_buf *out, const kd_asking *q, const kd_work_item *item, const char *model, int choices, bool batch, kd_err *e) {
     kd_json *doc;
-    kd_code c = kd_teach_conversation(&doc, item, q->o->system, e);
+    bool stream = q->ro->stream && !batch;
+    kd_code c = kd_teach_conversation(&doc, item, q->o->system, q->o->prefill, e);
     if (c) return c;
     kd_jsonw w = {.out = out};
     kd_jsonw_object(&w);
-    kd_jsonw_key(&w, "model"), kd_jsonw_cstr(&w, q->ro->model);
+    kd_jsonw_key(&w, "model"), kd_jsonw_cstr(&w, model);
     kd_jsonw_key(&w, "messages"), kd_jsonw_node(&w, kd_json_get(kd_json_root(doc), "messages"));
     if (item->tools.len) kd_jsonw_key(&w, "tools"), kd_jsonw_raw(&w, item->tools);
     write_sampling(&w, q, item);
     if (q->ro->logprobs >= 0)
         kd_jsonw_key(&w, "logprobs"), kd_jsonw_bool(&w, true), kd_jsonw_key(&w, "top_logprobs"), kd_jsonw_int(&w, q->ro->logprobs);
-    kd_jsonw_key(&w, "stream"), kd_jsonw_bool(&w, q->ro->stream);
-    if (q->ro->stream) {
+    if (choices > 1) kd_jsonw_key(&w, "n"), kd_jsonw_int(&w, choices);
+    if (!batch) kd_jsonw_key(&w, "stream"), kd_jsonw_bool(&w, stream);
+    if (stream) {
         kd_jsonw_key(&w, "stream_options");
         kd_jsonw_object(&w);
         kd_jsonw_key(&w, "include_usage"), kd_jsonw_bool(&w, true);
@@ -132,64 +166,66 @@ kd_code kd_asking_body(kd_buf *out, const kd_asking *q, const kd_work_item *item
 }
 
 /* ---- cost ---- */
-bool kd_asking_priced(const kd_asking *q) { return q->ro->price_input >= 0 || q->ro->price_output >= 0; }
-
-double kd_asking_price(const kd_asking *q, int64_t prompt, int64_t completion, int64_t cached) {
-    double in = (double)(prompt > 0 ? prompt : 0), out = (double)(completion > 0 ? completion : 0), p = 0;
-    double apart = q->ro->cached_priced ? fmin(in, (double)(cached > 0 ? cached : 0)) : 0;
-    if (q->ro->price_input > 0) p += (in - apart) * q->ro->price_input / 1e6;
-    p += apart * q->ro->price_cached / 1e6;
-    if (q->ro->price_output > 0) p += out * q->ro->price_output / 1e6;
-    return p;
+bool kd_asking_priced(const kd_asking *q) {
+    bool any = q->ro->prices.input >= 0 || q->ro->prices.output >= 0;
+    for (size_t i = 0; i < q->ro->n_endpoints; i++) any |= q->ro->endpoints[i].prices.input >= 0 || q->ro->endpoints[i].prices.output >= 0;
+    return any;
 }
 
-double kd_asking_worst_tokens(const kd_asking *q, size_t n) { return (double)n + ALLOWANCE + q->most; }
+double kd_asking_worst_tokens(const kd_asking *q, size_t n, int choices) { return (double)n + ALLOWANCE + q->most * choices; }
 
-double kd_asking_worst_price(const kd_asking *q, size_t n) {
-    double in = fmax(q->ro->price_input, q->ro->cached_priced ? q->ro->price_cached : 0);
-    return (fmax(0, in) * ((double)n + ALLOWANCE) + fmax(0, q->ro->price_output) * q->most) / 1e6;
+double kd_asking_worst_price(const kd_asking *q, const kd_prices *p, size_t n, int choices) {
+    return kd_prices_worst(p, (double)n + ALLOWANCE, q->most * choices);
 }
 
 /* ---- the plan ---- */
-kd_code kd_teach_remote_plan(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, kd_remote_plan *p, kd_err *e) {
-    kd_buf json = {0}, body = {0};
-    kd_work *work = NULL;
+/* Bytes of the bodies of all questions, and how many these are. */
+static kd_code measure(kd_study *s, const kd_asking *q, uint64_t *n, uint64_t *bytes, kd_err *e) {
     kd_prompts *rows = NULL;
-    kd_work_state state;
-    kd_spend spend;
-    int64_t id;
-    memset(p, 0, sizeof *p);
-    kd_asking q;
-    kd_code c = kd_asking_init(&q, o, ro, e);
-    if (c) return c;
-    c = kd_asking_settings(&json, &q, e);
-    if (!c) c = kd_study_settings(s, &id, json.data, NULL, e);
-    if (!c) c = kd_work_open(&work, s, id, &o->work, e);
-    if (!c) c = kd_work_count(work, &state, e);
-    if (!c) c = kd_study_spend(s, id, &spend, e);
-    uint64_t n = 0, bytes = 0;
-    if (!c) c = kd_prompts_open(&rows, s, o->work.split, o->work.limit, NULL, e);
+    kd_buf body = {0};
+    kd_code c = kd_prompts_open(&rows, s, q->o->work.split, q->o->work.limit, NULL, e);
     for (bool more = true; !c && more;) {
         kd_prompt row;
         c = kd_prompts_next(rows, &row, &more, e);
         if (!c && more) {
             body.len = 0;
-            c = kd_asking_body(&body, &q, &(kd_work_item){.prompt = row.id, .messages = row.messages, .tools = row.tools}, e);
-            n++, bytes += body.len + ALLOWANCE;
+            kd_work_item item = {.prompt = row.id, .messages = row.messages, .tools = row.tools};
+            c = kd_asking_body(&body, q, &item, q->ro->model, 1, false, e);
+            (*n)++, *bytes += body.len + ALLOWANCE;
         }
     }
+    kd_prompts_close(rows);
+    kd_buf_clear(&body);
+    return c;
+}
+
+kd_code kd_teach_remote_plan(kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, kd_remote_plan *p, kd_err *e) {
+    kd_buf json = {0};
+    kd_work_state state = {0};
+    kd_spend spend = {0};
+    int64_t id = 0;
+    uint64_t n = 0, bytes = 0;
+    double each = -1;
+    *p = (kd_remote_plan){.cost = -1, .seconds = -1};
+    kd_asking q;
+    kd_code c = kd_asking_init(&q, o, ro, e);
+    if (c) return c;
+    c = kd_asking_settings(&json, &q, e);
+    if (!c) c = kd_study_settings_find(s, &id, json.data, e);
+    if (!c) c = kd_work_plan(s, id, &o->work, &state, e);
+    if (!c && id) c = kd_study_spend(s, id, &spend, e);
+    if (!c && id) c = kd_study_seconds(s, id, &each, e);
+    if (!c) c = measure(s, &q, &n, &bytes, e);
     if (!c) {
         p->total = state.total, p->missing = state.total - state.done;
+        if (o->work.until) p->missing *= (uint64_t)(o->work.samples ? o->work.samples : 1); /* at most */
         p->prompt_tokens = n ? (uint64_t)((double)bytes / (double)n * (double)p->missing) : 0;
         p->completion_tokens = p->missing * (uint64_t)q.most;
-        p->cost = ro->price_input >= 0 && ro->price_output >= 0 && q.most > 0
-                      ? (double)p->prompt_tokens * ro->price_input / 1e6 + (double)p->completion_tokens * ro->price_output / 1e6
-                      : -1;
+        const kd_prices *prices = ro->n_endpoints && !costed(&ro->prices) ? &ro->endpoints[0].prices : &ro->prices;
+        if (costed(prices) && q.most > 0) p->cost = kd_prices_worst(prices, (double)p->prompt_tokens, (double)p->completion_tokens);
         p->spent = spend.cost;
+        if (each >= 0) p->seconds = each * (double)p->missing / (double)(ro->concurrency ? ro->concurrency : 32);
     }
-    kd_prompts_close(rows);
-    kd_work_close(work);
-    kd_buf_clear(&body);
     kd_buf_clear(&json);
     kd_asking_clear(&q);
     return c;

@@ -12,7 +12,7 @@ void kd_response_clear(kd_response *r) {
     kd_buf_clear(&r->answer);
     kd_buf_clear(&r->logprobs);
     memset(r, 0, sizeof *r);
-    r->prompt_tokens = r->completion_tokens = r->reasoning_tokens = r->cached_tokens = -1;
+    r->usage = (kd_usage){-1, -1, -1, -1, -1};
 }
 
 /* s into out as one line, cut to fit at a character's border. Nothing happens if there is no s. */
@@ -31,14 +31,18 @@ static void count(int64_t *out, const kd_json_node *o, const char *key) {
     if (kd_json_int(kd_json_get(o, key), &v) && v >= 0) *out = v;
 }
 
+/* OpenAI's words, DeepSeek's (prompt_cache_hit_tokens), Anthropic's (input_tokens, ...). */
 static void read_usage(kd_response *r, const kd_json_node *o) {
     const kd_json_node *u = kd_json_get(o, "usage");
-    count(&r->prompt_tokens, u, "prompt_tokens");
-    count(&r->completion_tokens, u, "completion_tokens");
-    count(&r->reasoning_tokens, kd_json_get(u, "completion_tokens_details"), "reasoning_tokens");
-    count(&r->cached_tokens, kd_json_get(u, "prompt_tokens_details"), "cached_tokens");
-    count(&r->cached_tokens, u, "prompt_cache_hit_tokens");
-    count(&r->reasoning_tokens, u, "reasoning_tokens");
+    count(&r->usage.prompt, u, "prompt_tokens");
+    count(&r->usage.completion, u, "completion_tokens");
+    if (r->usage.prompt < 0) count(&r->usage.prompt, u, "input_tokens");
+    if (r->usage.completion < 0) count(&r->usage.completion, u, "output_tokens");
+    count(&r->usage.total, u, "total_tokens");
+    count(&r->usage.reasoning, kd_json_get(u, "completion_tokens_details"), "reasoning_tokens");
+    count(&r->usage.cached, kd_json_get(u, "prompt_tokens_details"), "cached_tokens");
+    count(&r->usage.cached, u, "prompt_cache_hit_tokens");
+    count(&r->usage.reasoning, u, "reasoning_tokens");
 }
 
 static kd_code append(kd_buf *b, kd_str s, kd_err *e) {
@@ -105,53 +109,66 @@ static kd_code error_inside(const kd_json_node *o, kd_err *e) {
     return kd_fail(e, KD_EFORMAT, "an error inside a 200: %s", said);
 }
 
-static const kd_json_node *first_choice(const kd_json_node *o) {
-    const kd_json_node *choices = kd_json_get(o, "choices");
-    return kd_json_typeof(choices) == KD_JSON_ARRAY ? kd_json_first(choices) : NULL;
+/* The choice of that index; where none says its index, the one at that place. */
+static const kd_json_node *choice_of(const kd_json_node *o, int want) {
+    const kd_json_node *choices = kd_json_get(o, "choices"), *found = NULL;
+    int64_t at = 0, index;
+    if (kd_json_typeof(choices) != KD_JSON_ARRAY) return NULL;
+    for (const kd_json_node *c = kd_json_first(choices); c && !found; c = kd_json_next(c), at++)
+        if (kd_json_int(kd_json_get(c, "index"), &index) ? index == want : at == want) found = c;
+    return found;
+}
+
+static kd_code read_logprobs(kd_response *r, const kd_json_node *choice, kd_err *e) {
+    const kd_json_node *lp = kd_json_get(kd_json_get(choice, "logprobs"), "content");
+    kd_jsonw w = {.out = &r->logprobs};
+    if (kd_json_typeof(lp) != KD_JSON_ARRAY || !kd_json_first(lp)) return KD_OK;
+    if (r->logprobs.len) { /* arrays of a stream are joined */
+        r->logprobs.len--;
+        for (const kd_json_node *n = kd_json_first(lp); n && !w.code; n = kd_json_next(n)) {
+            w.code = kd_buf_putc(&r->logprobs, ',');
+            w.need_comma = false;
+            kd_jsonw_node(&w, n);
+        }
+        w.code = w.code ? w.code : kd_buf_putc(&r->logprobs, ']');
+    } else
+        kd_jsonw_node(&w, lp);
+    return w.code ? kd_fail(e, KD_ENOMEM, "answer: out of memory") : KD_OK;
 }
 
 /* One object: a whole completion or a chunk of a stream. */
-static kd_code read_object(kd_response *r, const kd_json_node *o, const char *part, kd_err *e) {
+static kd_code read_object(kd_response *r, const kd_json_node *o, const char *part, int want, kd_err *e) {
     read_usage(r, o);
     kd_code c = error_inside(o, e);
-    const kd_json_node *choice = first_choice(o);
+    const kd_json_node *choice = choice_of(o, want);
+    int n = kd_json_typeof(kd_json_get(o, "choices")) == KD_JSON_ARRAY ? (int)kd_json_count(kd_json_get(o, "choices")) : 0;
     copy(r->model, sizeof r->model, kd_json_string(kd_json_get(o, "model")));
+    r->choices = n > r->choices ? n : r->choices;
     if (c || !choice) return c;
     copy(r->finish, sizeof r->finish, kd_json_string(kd_json_get(choice, "finish_reason")));
-    const kd_json_node *lp = kd_json_get(kd_json_get(choice, "logprobs"), "content");
-    if (kd_json_typeof(lp) == KD_JSON_ARRAY) {
-        kd_jsonw w = {.out = &r->logprobs};
-        if (r->logprobs.len) { /* arrays of a stream are joined */
-            r->logprobs.len--;
-            for (const kd_json_node *n = kd_json_first(lp); n && !w.code; n = kd_json_next(n)) {
-                w.code = kd_buf_putc(&r->logprobs, ',');
-                w.need_comma = false;
-                kd_jsonw_node(&w, n);
-            }
-            w.code = w.code ? w.code : kd_buf_putc(&r->logprobs, ']');
-        } else
-            kd_jsonw_node(&w, lp);
-        if (w.code) return kd_fail(e, KD_ENOMEM, "answer: out of memory");
-    }
-    return read_message(r, kd_json_get(choice, part), e);
+    c = read_logprobs(r, choice, e);
+    return c ? c : read_message(r, kd_json_get(choice, part), e);
 }
 
-static kd_code read_whole(kd_response *r, kd_str body, kd_err *e) {
+static kd_code read_whole(kd_response *r, kd_str body, int want, kd_err *e) {
     kd_json *doc;
     kd_err why = {0};
     if (kd_json_parse(&doc, body.data, body.len, "body", &why))
         return why.code == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "%s", why.msg) : kd_fail(e, KD_EFORMAT, "not JSON: %.200s", why.msg);
     const kd_json_node *o = kd_json_root(doc);
-    kd_code c = read_object(r, o, "message", e);
-    const kd_json_node *choice = first_choice(o);
+    kd_code c = read_object(r, o, "message", want, e);
+    const kd_json_node *choice = choice_of(o, want);
     if (!c && kd_json_typeof(kd_json_get(choice, "message")) != KD_JSON_OBJECT)
-        c = kd_fail(e, KD_EFORMAT, choice ? "a choice without a message" : "no choices in the answer");
+        c = kd_fail(e, KD_EFORMAT,
+                    choice       ? "a choice without a message"
+                    : r->choices ? "fewer choices than were asked for"
+                                 : "no choices in the answer");
     kd_json_free(doc);
     return c;
 }
 
 /* One event's data. *done: "[DONE]" came. */
-static kd_code read_event(kd_response *r, kd_str data, bool *done, kd_err *e) {
+static kd_code read_event(kd_response *r, kd_str data, int want, bool *done, kd_err *e) {
     kd_json *doc;
     kd_err why = {0};
     if (!data.len) return KD_OK;
@@ -162,12 +179,12 @@ static kd_code read_event(kd_response *r, kd_str data, bool *done, kd_err *e) {
     if (kd_json_parse(&doc, data.data, data.len, "event", &why))
         return why.code == KD_ENOMEM ? kd_fail(e, KD_ENOMEM, "%s", why.msg)
                                      : kd_fail(e, KD_EFORMAT, "an event that is not JSON: %.200s", why.msg);
-    kd_code c = read_object(r, kd_json_root(doc), "delta", e);
+    kd_code c = read_object(r, kd_json_root(doc), "delta", want, e);
     kd_json_free(doc);
     return c;
 }
 
-static kd_code read_stream(kd_response *r, kd_str body, kd_err *e) {
+static kd_code read_stream(kd_response *r, kd_str body, int want, kd_err *e) {
     kd_buf data = {0};
     kd_code c = KD_OK;
     bool done = false, some = false;
@@ -179,7 +196,7 @@ static kd_code read_stream(kd_response *r, kd_str body, kd_err *e) {
         bool ended = at + n < body.len;
         at += n + 1 + (ended && line[n] == '\r' && at + n + 1 < body.len && line[n + 1] == '\n');
         if (!n && ended) { /* an empty line sends the event */
-            c = read_event(r, kd_buf_view(&data), &done, e);
+            c = read_event(r, kd_buf_view(&data), want, &done, e);
             data.len = 0, some = false;
             continue;
         }
@@ -216,19 +233,79 @@ static kd_code split(kd_response *r, kd_err *e) {
     return c;
 }
 
-kd_code kd_response_parse(kd_response *r, kd_str body, bool stream, kd_err *e) {
+kd_code kd_response_parse(kd_response *r, kd_str body, bool stream, int choice, kd_err *e) {
     kd_response_clear(r);
-    kd_code c = !body.len ? kd_fail(e, KD_EFORMAT, "an empty body") : stream ? read_stream(r, body, e) : read_whole(r, body, e);
+    kd_code c = !body.len ? kd_fail(e, KD_EFORMAT, "an empty body")
+                : stream  ? read_stream(r, body, choice, e)
+                          : read_whole(r, body, choice, e);
     if (!c) c = split(r, e);
     r->empty = !c && !r->answer.len && !r->thought.len && !r->tool_calls;
     if (r->empty && !r->finish[0]) c = kd_fail(e, KD_EFORMAT, "an empty answer without a finish reason");
     if (c) {
         kd_response kept = *r;
         kd_response_clear(r);
-        r->prompt_tokens = kept.prompt_tokens, r->completion_tokens = kept.completion_tokens;
-        r->reasoning_tokens = kept.reasoning_tokens, r->cached_tokens = kept.cached_tokens;
+        r->usage = kept.usage;
     }
     return c;
+}
+
+kd_code kd_response_prefill(kd_response *r, const char *prefill, kd_err *e) {
+    kd_buf all = {0};
+    size_t n = prefill ? strlen(prefill) : 0;
+    if (!n || kd_str_starts(kd_buf_view(&r->answer), prefill) || r->thought_from >= KD_THOUGHT_REASONING_CONTENT) return KD_OK;
+    kd_code c = kd_buf_append(&all, prefill, n);
+    if (!c) c = kd_completion(&all, r->thought_from, kd_buf_view(&r->thought), kd_buf_view(&r->answer));
+    if (c) {
+        kd_buf_clear(&all);
+        return kd_fail(e, KD_ENOMEM, "answer: out of memory");
+    }
+    kd_buf_clear(&r->thought), kd_buf_clear(&r->answer);
+    r->answer = all, r->thought_from = KD_THOUGHT_NONE;
+    return split(r, e);
+}
+
+/* Walks the events that are whole. */
+bool kd_response_began(kd_str body) {
+    kd_response r = {0};
+    kd_response_clear(&r);
+    read_stream(&r, body, 0, NULL);
+    bool began = r.answer.len || r.thought.len || r.tool_calls;
+    kd_response_clear(&r);
+    return began;
+}
+
+/* n again, but for null in the place of logprobs.content. */
+static void write_rest(kd_jsonw *w, const kd_json_node *n, int depth) {
+    static const char *const path[] = {"choices", "", "logprobs", "content"}; /* "": each of an array */
+    if (kd_json_typeof(n) == KD_JSON_ARRAY && depth == 1) {
+        kd_jsonw_array(w);
+        for (const kd_json_node *m = kd_json_first(n); m; m = kd_json_next(m)) write_rest(w, m, 2);
+        kd_jsonw_end_array(w);
+    } else if (kd_json_typeof(n) == KD_JSON_OBJECT && depth < 4) {
+        kd_jsonw_object(w);
+        for (const kd_json_node *m = kd_json_first(n); m; m = kd_json_next(m)) {
+            bool on = kd_str_is(kd_json_key(m), path[depth]);
+            kd_jsonw_key_str(w, kd_json_key(m));
+            if (on && depth == 3)
+                kd_jsonw_null(w);
+            else if (on)
+                write_rest(w, m, depth + 1);
+            else
+                kd_jsonw_node(w, m);
+        }
+        kd_jsonw_end_object(w);
+    } else
+        kd_jsonw_node(w, n);
+}
+
+kd_code kd_response_rest(kd_buf *out, kd_str body, kd_err *e) {
+    kd_json *doc;
+    kd_code c = kd_json_parse(&doc, body.data, body.len, "body", e);
+    if (c) return c;
+    kd_jsonw w = {.out = out};
+    write_rest(&w, kd_json_root(doc), 0);
+    kd_json_free(doc);
+    return w.code ? kd_fail(e, w.code, "answer: out of memory") : KD_OK;
 }
 
 void kd_response_error(char *out, size_t n, kd_str body) {

@@ -30,6 +30,7 @@ kd_code kd_teach_settings(kd_buf *out, const kd_teach_opts *o, const char *teach
         for (size_t i = 0; i < o->stops; i++) kd_jsonw_cstr(&w, o->stop[i]);
         kd_jsonw_end_array(&w);
     }
+    if (o->prefill) kd_jsonw_key(&w, "prefill"), kd_jsonw_cstr(&w, o->prefill);
     kd_jsonw_key(&w, "seed"), kd_jsonw_int(&w, (int64_t)(o->seed & INT64_MAX));
     kd_code c = w.code;
     if (!c && extra && *extra) c = kd_buf_printf(out, ",%s", extra);
@@ -37,7 +38,7 @@ kd_code kd_teach_settings(kd_buf *out, const kd_teach_opts *o, const char *teach
     return c ? kd_fail(e, KD_ENOMEM, "settings: out of memory") : KD_OK;
 }
 
-kd_code kd_teach_conversation(kd_json **out, const kd_work_item *item, const char *system, kd_err *e) {
+kd_code kd_teach_conversation(kd_json **out, const kd_work_item *item, const char *system, const char *prefill, kd_err *e) {
     kd_json *doc = NULL;
     kd_buf text = {0};
     kd_jsonw w = {.out = &text};
@@ -57,6 +58,12 @@ kd_code kd_teach_conversation(kd_json **out, const kd_work_item *item, const cha
         kd_jsonw_end_object(&w);
     }
     for (const kd_json_node *m = first; m; m = kd_json_next(m)) kd_jsonw_node(&w, m);
+    if (prefill) {
+        kd_jsonw_object(&w);
+        kd_jsonw_key(&w, "role"), kd_jsonw_cstr(&w, "assistant");
+        kd_jsonw_key(&w, "content"), kd_jsonw_cstr(&w, prefill);
+        kd_jsonw_end_object(&w);
+    }
     kd_jsonw_end_array(&w);
     if (item->tools.len) kd_jsonw_key(&w, "tools"), kd_jsonw_raw(&w, item->tools);
     kd_jsonw_end_object(&w);

@@ -1,11 +1,13 @@
 /* distill/cli/cmd_generate.c - ask a teacher: a model here, or an OpenAI-compatible endpoint. Leans on teacher. */
+#include "datasets/label.h"
 #include "distill/base/clock.h"
 #include "distill/cli/cli.h"
-#include "distill/cli/key.h"
 #include "teacher/teacher.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 static const kd_opt options[] = {
     {"teacher", 0, KD_OPT_STRING, "PATH|URL", NULL, "who answers: a model here (folder, .gguf, run), or the base URL of an API, .../v1",
@@ -14,6 +16,12 @@ static const kd_opt options[] = {
     {"chat-template", 0, KD_OPT_PATH, "FILE", NULL, "local: a chat template instead of the model's own", "Teacher"},
     {"system", 0, KD_OPT_STRING, "TEXT", NULL, "a system turn, put first where a conversation has none", "Teacher"},
     {"samples", 0, KD_OPT_INT, "K", "1", "answers to each question", "Questions", .min = 1, .max = 1e6},
+    {"until-correct", 0, KD_OPT_INT, "N", NULL, "ask a question until N of its answers are right, or --max-samples were given", "Questions",
+     .min = 1, .max = 1e6},
+    {"adaptive", 0, KD_OPT_FLAG, NULL, NULL, "beyond --samples, ask again where answers are as often right as wrong, up to --max-samples",
+     "Questions"},
+    {"max-samples", 0, KD_OPT_INT, "M", NULL, "answers to a question at most, with --until-correct or --adaptive", "Questions", .min = 1,
+     .max = 1e6},
     {"split", 0, KD_OPT_STRING, "NAME", "train", "which questions: train, test, a name, or all", "Questions"},
     {"limit", 0, KD_OPT_INT, "N", NULL, "only the first N questions in the order of import", "Questions", .min = 1, .max = 1e15},
     {"temperature", 0, KD_OPT_FLOAT, "T", NULL, "0 is greedy (local: 0.7; remote: the provider's own)", "Sampling", .min = 0, .max = 100},
@@ -24,6 +32,12 @@ static const kd_opt options[] = {
     {"max-tokens", 0, KD_OPT_INT, "N", NULL, "length of an answer at most (local: 1024)", "Sampling", .min = 1, .max = 1e9},
     {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "ends an answer; may be given more than once", "Sampling"},
     {"teacher-model", 0, KD_OPT_STRING, "NAME", NULL, "the model's name at the URL", "Remote"},
+    {"rotate", 0, KD_OPT_PATH, "FILE", NULL,
+     "several endpoints in the place of --teacher: a JSON object a line, {\"url\":...}, with model, api_key_file, concurrency, prices",
+     "Remote"},
+    {"prefill", 0, KD_OPT_STRING, "TEXT", NULL, "how every answer begins (an assistant turn that the teacher goes on with)", "Remote"},
+    {"choices", 0, KD_OPT_INT, "N", "1", "answers asked for by one request (n), where the endpoint has that", "Remote", .min = 1,
+     .max = 128},
     {"concurrency", 0, KD_OPT_INT, "N", "32", "requests in flight at most", "Remote", .min = 1, .max = 100000},
     {"rps", 0, KD_OPT_FLOAT, "N", NULL, "requests a second at most", "Remote", .min = 0, .max = 1e9},
     {"rpm", 0, KD_OPT_FLOAT, "N", NULL, "requests a minute at most", "Remote", .min = 0, .max = 1e9},
@@ -40,6 +54,10 @@ static const kd_opt options[] = {
     {"price-output", 0, KD_OPT_FLOAT, "USD", NULL, "a million completion tokens", "Remote", .min = 0, .max = 1e9},
     {"price-cached", 0, KD_OPT_FLOAT, "USD", NULL, "a million prompt tokens that usage calls cached (else --price-input)", "Remote",
      .min = 0, .max = 1e9},
+    {"price-reasoning", 0, KD_OPT_FLOAT, "USD", NULL, "a million completion tokens that usage calls reasoning (else --price-output)",
+     "Remote", .min = 0, .max = 1e9},
+    {"prices", 0, KD_OPT_PATH, "FILE", NULL, "prices by model: JSON, {\"NAME\": {\"input\":..., \"output\":...}}, or LiteLLM's table",
+     "Remote"},
     {"logprobs", 0, KD_OPT_INT, "K", NULL, "ask for the K most likely tokens of every place", "Remote", .min = 0, .max = 100},
     {"stream", 0, KD_OPT_FLAG, NULL, NULL, "take answers as server-sent events", "Remote"},
     {"insecure-http", 0, KD_OPT_FLAG, NULL, NULL, "allow plain http to another machine", "Remote"},
@@ -58,6 +76,7 @@ static kd_teach_opts asked(const kd_cli *cli) {
                        .top_k = kd_opt_given(cli, "top-k") ? kd_opt_int(cli, "top-k") : -1,
                        .max_tokens = kd_opt_given(cli, "max-tokens") ? kd_opt_int(cli, "max-tokens") : -1,
                        .system = kd_opt_string(cli, "system"),
+                       .prefill = kd_opt_string(cli, "prefill"),
                        .seed = cli->seed};
     o.work = (kd_work_opts){.split = strcmp(split, "all") ? split : NULL,
                             .limit = (uint64_t)kd_opt_int(cli, "limit"),
@@ -66,31 +85,65 @@ static kd_teach_opts asked(const kd_cli *cli) {
     return o;
 }
 
+/* More samples where they help: until so many are right, or by pass rate. */
+static kd_code ask_for_more(const kd_cli *cli, kd_work_opts *w, kd_err *e) {
+    int until = (int)kd_opt_int(cli, "until-correct"), most = (int)kd_opt_int(cli, "max-samples");
+    bool adaptive = kd_opt_flag(cli, "adaptive");
+    if (!until && !adaptive)
+        return most ? kd_fail(e, KD_EINVAL,
+                              "--max-samples goes with --until-correct N or --adaptive; --samples says how many everybody gets")
+                    : KD_OK;
+    if (until && adaptive) return kd_fail(e, KD_EINVAL, "--until-correct and --adaptive: choose one of them");
+    if (!most) return kd_fail(e, KD_EINVAL, "%s needs --max-samples M", until ? "--until-correct" : "--adaptive");
+    if (until && kd_opt_given(cli, "samples")) return kd_fail(e, KD_EINVAL, "--until-correct takes --max-samples, not --samples");
+    if (until > most) return kd_fail(e, KD_EINVAL, "--until-correct %d with --max-samples %d: that many can never be right", until, most);
+    if (adaptive && w->samples >= most)
+        return kd_fail(e, KD_EINVAL, "--adaptive: --max-samples %d leaves nothing beyond --samples %d", most, w->samples);
+    w->until = until, w->adaptive = adaptive;
+    w->first = w->samples, w->samples = most;
+    return KD_OK;
+}
+
+/* The teacher asks, datasets reads the verdict: labels for what these questions have that lacks one. */
+static kd_code judge(void *ctx, kd_study *s, int64_t settings, const int64_t *prompts, size_t n, kd_err *e) {
+    kd_buf where = {0};
+    (void)ctx;
+    kd_code c = kd_buf_printf(&where, "settings = %lld", (long long)settings);
+    for (size_t i = 0; i < n && !c; i++) c = kd_buf_printf(&where, "%s%lld", i ? "," : " AND prompt IN (", (long long)prompts[i]);
+    if (!c && n) c = kd_buf_putc(&where, ')');
+    c = c ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : kd_label_run(s, &(kd_label_opts){.select = where.data}, NULL, NULL, e);
+    kd_buf_clear(&where);
+    return c;
+}
+
 /* The key: from its file, which nobody else may read, or from the environment. *key is the caller's. */
 static kd_code read_key(kd_cli *cli, kd_buf *key, kd_err *e) {
-    const char *file = kd_opt_string(cli, "api-key-file");
-    if (!file) {
-        const char *v = getenv("DISTILL_API_KEY");
-        v = v && *v ? v : getenv("OPENAI_API_KEY");
-        return v && *v && kd_buf_puts(key, v) ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : KD_OK;
-    }
-    return kd_key_read(key, file, e);
+    const char *file = kd_opt_string(cli, "api-key-file"), *v = getenv("DISTILL_API_KEY");
+    if (file) return kd_key_read(key, file, e);
+    v = v && *v ? v : getenv("OPENAI_API_KEY");
+    return v && *v && kd_buf_puts(key, v) ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : KD_OK;
 }
 
 static double given(const kd_cli *cli, const char *name) { return kd_opt_given(cli, name) ? kd_opt_float(cli, name) : -1; }
 
 static kd_code plan_remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, kd_err *e) {
     kd_remote_plan p;
+    char t[32];
     kd_code c = kd_teach_remote_plan(s, o, ro, &p, e);
     if (c) return c;
-    if (!cli->json)
-        return kd_out(cli,
-                      p.cost >= 0 ? "requests     %llu missing of %llu\ntokens       at most %llu in, %llu out\ncost         at most "
-                                    "$%.4f; spent so far $%.4f\n"
-                                  : "requests     %llu missing of %llu\ntokens       at most %llu in, %llu out\ncost         not known "
-                                    "without --price-input, --price-output and --max-tokens\n",
-                      (unsigned long long)p.missing, (unsigned long long)p.total, (unsigned long long)p.prompt_tokens,
-                      (unsigned long long)p.completion_tokens, p.cost, p.spent);
+    if (!cli->json) {
+        c = kd_out(cli, "requests     %llu%s missing of %llu%s\ntokens       at most %llu in, %llu out\n", (unsigned long long)p.missing,
+                   o->work.until ? " answers at most are" : "", (unsigned long long)p.total, o->work.until ? " questions" : "",
+                   (unsigned long long)p.prompt_tokens, (unsigned long long)p.completion_tokens);
+        if (!c)
+            c = p.seconds >= 0 ? kd_out(cli, "time         %s, if answers take as long as the last ones\n", kd_human_time(p.seconds, t))
+                               : kd_out(cli, "time         not known before the first answers under these settings\n");
+        if (!c)
+            c = p.cost >= 0
+                    ? kd_out(cli, "cost         at most $%.4f; spent so far $%.4f\n", p.cost, p.spent)
+                    : kd_out(cli, "cost         not known without --price-input and --price-output (or --prices), and --max-tokens\n");
+        return c ? kd_fail(e, c, "standard output: cannot be written") : KD_OK;
+    }
     kd_jsonw *w = kd_out_json(cli);
     kd_jsonw_object(w);
     kd_jsonw_key(w, "requests"), kd_jsonw_int(w, (int64_t)p.missing);
@@ -99,37 +152,57 @@ static kd_code plan_remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, con
     kd_jsonw_key(w, "max_completion_tokens"), kd_jsonw_int(w, (int64_t)p.completion_tokens);
     kd_jsonw_key(w, "max_cost"), p.cost >= 0 ? kd_jsonw_double(w, p.cost) : kd_jsonw_null(w);
     kd_jsonw_key(w, "spent"), kd_jsonw_double(w, p.spent);
+    kd_jsonw_key(w, "seconds"), p.seconds >= 0 ? kd_jsonw_double(w, p.seconds) : kd_jsonw_null(w);
     kd_jsonw_end_object(w);
     return kd_out_json_end(cli, e);
 }
 
+/* The options of a remote teacher, those of the endpoints of --rotate in arena. */
+static kd_code remote_opts(kd_cli *cli, kd_remote_opts *ro, kd_endpoint_opts **ends, kd_arena *arena, kd_err *e) {
+    const char *rotate = kd_opt_string(cli, "rotate"), *table = kd_opt_string(cli, "prices");
+    *ro = (kd_remote_opts){.url = kd_opt_string(cli, "teacher"),
+                           .model = kd_opt_string(cli, "teacher-model"),
+                           .ca_file = kd_opt_string(cli, "ca-file"),
+                           .extra_body = kd_opt_string(cli, "extra-body"),
+                           .concurrency = (size_t)kd_opt_int(cli, "concurrency"),
+                           .choices = (int)kd_opt_int(cli, "choices"),
+                           .rps = kd_opt_float(cli, "rps"),
+                           .rpm = kd_opt_float(cli, "rpm"),
+                           .tpm = kd_opt_float(cli, "tpm"),
+                           .timeout = kd_opt_float(cli, "timeout"),
+                           .retries = (int)kd_opt_int(cli, "retries"),
+                           .budget = given(cli, "budget"),
+                           .prices = {given(cli, "price-input"), given(cli, "price-output"), given(cli, "price-cached"),
+                                      given(cli, "price-reasoning")},
+                           .logprobs = kd_opt_given(cli, "logprobs") ? (int)kd_opt_int(cli, "logprobs") : -1,
+                           .stream = kd_opt_flag(cli, "stream"),
+                           .send_seed = kd_opt_given(cli, "seed"),
+                           .insecure_http = kd_opt_flag(cli, "insecure-http")};
+    ro->n_headers = kd_opt_strings(cli, "header", &ro->headers);
+    kd_code c = KD_OK;
+    if (rotate && !(c = kd_endpoints_read(ends, &ro->n_endpoints, arena, rotate, e))) {
+        ro->endpoints = *ends;
+        if (!ro->model) ro->model = (*ends)[0].model;
+        for (size_t i = 0; i < ro->n_endpoints && table && !c; i++)
+            if ((*ends)[i].model) c = kd_prices_read(&(*ends)[i].prices, table, (*ends)[i].model, e);
+    }
+    if (!c && table && ro->model) c = kd_prices_read(&ro->prices, table, ro->model, e);
+    return c;
+}
+
 static kd_code remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, kd_teach_report *r, kd_err *e) {
     kd_buf key = {0};
-    kd_remote_opts ro = {.url = kd_opt_string(cli, "teacher"),
-                         .model = kd_opt_string(cli, "teacher-model"),
-                         .ca_file = kd_opt_string(cli, "ca-file"),
-                         .extra_body = kd_opt_string(cli, "extra-body"),
-                         .concurrency = (size_t)kd_opt_int(cli, "concurrency"),
-                         .rps = kd_opt_float(cli, "rps"),
-                         .rpm = kd_opt_float(cli, "rpm"),
-                         .tpm = kd_opt_float(cli, "tpm"),
-                         .timeout = kd_opt_float(cli, "timeout"),
-                         .retries = (int)kd_opt_int(cli, "retries"),
-                         .budget = given(cli, "budget"),
-                         .price_input = given(cli, "price-input"),
-                         .price_output = given(cli, "price-output"),
-                         .price_cached = kd_opt_float(cli, "price-cached"),
-                         .cached_priced = kd_opt_given(cli, "price-cached"),
-                         .logprobs = kd_opt_given(cli, "logprobs") ? (int)kd_opt_int(cli, "logprobs") : -1,
-                         .stream = kd_opt_flag(cli, "stream"),
-                         .send_seed = kd_opt_given(cli, "seed"),
-                         .insecure_http = kd_opt_flag(cli, "insecure-http")};
-    ro.n_headers = kd_opt_strings(cli, "header", &ro.headers);
-    kd_code c = read_key(cli, &key, e);
+    kd_arena arena = {0};
+    kd_remote_opts ro;
+    kd_endpoint_opts *ends = NULL;
+    kd_code c = remote_opts(cli, &ro, &ends, &arena, e);
+    if (!c) c = read_key(cli, &key, e);
     ro.key = key.len ? key.data : NULL;
     if (!c) c = cli->dry_run ? plan_remote(cli, s, o, &ro, e) : kd_teach_remote(s, o, &ro, cli->watch, r, e);
     if (key.data) explicit_bzero(key.data, key.cap);
     kd_buf_clear(&key);
+    if (ends) kd_endpoints_forget(ends, ro.n_endpoints);
+    kd_arena_clear(&arena);
     return c;
 }
 
@@ -178,6 +251,11 @@ static kd_code report(kd_cli *cli, const kd_teach_report *r, kd_err *e) {
         kd_jsonw_key(w, "cost"), kd_jsonw_double(w, r->cost);
         kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, r->seconds);
         kd_jsonw_key(w, "tokens_per_second"), kd_jsonw_double(w, rate);
+        if (r->latency[0] > 0) {
+            kd_jsonw_key(w, "latency_p50"), kd_jsonw_double(w, r->latency[0]);
+            kd_jsonw_key(w, "latency_p90"), kd_jsonw_double(w, r->latency[1]);
+            kd_jsonw_key(w, "latency_p99"), kd_jsonw_double(w, r->latency[2]);
+        }
         kd_jsonw_end_object(w);
         return kd_out_json_end(cli, e);
     }
@@ -187,13 +265,53 @@ static kd_code report(kd_cli *cli, const kd_teach_report *r, kd_err *e) {
     return KD_OK;
 }
 
+/* A key must not reach a core file, or a debugger of the same user; and many requests are many open files. */
+static void guard_process(void) {
+    struct rlimit lim;
+    (void)prctl(PR_SET_DUMPABLE, 0);
+    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    if (!getrlimit(RLIMIT_NOFILE, &lim) && lim.rlim_cur < lim.rlim_max) {
+        lim.rlim_cur = lim.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &lim);
+    }
+}
+
+/* A connection a request (HTTP/1.1): fewer files than that make requests fail one by one; better to say it at once. */
+static kd_code enough_files(const kd_cli *cli, kd_err *e) {
+    struct rlimit lim;
+    int64_t n = kd_opt_int(cli, "concurrency");
+    if (!getrlimit(RLIMIT_NOFILE, &lim) && lim.rlim_cur != RLIM_INFINITY && (rlim_t)n + 64 > lim.rlim_cur)
+        return kd_fail(e, KD_EINVAL, "--concurrency %lld: this process may open %llu files, and every request may need one (ulimit -n)",
+                       (long long)n, (unsigned long long)lim.rlim_cur);
+    return KD_OK;
+}
+
+static kd_code told(kd_cli *cli, const kd_teach_report *r, kd_code c, kd_err *e) {
+    if (!cli->dry_run && (!c || r->answered)) { /* what was had is told even when it ended early */
+        kd_code said = report(cli, r, c ? NULL : e);
+        c = c ? c : said;
+    }
+    if (!c && r->failed)
+        return kd_fail(
+            e, KD_ELIMIT,
+            "generate: %llu answers could not be had; their reasons stand in the table attempts (distill stats); run it again to try again",
+            (unsigned long long)r->failed);
+    return c;
+}
+
 static kd_code generate(kd_cli *cli, kd_err *e) {
     kd_teach_opts o = asked(cli);
-    const char *teacher = kd_opt_string(cli, "teacher");
+    const char *teacher = kd_opt_string(cli, "teacher"), *rotate = kd_opt_string(cli, "rotate");
     kd_study *s;
-    if (!teacher) return kd_fail(e, KD_EINVAL, "generate: --teacher PATH or --teacher URL is needed");
-    kd_code c = kd_study_open(&s, cli->args[0], KD_STUDY_WRITE, e);
+    if (!teacher && !rotate) return kd_fail(e, KD_EINVAL, "generate: --teacher PATH, --teacher URL or --rotate FILE is needed");
+    if (teacher && rotate) return kd_fail(e, KD_EINVAL, "generate: --rotate FILE stands in the place of --teacher: choose one of them");
+    kd_code c = ask_for_more(cli, &o.work, e);
+    bool url = rotate || is_url(teacher);
+    if (url) guard_process();
+    if (!c && url) c = enough_files(cli, e);
+    if (!c) c = kd_study_open(&s, cli->args[0], cli->dry_run ? KD_STUDY_READ : KD_STUDY_WRITE, e);
     if (c) return c;
+    if (o.work.until || o.work.adaptive) o.judge = judge;
     kd_teach_report r = {0};
     kd_local_opts l = {.model = teacher,
                        .adapter = kd_opt_string(cli, "adapter"),
@@ -204,27 +322,19 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
                        .memory = cli->memory,
                        .exact = kd_opt_flag(cli, "exact"),
                        .now = kd_unix_ms() / 1000};
-    if (is_url(teacher))
+    if (url)
         c = remote(cli, s, &o, &r, e);
     else
         c = cli->dry_run ? plan(cli, s, &o, &l, e) : kd_teach_local(s, &o, &l, cli->watch, &r, e);
-    if (!cli->dry_run && (!c || r.answered)) { /* what was had is told even when it ended early */
-        kd_code told = report(cli, &r, c ? NULL : e);
-        c = c ? c : told;
-    }
+    c = told(cli, &r, c, e);
     kd_study_close(s);
-    if (!c && r.failed)
-        return kd_fail(
-            e, KD_ELIMIT,
-            "generate: %llu answers could not be had; their reasons stand in the table attempts (distill stats); run it again to try again",
-            (unsigned long long)r.failed);
     return c;
 }
 
 const kd_cmd kd_cmd_generate = {
     .name = "generate",
     .help = "ask a teacher, answers into the study",
-    .usage = "STUDY --teacher PATH|URL",
+    .usage = "STUDY --teacher PATH|URL | --rotate FILE",
     .about = "Asks for what is missing: every question of the split, --samples answers each, under these settings. Killed or stopped, the "
              "same command goes on;\n"
              "more --samples add to what is there.",

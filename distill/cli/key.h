@@ -1,4 +1,4 @@
-/* distill/cli/key.h - a key in a file that nobody else may read. Leans on base/mem.h. */
+/* distill/cli/key.h - a key in a file that nobody else may read: teacher/endpoint.c reads it. Leans on base/mem.h. */
 #ifndef KD_CLI_KEY_H
 #define KD_CLI_KEY_H
 

@@ -109,7 +109,7 @@ static void test_lost(void **state) {
         kd_study *own = NULL;
         kd_work *w = NULL;
         kd_work_item items[6];
-        size_t n;
+        size_t n, may;
         if (kd_study_open(&own, in_tmp("lost.study"), KD_STUDY_WRITE, NULL) || kd_work_open(&w, own, set, NULL, NULL) ||
             kd_work_next(w, items, 5, &n, NULL))
             _exit(3);
@@ -117,7 +117,7 @@ static void test_lost(void **state) {
         kd_attempt failed = {.prompt = 2, .reason = "http 500", .prompt_tokens = -1, .completion_tokens = -1, .cost = 0};
         kd_answer a = answer_of(1, 0, "x");
         a.cost = 0;
-        if (kd_work_sent(w, t, 4, NULL) || kd_study_commit(own, set, 0, &a, 1, &failed, 1, NULL, NULL)) _exit(4);
+        if (kd_work_sent(w, t, 4, -1, &may, NULL) || kd_study_commit(own, set, 0, &a, 1, &failed, 1, NULL, NULL)) _exit(4);
         kill(getpid(), SIGKILL); /* 1 is answered, 2 waits for its next try, 3 and 4 are in the air, 5 was never sent */
     }
     int status = 0;
@@ -131,7 +131,7 @@ static void test_lost(void **state) {
     size_t n = 0;
     OK(kd_work_next(w, items, 6, &n, &e));
     assert_int_equal(n, 5);
-    OK(kd_work_sent(w, &(kd_work_try){6, 0, 1.0}, 1, &e));
+    OK(kd_work_sent(w, &(kd_work_try){6, 0, 1.0}, 1, -1, &n, &e));
     kd_work_close(w); /* closed with one in the air */
     assert_true(spent(s, set, &attempts) == 1.125 && attempts == 4);
     kd_study_close(s);

@@ -53,14 +53,15 @@ static result ask(const char *study, const char *url, size_t concurrency, uint64
         kd_teach_opts o = {
             .work = {.limit = limit}, .temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 100, .seed = limit};
         kd_remote_opts ro = {
-            .url = url, .model = "fast", .concurrency = concurrency, .retries = -1, .budget = -1, .price_input = -1, .price_output = -1, .logprobs = -1};
+            .url = url, .model = "fast", .concurrency = concurrency, .retries = -1, .budget = -1, .prices = KD_PRICES_NONE, .logprobs = -1};
         getrusage(RUSAGE_SELF, &before);
         double began = kd_now();
         if (kd_study_open(&s, study, KD_STUDY_WRITE, &e) || kd_teach_remote(s, &o, &ro, NULL, &rep, &e)) die(&e);
         getrusage(RUSAGE_SELF, &u);
         r->seconds = kd_now() - began;
         r->user = (double)(u.ru_utime.tv_sec - before.ru_utime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec - before.ru_utime.tv_usec);
-        r->cpu = r->user + (double)(u.ru_stime.tv_sec - before.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_stime.tv_usec - before.ru_stime.tv_usec);
+        r->cpu =
+            r->user + (double)(u.ru_stime.tv_sec - before.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_stime.tv_usec - before.ru_stime.tv_usec);
         r->rss = (double)kd_peak_rss() / 1e6;
         r->answered = rep.answered;
         kd_study_close(s);
@@ -79,14 +80,15 @@ static void beside_aiohttp(const char *study, long n, size_t concurrency) {
     const char *python = getenv("PEER_PYTHON");
     char cmd[400], line[100] = "";
     double peer = 0, used = 0;
-    snprintf(cmd, sizeof cmd, "%s scripts/bench_aiohttp.py %s %ld %zu 0 2>/dev/null", python && *python ? python : "python3", s.url, n, concurrency);
+    snprintf(cmd, sizeof cmd, "%s scripts/bench_aiohttp.py %s %ld %zu 0 2>/dev/null", python && *python ? python : "python3", s.url, n,
+             concurrency);
     FILE *f = popen(cmd, "r");
     bool there = f && fgets(line, sizeof line, f) && sscanf(line, "%lf %lf", &peer, &used) == 2;
     if (f) pclose(f);
     result r = ask(study, s.url, concurrency, (uint64_t)n, 0);
     double rate = (double)r.answered / r.seconds;
-    printf("%6zu in flight: distill %7.0f requests/s, every answer committed, %5.1f us of processor a request (%.1f in the kernel)\n", concurrency, rate,
-           1e6 * r.cpu / (double)r.answered, 1e6 * (r.cpu - r.user) / (double)r.answered);
+    printf("%6zu in flight: distill %7.0f requests/s, every answer committed, %5.1f us of processor a request (%.1f in the kernel)\n",
+           concurrency, rate, 1e6 * r.cpu / (double)r.answered, 1e6 * (r.cpu - r.user) / (double)r.answered);
     if (there)
         printf("                  aiohttp %7.0f requests/s, nothing stored,         %5.1f us;  ratio %.2f\n", peer, used, rate / peer);
     else
@@ -97,7 +99,8 @@ static void beside_aiohttp(const char *study, long n, size_t concurrency) {
 static void in_flight(const char *study) {
     fast_server s = fast_start(&(fast_opts){.core = 1, .delay_ms = 1000});
     result few = ask(study, s.url, 8, 64, 0), r = ask(study, s.url, 5000, 20001, 0);
-    printf("5,000 allowed, answers take 1 s: %llu in flight at most, %.0f requests/s; resident %.1f MB at most (%.1f with 8): %.1f KB a request in flight\n",
+    printf("5,000 allowed, answers take 1 s: %llu in flight at most, %.0f requests/s; resident %.1f MB at most (%.1f with 8): %.1f KB a "
+           "request in flight\n",
            (unsigned long long)s.seen->most_waiting, (double)r.answered / r.seconds, r.rss, few.rss,
            1e3 * (r.rss - few.rss) / (double)s.seen->most_waiting);
     fast_stop(&s);
@@ -118,6 +121,7 @@ static void million(long rows) {
 
 int main(void) {
     char study[200];
+    setvbuf(stdout, NULL, _IOLBF, 0);
     long n = env_number("N", 20000), rows = env_number("ROWS", 1000000);
     if (!mkdtemp(dir)) return 1;
     printf("teacher, remote: client on core 0, server on core 1\n");

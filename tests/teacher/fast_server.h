@@ -79,11 +79,13 @@ static int fast_whole(const fast_conn *c) {
 static char *fast_answer(size_t bytes, int *n) {
     static const char words[] = "Let us add the two numbers step by step; the sum is what was asked for. ";
     char *body = malloc(bytes + 1000), *out = malloc(bytes + 1300);
-    size_t k = (size_t)sprintf(body, "{\"id\":\"chatcmpl-9\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"fast\",\"choices\":"
-                                     "[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
+    size_t k =
+        (size_t)sprintf(body, "{\"id\":\"chatcmpl-9\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"fast\",\"choices\":"
+                              "[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"");
     for (size_t i = 0; i < bytes; i++) body[k++] = words[i % (sizeof words - 1)];
-    k += (size_t)sprintf(body + k, "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":14,\"completion_tokens\":70,"
-                                   "\"total_tokens\":84}}");
+    k += (size_t)sprintf(body + k,
+                         "\"},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":14,\"completion_tokens\":70,"
+                         "\"total_tokens\":84}}");
     *n = sprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", k, body);
     free(body);
     return out;

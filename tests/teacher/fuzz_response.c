@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int stream = 0; stream < 2; stream++) {
         kd_response r = {0};
         kd_err e = {0};
-        if (kd_response_parse(&r, body, stream != 0, &e)) {
+        if (kd_response_parse(&r, body, stream != 0, 0, &e)) {
             if (r.answer.len || r.thought.len || r.logprobs.len || !e.msg[0]) abort(); /* a failure leaves counts and a reason */
         } else {
             if (r.empty && (r.answer.len || r.thought.len || !r.finish[0])) abort();

@@ -34,8 +34,7 @@ static kd_remote_opts remote(const server *s) {
                             .concurrency = 8,
                             .retries = -1,
                             .budget = -1,
-                            .price_input = 1,
-                            .price_output = 2,
+                            .prices = {1, 2, -1, -1},
                             .logprobs = -1,
                             .timeout = 20};
 }
@@ -151,10 +150,9 @@ static void test_options(void **state) {
     }
     o.max_tokens = -1;
     FAILS(KD_EINVAL, "worst case",
-          kd_teach_remote(s, &o,
-                          &(kd_remote_opts){
-                              .url = "http://127.0.0.1:1", .model = "m", .budget = 1, .price_input = 1, .price_output = 1, .logprobs = -1},
-                          NULL, &r, &e));
+          kd_teach_remote(
+              s, &o, &(kd_remote_opts){.url = "http://127.0.0.1:1", .model = "m", .budget = 1, .prices = {1, 1, -1, -1}, .logprobs = -1},
+              NULL, &r, &e));
     kd_study_close(s);
 }
 
@@ -536,8 +534,7 @@ static int run_child(const char *study, const char *url, int samples) {
                          .concurrency = 8,
                          .retries = -1,
                          .budget = -1,
-                         .price_input = 1,
-                         .price_output = 2,
+                         .prices = {1, 2, -1, -1},
                          .logprobs = -1,
                          .timeout = 20};
     kd_code c = kd_study_open(&s, study, KD_STUDY_WRITE, &err);

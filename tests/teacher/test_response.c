@@ -16,7 +16,7 @@ static kd_err e;
 static kd_code whole(const char *body) {
     kd_err_clear(&e);
     kd_response_clear(&r);
-    return kd_response_parse(&r, kd_str_of(body), false, &e);
+    return kd_response_parse(&r, kd_str_of(body), false, 0, &e);
 }
 
 /* A completion around one message. */
@@ -69,9 +69,9 @@ static void test_thoughts(void **state) {
         is(t[i].thought, t[i].from, t[i].answer);
         assert_string_equal(r.finish, "stop");
         assert_string_equal(r.model, "m-1");
-        assert_int_equal(r.prompt_tokens, 7);
-        assert_int_equal(r.completion_tokens, 5);
-        assert_int_equal(r.reasoning_tokens, -1);
+        assert_int_equal(r.usage.prompt, 7);
+        assert_int_equal(r.usage.completion, 5);
+        assert_int_equal(r.usage.reasoning, -1);
         assert_false(r.refusal || r.empty || r.tool_calls);
     }
     assert_int_equal(r.answer.len, 3); /* the byte behind U+0000 is there */
@@ -93,21 +93,21 @@ static void test_others(void **state) {
     assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"eos_token\"}]}"),
                      KD_OK); /* unknown reasons are kept */
     assert_string_equal(r.finish, "eos_token");
-    assert_int_equal(r.prompt_tokens, -1);
+    assert_int_equal(r.usage.prompt, -1);
     assert_int_equal(
         whole("{\"choices\":[{\"message\":{\"content\":\"x\"},\"finish_reason\":\"1234567890123456789012345678\\u20ac\\u20ac\"}]}"), KD_OK);
     assert_string_equal(r.finish, "1234567890123456789012345678\xe2\x82\xac"); /* cut between characters */
     assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":20,"
                            "\"completion_tokens_details\":{\"reasoning_tokens\":15},\"prompt_tokens_details\":{\"cached_tokens\":8}}}"),
                      KD_OK);
-    assert_int_equal(r.reasoning_tokens, 15);
-    assert_int_equal(r.cached_tokens, 8);
+    assert_int_equal(r.usage.reasoning, 15);
+    assert_int_equal(r.usage.cached, 8);
     assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"x\"}}],\"usage\":{\"prompt_tokens\":-3,\"completion_tokens\":2.5,"
                            "\"prompt_cache_hit_tokens\":6}}"),
                      KD_OK);
-    assert_int_equal(r.prompt_tokens, -1); /* no count */
-    assert_int_equal(r.completion_tokens, -1);
-    assert_int_equal(r.cached_tokens, 6);
+    assert_int_equal(r.usage.prompt, -1); /* no count */
+    assert_int_equal(r.usage.completion, -1);
+    assert_int_equal(r.usage.cached, 6);
     assert_int_equal(whole("{\"choices\":[{\"message\":{\"content\":\"ab\"},\"logprobs\":{\"content\":[{\"token\":\"a\",\"logprob\":-0.5,"
                            "\"top_logprobs\":[]},{\"token\":\"b\",\"logprob\":-1}]}}]}"),
                      KD_OK);
@@ -145,15 +145,15 @@ static void test_failures(void **state) {
         assert_true(!r.answer.data && !r.thought.data && !r.finish[0]);
     }
     char nul[] = "{\"choices\":[]}\0{}";
-    assert_int_equal(kd_response_parse(&r, (kd_str){nul, sizeof nul - 1}, false, &e), KD_EFORMAT);
+    assert_int_equal(kd_response_parse(&r, (kd_str){nul, sizeof nul - 1}, false, 0, &e), KD_EFORMAT);
     /* what it says that it cost counts, even then */
     assert_int_equal(whole("{\"error\":{\"message\":\"x\"},\"usage\":{\"prompt_tokens\":11,\"completion_tokens\":12}}"), KD_EFORMAT);
-    assert_int_equal(r.prompt_tokens, 11);
-    assert_int_equal(r.completion_tokens, 12);
+    assert_int_equal(r.usage.prompt, 11);
+    assert_int_equal(r.usage.completion, 12);
     kd_buf deep = {0};
     kd_buf_puts(&deep, "{\"choices\":[{\"message\":{\"content\":");
     for (int i = 0; i < 100000; i++) kd_buf_putc(&deep, '[');
-    assert_int_equal(kd_response_parse(&r, kd_buf_view(&deep), false, &e), KD_EFORMAT);
+    assert_int_equal(kd_response_parse(&r, kd_buf_view(&deep), false, 0, &e), KD_EFORMAT);
     kd_buf_clear(&deep);
     kd_response_clear(&r);
 }
@@ -166,7 +166,7 @@ static kd_code stream(const char *body, size_t n) {
     char *exact = malloc(n ? n : 1); /* so that a byte too far is seen */
     memcpy(exact, body, n);
     kd_err_clear(&e);
-    kd_code c = kd_response_parse(&r, (kd_str){exact, n}, true, &e);
+    kd_code c = kd_response_parse(&r, (kd_str){exact, n}, true, 0, &e);
     free(exact);
     return c;
 }
@@ -184,8 +184,8 @@ static void test_stream(void **state) {
         is("h\xc3\xa9m", KD_THOUGHT_REASONING_CONTENT,
            "4\xc3\xa9"
            "2");
-        assert_int_equal(r.prompt_tokens, 3);
-        assert_int_equal(r.completion_tokens, 4);
+        assert_int_equal(r.usage.prompt, 3);
+        assert_int_equal(r.usage.completion, 4);
         assert_string_equal(r.finish, "stop");
         kd_buf_clear(&b);
     }
@@ -232,7 +232,7 @@ static void test_cut(void **state) {
     }
     static const char one[] = "{\"choices\":[{\"message\":{\"content\":\"<think>a</"
                               "think>b\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}";
-    for (size_t i = 0; i < sizeof one - 1; i++) assert_int_equal(kd_response_parse(&r, (kd_str){one, i}, false, &e), KD_EFORMAT);
+    for (size_t i = 0; i < sizeof one - 1; i++) assert_int_equal(kd_response_parse(&r, (kd_str){one, i}, false, 0, &e), KD_EFORMAT);
     kd_response_clear(&r);
 }
 
@@ -266,7 +266,7 @@ static void test_memory(void **state) {
         long i = 1;
         for (;; i++) {
             kd_alloc_fail_at(i);
-            kd_code c = kd_response_parse(&r, kd_str_of(body), k, &e);
+            kd_code c = kd_response_parse(&r, kd_str_of(body), k, 0, &e);
             bool failed = kd_alloc_count() >= i;
             kd_alloc_fail_at(0);
             if (!failed) {
