@@ -28,7 +28,7 @@ static const kd_opt options[] = {
     {"min-p", 0, KD_OPT_FLOAT, "P", "0", "likewise: keep tokens with this share of the best one's probability", "Sampling", .min = 0,
      .max = 1},
     {"max-tokens", 0, KD_OPT_INT, "N", "0", "likewise: length of an answer (0: to the context's end)", "Sampling", .min = 0, .max = 1e9},
-    {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "likewise: ends an answer; may be given more than once", "Sampling"},
+    {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "likewise: ends an answer", "Sampling"},
     KD_SAMPLING_OPTIONS,
     {"parallel", 0, KD_OPT_INT, "N", "32", "sequences decoded together", "Engine", .min = 1, .max = 4096},
     {"context", 0, KD_OPT_INT, "N", NULL, "positions of a sequence (the model's own)", "Engine", .min = 16, .max = 1e9},
