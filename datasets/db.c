@@ -225,8 +225,8 @@ static bool pure_function(const char *name) {
 
 static int authorize(void *ctx, int action, const char *a, const char *b, const char *schema, const char *inner) {
     (void)ctx, (void)schema, (void)inner;
-    static const char *const tables[] = {"prompts", "samples", "labels",   "settings", "attempts", "runs",
-                                         "totals",  "kd_all",  "kd_short", "kd_some",  "kd_even",  "kd_rows" /* select.c's own */};
+    static const char *const tables[] = {"prompts",   "samples", "labels",   "settings", "attempts", "runs",   "totals", "prompt_labels",
+                                         "json_each", "kd_all",  "kd_short", "kd_some",  "kd_even",  "kd_rows" /* select.c's own */};
     switch (action) {
     case SQLITE_SELECT: return SQLITE_OK;
     case SQLITE_READ:

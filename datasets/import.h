@@ -55,8 +55,9 @@ kd_code kd_export_lines(kd_study *s, const kd_export_opts *o, kd_code (*line)(vo
                         kd_err *e);
 
 /* ---- stats ---- */
-/* out += one JSON object: counts by split and task, samples by teacher and settings, finish reasons, tokens, cost, attempts by reason, labels
+/* o: the selection whose funnel is told (how many samples each of its conditions turns away, alone and in sequence, whole and by source), NULL: the default one.
+ * out += one JSON object: counts by split and task, samples by teacher and settings, finish reasons, tokens, cost, attempts by reason, labels
  * (verdicts, means), pass rates, and the funnel of the default selection (how many fall at each step, alone and in sequence). */
-kd_code kd_stats_json(kd_buf *out, kd_study *s, kd_err *e);
+kd_code kd_stats_json(kd_buf *out, kd_study *s, const kd_select_opts *o, kd_err *e);
 
 #endif

@@ -40,4 +40,15 @@ typedef struct {
  * (the message lists them), and the study's own. */
 kd_code kd_label_run(kd_study *s, const kd_label_opts *o, const kd_watch *w, kd_label_report *out, kd_err *e);
 
+/* ---- questions as a whole ---- */
+typedef struct {
+    uint64_t prompts, samples; /* counted anew: their samples changed since */
+    uint64_t doubted;          /* questions whose gold answer most samples contradict */
+} kd_agreement_report;
+/* The final answers of each question's samples, grouped where they are equal. Rows of prompt_labels: agreement (samples of the largest group over all: what
+ * cons@k looks at), majority (its answer as it stands in the first), gold_doubt (1 where three samples or more, and 70 % of all, say another answer than
+ * gold). Sample label agrees: 1 or 0, NULL without an answer. Questions of code are passed over. May be killed and run again; only questions with samples
+ * that were not counted are looked at, unless again. Test: tests/datasets/test_select.c */
+kd_code kd_agreement_run(kd_study *s, bool again, const kd_watch *w, kd_agreement_report *out, kd_err *e);
+
 #endif

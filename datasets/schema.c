@@ -41,6 +41,10 @@ static const char *const steps[KD_STUDY_VERSION] = {
     "ALTER TABLE leases ADD COLUMN flying INTEGER NOT NULL DEFAULT 0; ALTER TABLE leases ADD COLUMN worst REAL;",
     /* selections kept under a name */
     "CREATE TABLE selections(name TEXT PRIMARY KEY, hash TEXT NOT NULL, json TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;",
+    /* what is told of questions: alike to others, taken from other files, what most answers say */
+    "CREATE TABLE prompt_labels(prompt INTEGER NOT NULL REFERENCES prompts(id), name TEXT NOT NULL, value, detail TEXT, version INTEGER "
+    "NOT "
+    "NULL, PRIMARY KEY(prompt, name)) WITHOUT ROWID;",
 };
 
 static kd_code look(kd_db *db, int64_t *app, int64_t *version, int64_t *tables, kd_err *e) {

@@ -1,5 +1,6 @@
 /* datasets/select.c - choosing samples by one SQL expression over prompts, samples and labels. Leans on study_int.h, base.
  * The expression runs on a connection of its own that can only read, and only what db.c's sandbox allows. */
+#include "datasets/diverse.h"
 #include "datasets/study_int.h"
 
 #include "distill/base/json.h"
@@ -14,6 +15,7 @@ struct kd_select {
     kd_buf body;   /* "WITH ... " down to the table of rows taken, kd_rows */
     kd_buf told;   /* where, and what is taken of it, for people */
     kd_buf labels; /* JSON of the present row */
+    kd_buf picked; /* JSON array of the samples that --prefer diverse takes, bound to ?1 */
     kd_stmt *ids, *row, *lab;
     bool refuse_test, weighs;
     const char *weight; /* while it is opened */
@@ -23,6 +25,7 @@ static const char default_split[] = "split = 'train'";
 static const char default_select[] = "finished = 1 AND (gold IS NULL OR math = 'right')";
 
 /* The columns an expression may use, besides the names of labels. */
+#define PROMPT_LABEL(name) " (SELECT value FROM prompt_labels WHERE prompt=s.prompt AND name='" name "') AS " name
 static const char columns[] =
     "s.prompt AS prompt, p.split AS split, p.task AS task, p.source AS source, p.line AS line, p.gold AS gold, p.messages AS messages,"
     " p.meta AS prompt_meta, s.id AS sample_id, s.number AS number, s.settings AS settings, t.teacher AS teacher, t.model AS model,"
@@ -30,10 +33,12 @@ static const char columns[] =
     " s.completion_tokens AS completion_tokens, s.reasoning_tokens AS reasoning_tokens, s.cost AS cost, s.seconds AS seconds,"
     " s.attempts AS attempts, s.created AS created, s.meta AS meta,"
     " (SELECT avg(l.value = 'right') FROM samples o CROSS JOIN labels l ON l.sample=o.id AND l.name='math' AND l.value IS NOT NULL"
-    " WHERE o.prompt=s.prompt) AS pass_rate";
+    " WHERE o.prompt=s.prompt) AS pass_rate," PROMPT_LABEL("duplicate_of") "," PROMPT_LABEL("contaminated") "," PROMPT_LABEL(
+        "agreement") "," PROMPT_LABEL("majority") "," PROMPT_LABEL("gold_doubt");
 static const char column_names[] =
     "prompt split task source line gold messages prompt_meta sample_id number settings teacher model finish thought answer "
-    "thought_from prompt_tokens completion_tokens reasoning_tokens cost seconds attempts created meta pass_rate";
+    "thought_from prompt_tokens completion_tokens reasoning_tokens cost seconds attempts created meta pass_rate duplicate_of contaminated "
+    "agreement majority gold_doubt";
 
 /* One expression and nothing behind it: quotes closed, parentheses balanced and never below the start, no ';', no comment. SQLite's own parser then
  * finds whatever else is wrong inside the parentheses that we put around it. */
@@ -148,7 +153,8 @@ static kd_code check_balance(const kd_select_opts *o, const kd_buf *labels, kd_e
 
 /* The rows taken, as tables one after another: the condition, so many a question, so many of each value. */
 static kd_code build_body(kd_select *q, const kd_select_opts *o, kd_err *e) {
-    static const char *const order[] = {"settings, number", "size, settings, number", "size DESC, settings, number", "lot"};
+    static const char *const order[] = {"settings, number", "size, settings, number", "size DESC, settings, number", "lot",
+                                        "settings, number"};
     kd_buf *b = &q->body;
     kd_code rc = kd_buf_printf(b,
                                "WITH kd_all AS (SELECT sample_id, prompt, settings, number, coalesce(completion_tokens, (length(answer) + "
@@ -165,7 +171,10 @@ static kd_code build_body(kd_select *q, const kd_select_opts *o, kd_err *e) {
     if (!rc && o->max_tokens > 0)
         rc = kd_buf_printf(b, ", kd_short AS (SELECT * FROM kd_all WHERE size <= %lld)", (long long)o->max_tokens);
     const char *last = o->max_tokens > 0 ? "kd_short" : "kd_all";
-    if (!rc && o->per_question > 0) {
+    if (!rc && o->per_question > 0 && o->prefer == KD_PREFER_DIVERSE) {
+        rc = kd_buf_printf(b, ", kd_some AS (SELECT * FROM %s WHERE sample_id IN (SELECT value FROM json_each(?1)))", last);
+        last = "kd_some";
+    } else if (!rc && o->per_question > 0) {
         rc = kd_buf_printf(b,
                            ", kd_some AS (SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY prompt ORDER BY %s) AS place FROM %s) "
                            "WHERE place <= %d)",
@@ -184,7 +193,7 @@ static kd_code build_body(kd_select *q, const kd_select_opts *o, kd_err *e) {
 }
 
 static kd_code tell(kd_select *q, const kd_select_opts *o, kd_err *e) {
-    static const char *const prefer[] = {"first", "shortest", "longest", "random"};
+    static const char *const prefer[] = {"first", "shortest", "longest", "random", "diverse"};
     kd_code rc = kd_buf_puts(&q->told, q->where.data);
     if (!rc && o->easiest > 0) rc = kd_buf_printf(&q->told, " AND pass_rate BETWEEN %.9g AND %.9g", o->hardest, o->easiest);
     if (!rc && o->max_tokens > 0) rc = kd_buf_printf(&q->told, "; at most %lld tokens", (long long)o->max_tokens);
@@ -202,7 +211,26 @@ static kd_code ask(kd_select *q, const char *what, const char *tail, kd_stmt **o
     kd_code rc = q->body.len ? kd_buf_printf(&sql, "%sSELECT %s FROM kd_rows %s", q->body.data, what, tail)
                              : kd_buf_printf(&sql, "SELECT %s %s WHERE %s %s", what, q->from.data, q->where.data, tail);
     rc = rc ? kd_fail(e, rc, "select: no memory") : kd_stmt_new(out, q->db, sql.data, e);
+    if (!rc && q->picked.len) kd_bind_text(*out, 1, kd_buf_view(&q->picked));
     kd_buf_clear(&sql);
+    return rc;
+}
+
+/* The samples that differ most, of those that the condition and --max-tokens leave: picked here, for SQL cannot. */
+static kd_code pick_diverse(kd_select *q, const kd_select_opts *o, kd_err *e) {
+    kd_stmt *rows = NULL;
+    kd_select_opts before = *o;
+    if (o->prefer != KD_PREFER_DIVERSE || o->per_question <= 0) return KD_OK;
+    before.per_question = 0;
+    before.balance = NULL;
+    kd_buf kept = q->body;
+    q->body = (kd_buf){0};
+    kd_code rc = build_body(q, &before, e);
+    if (!rc) rc = ask(q, "sample_id, prompt", "ORDER BY prompt, settings, number", &rows, e);
+    kd_buf_clear(&q->body);
+    q->body = kept;
+    if (!rc) rc = kd_diverse_pick(&q->picked, q->db, rows, o->per_question, e);
+    kd_stmt_free(rows);
     return rc;
 }
 
@@ -268,9 +296,14 @@ kd_code kd_select_open(kd_select **out, kd_study *s, const kd_select_opts *o, kd
     if (!rc) rc = check_balance(o, &labels, err);
     if (!rc && !plain(o)) rc = build_body(q, o, err);
     if (!rc) rc = tell(q, o, err);
+    int64_t none;
+    if (!rc &&
+        o->prefer ==
+            KD_PREFER_DIVERSE) /* SQLite makes this table of functions once a connection: here, before the sandbox forbids making any */
+        rc = kd_db_int(q->db, "SELECT count(*) FROM json_each('[]')", &none, err);
     if (!rc) {
         kd_db_sandbox(q->db);
-        if ((rc = prepare(q, err))) rc = explain(q, o, labels.data ? labels.data : "", rc, err);
+        if ((rc = pick_diverse(q, o, err)) || (rc = prepare(q, err))) rc = explain(q, o, labels.data ? labels.data : "", rc, err);
     }
     q->weight = NULL;
     kd_buf_clear(&labels);
@@ -350,6 +383,19 @@ kd_code kd_select_next(kd_select *q, kd_row *r, bool *more, kd_err *e) {
     return KD_OK;
 }
 
+kd_code kd_select_ask(kd_select *q, const char *what, const char *tail, bool taken, kd_stmt **out, kd_err *e) {
+    if (taken) return ask(q, what, tail, out, e);
+    kd_buf sql = {0};
+    kd_code rc = kd_buf_printf(&sql, "SELECT %s %s %s", what, q->from.data, tail);
+    rc = rc ? kd_fail(e, rc, "select: no memory") : kd_stmt_new(out, q->db, sql.data, e);
+    kd_buf_clear(&sql);
+    return rc;
+}
+
+const char *kd_select_where(const kd_select *q) { return q->where.data; }
+
+bool kd_select_takes(const kd_select *q) { return q->body.len > 0; }
+
 const char *kd_select_text(const kd_select *q) { return q->told.data; }
 
 void kd_select_close(kd_select *q) {
@@ -363,5 +409,6 @@ void kd_select_close(kd_select *q) {
     kd_buf_clear(&q->body);
     kd_buf_clear(&q->told);
     kd_buf_clear(&q->labels);
+    kd_buf_clear(&q->picked);
     kd_free(q);
 }

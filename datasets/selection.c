@@ -127,7 +127,7 @@ kd_code kd_selection_load(kd_study *s, const char *name, kd_arena *arena, kd_sel
     if ((rc = text_of(r, "select", arena, &out->select, e)) || (rc = text_of(r, "split", arena, &out->split, e)) ||
         (rc = text_of(r, "balance", arena, &out->balance, e)))
         goto done;
-    out->prefer = (unsigned)count_of(r, "prefer", KD_PREFER_RANDOM);
+    out->prefer = (unsigned)count_of(r, "prefer", KD_PREFER_DIVERSE);
     out->settings = count_of(r, "settings", INT64_MAX);
     out->any = kd_json_number(kd_json_get(r, "any"), 0) != 0;
     out->easiest = kd_json_number(kd_json_get(r, "easiest"), 0);

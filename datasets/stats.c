@@ -90,11 +90,22 @@ static kd_code tell_counts(telling *t, kd_err *e) {
 }
 
 static kd_code tell_labels(telling *t, kd_err *e) {
-    kd_code rc = table(t, "labels", NAMES("label", "value", "samples", "mean"),
-                       "SELECT name, CASE typeof(value) WHEN 'real' THEN 'number' ELSE value END, count(*), CASE typeof(value) WHEN 'real' "
-                       "THEN avg(value) END"
-                       " FROM labels GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
-                       e);
+    /* A measure of many values is told by its mean, least and greatest; others value by value. */
+    kd_code rc =
+        table(t, "labels", NAMES("label", "value", "samples", "mean", "least", "greatest"),
+              "WITH k AS (SELECT name, max(typeof(value) = 'real') OR count(DISTINCT CASE typeof(value) WHEN 'integer' THEN value END) > "
+              "12 AS many"
+              " FROM labels GROUP BY name)"
+              " SELECT l.name, CASE WHEN k.many AND l.value IS NOT NULL THEN 'number' ELSE l.value END, count(*),"
+              " CASE WHEN k.many THEN avg(l.value) END, CASE WHEN k.many THEN min(l.value) END, CASE WHEN k.many THEN max(l.value) END"
+              " FROM labels l JOIN k ON k.name = l.name GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2",
+              e);
+    if (!rc)
+        rc = table(
+            t, "questions", NAMES("label", "questions", "mean"),
+            "SELECT name, count(*), CASE WHEN name IN ('agreement', 'contaminated', 'gold_doubt') THEN avg(value) END FROM prompt_labels"
+            " GROUP BY name ORDER BY name",
+            e);
     if (!rc)
         rc = table(t, "reasons", NAMES("label", "value", "reason", "samples"),
                    "SELECT name, value, detail, count(*) FROM labels WHERE detail IS NOT NULL AND typeof(value) <> 'real' GROUP BY 1, 2, 3 "
@@ -126,7 +137,39 @@ static kd_code tell_funnel(telling *t, kd_err *e) {
         e);
 }
 
-kd_code kd_stats_json(kd_buf *out, kd_study *s, kd_err *e) {
+/* The funnel of options, whole and by source; of the default selection as soon as the labels are there that it asks for. */
+static kd_code tell_sources(telling *t, kd_study *s, const kd_select_opts *o, kd_err *e) {
+    kd_select *q = NULL;
+    kd_buf rows = {0}, whole = {0};
+    kd_jsonw a = {.out = &rows}, b = {.out = &whole};
+    kd_err mine;
+    kd_code rc = kd_select_open(&q, s, o, o ? e : &mine);
+    kd_jsonw_array(&a);
+    kd_jsonw_array(&b);
+    if (!rc)
+        rc = kd_funnel_write(&a, &b, q, e);
+    else if (!o && rc == KD_ECHECK)
+        rc = KD_OK; /* not labelled yet */
+    else if (!o)
+        rc = kd_fail(e, rc, "%s", mine.msg);
+    kd_jsonw_end_array(&a);
+    kd_jsonw_end_array(&b);
+    if (!rc && (a.code || b.code)) rc = kd_fail(e, KD_ENOMEM, "stats: no memory");
+    if (!rc && o) {
+        kd_jsonw_key(&t->w, "funnel");
+        kd_jsonw_raw(&t->w, kd_buf_view(&whole));
+    }
+    if (!rc) {
+        kd_jsonw_key(&t->w, "funnel_by_source");
+        kd_jsonw_raw(&t->w, kd_buf_view(&rows));
+    }
+    kd_select_close(q);
+    kd_buf_clear(&rows);
+    kd_buf_clear(&whole);
+    return rc;
+}
+
+kd_code kd_stats_json(kd_buf *out, kd_study *s, const kd_select_opts *o, kd_err *e) {
     telling t = {.w = {.out = out}};
     size_t before = out->len;
     kd_code rc = kd_db_open(&t.db, kd_study_path(s), KD_DB_READ, e);
@@ -135,7 +178,11 @@ kd_code kd_stats_json(kd_buf *out, kd_study *s, kd_err *e) {
     kd_jsonw_object(&t.w);
     if (!rc) rc = tell_counts(&t, e);
     if (!rc) rc = tell_labels(&t, e);
-    if (!rc) rc = tell_funnel(&t, e);
+    if (!rc && !o) rc = tell_funnel(&t, e);
+    if (!rc) rc = tell_sources(&t, s, o, e);
+    if (!rc)
+        rc = table(&t, "selections", NAMES("name", "hash", "says"), "SELECT name, substr(hash, 1, 12), json FROM selections ORDER BY name",
+                   e);
     if (!rc) {
         kd_jsonw_end_object(&t.w);
         if (t.w.code) rc = kd_fail(e, t.w.code, "stats: no memory");

@@ -172,7 +172,7 @@ typedef struct {
     double easiest, hardest; /* pass_rate of the question within [hardest, easiest]; easiest 0: any (1.0 and 0.0 are the ends) */
     int64_t max_tokens;      /* answers of at most so many tokens (a quarter of their characters, where the teacher did not say) */
     int per_question;        /* at most so many samples a question ... */
-    enum { KD_PREFER_FIRST, KD_PREFER_SHORTEST, KD_PREFER_LONGEST, KD_PREFER_RANDOM } prefer; /* ... these first */
+    enum { KD_PREFER_FIRST, KD_PREFER_SHORTEST, KD_PREFER_LONGEST, KD_PREFER_RANDOM, KD_PREFER_DIVERSE } prefer; /* ... these first */
     const char *balance; /* as many rows of each value of this column or label as of the rarest */
     uint64_t seed;       /* of random and balance; the same seed takes the same rows */
 } kd_select_opts;

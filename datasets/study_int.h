@@ -38,7 +38,7 @@ struct kd_study {
 kd_code kd_study_stmt(kd_study *s, kd_study_query slot, const char *sql, kd_stmt **out, kd_err *e);
 
 #define KD_STUDY_APP 0x4b447374 /* PRAGMA application_id: "KDst" */
-#define KD_STUDY_VERSION 3      /* PRAGMA user_version */
+#define KD_STUDY_VERSION 4      /* PRAGMA user_version */
 
 /* Who holds leases: this process, told apart from a later one with the same id, and from those of other machines and containers. */
 typedef struct {
@@ -61,6 +61,14 @@ kd_code kd_str_keep(kd_arena *a, kd_str v, kd_str *out, kd_err *e);
 kd_thought_from kd_thought_named(kd_str name);
 
 kd_code kd_canonical_node(kd_jsonw *w, const kd_json_node *n);
+/* ---- select.c, for funnel.c ---- */
+/* "SELECT what FROM ... tail" over the rows taken (with options: of kd_rows, see kd_select_takes), or over every sample with its columns and labels. */
+kd_code kd_select_ask(kd_select *q, const char *what, const char *tail, bool taken, kd_stmt **out, kd_err *e);
+const char *kd_select_where(const kd_select *q); /* the condition alone */
+bool kd_select_takes(const kd_select *q); /* options take a part of what the condition leaves: the rows taken have the name kd_rows */
+/* Objects {source, step, fails_alone, left} into an open array by_source, and without source into whole (or NULL). */
+kd_code kd_funnel_write(kd_jsonw *by_source, kd_jsonw *whole, kd_select *q, kd_err *e);
+
 bool kd_check_known(const char *name); /* label.c: a check that `distill label` can run */
 
 #endif

@@ -31,6 +31,15 @@ static kd_code plan(kd_cli *cli, kd_study *s, const char *select, kd_err *e) {
     return rc ? rc : tell(cli, &r, e);
 }
 
+static kd_code agree(kd_cli *cli, kd_study *s, bool again, kd_err *e) {
+    kd_agreement_report r;
+    const kd_code rc = kd_agreement_run(s, again, cli->watch, &r, e);
+    if (!rc)
+        kd_note(cli, "agreement: %llu questions of %llu samples counted; %llu gold answers to be doubted", (unsigned long long)r.prompts,
+                (unsigned long long)r.samples, (unsigned long long)r.doubted);
+    return rc;
+}
+
 static kd_code run(kd_cli *cli, kd_err *e) {
     kd_study *s = NULL;
     kd_label_report r;
@@ -41,6 +50,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
         rc = plan(cli, s, o.select, e);
     else if (!rc && !(rc = kd_label_run(s, &o, cli->watch, &r, e)))
         rc = tell(cli, &r, e);
+    if (!rc && !cli->dry_run && kd_opt_flag(cli, "agreement")) rc = agree(cli, s, o.again, e);
     kd_study_close(s);
     return rc;
 }
@@ -49,6 +59,9 @@ static const kd_opt options[] = {{"checks", 0, KD_OPT_STRING, "LIST", NULL,
                                   "names of checks, parted by commas, or all (math,finished,repeats,empty)", "Labels"},
                                  {"select", 0, KD_OPT_STRING, "SQL", NULL, "only samples for which this expression holds", "Labels"},
                                  {"again", 0, KD_OPT_FLAG, NULL, NULL, "judge anew what is labelled already", "Labels"},
+                                 {"agreement", 0, KD_OPT_FLAG, NULL, NULL,
+                                  "also what most samples of a question say (majority, agreement, agrees), and gold answers to be doubted",
+                                  "Labels"},
                                  {0}};
 
 const kd_cmd kd_cmd_label = {

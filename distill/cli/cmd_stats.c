@@ -1,6 +1,6 @@
 /* distill/cli/cmd_stats.c - a study in numbers. Leans on datasets/import.h; the numbers themselves are datasets/stats.c's. */
 #include "datasets/import.h"
-#include "distill/cli/cli.h"
+#include "distill/cli/select_opts.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -69,9 +69,11 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_study *s = NULL;
     kd_buf b = {0};
     kd_json *doc = NULL;
-    kd_code rc = kd_study_open(&s, cli->args[0], KD_STUDY_READ, e);
+    kd_arena arena = {0};
+    kd_select_opts o = {0};
+    kd_code rc = kd_select_opts_open(&s, &o, &arena, cli, e);
     if (!rc && kd_opt_flag(cli, "verify")) rc = kd_study_check(s, e);
-    if (!rc) rc = kd_stats_json(&b, s, e);
+    if (!rc) rc = kd_stats_json(&b, s, kd_select_opts_given(cli) ? &o : NULL, e);
     if (!rc && cli->json) {
         if ((rc = kd_out_str(cli, kd_buf_view(&b))) || (rc = kd_out_str(cli, KD_STR("\n"))))
             (void)kd_fail(e, rc, "standard output: cannot be written");
@@ -81,15 +83,21 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_json_free(doc);
     kd_buf_clear(&b);
     kd_study_close(s);
+    kd_arena_clear(&arena);
     return rc;
 }
 
-static const kd_opt options[] = {{"verify", 0, KD_OPT_FLAG, NULL, NULL, "read every page and index of the file first", "Study"}, {0}};
+static const kd_opt options[] = {{"verify", 0, KD_OPT_FLAG, NULL, NULL, "read every page and index of the file first", "Study"},
+                                 KD_SELECT_OPTIONS,
+                                 {0}};
 
 const kd_cmd kd_cmd_stats = {
     .name = "stats",
     .help = "counts, tokens, cost, pass rates, reasons",
     .usage = "STUDY",
+    .about = "With a selection, its funnel: how many samples each condition turns away, alone and one behind the other, by source.\n\n"
+             "  distill stats my.study --select "
+             "\"math = 'right' and repeats < 0.2 and language > 0.95\" --per-question 2 --prefer diverse\n",
     .opts = options,
     .min_args = 1,
     .max_args = 1,
