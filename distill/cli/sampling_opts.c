@@ -2,6 +2,7 @@
 #include "distill/cli/sampling_opts.h"
 
 #include "distill/base/file.h"
+#include "distill/base/hash.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -66,4 +67,63 @@ void kd_sampling_opts_clear(kd_sampling_opts *o) {
     kd_dry_free(o->dry);
     kd_grammar_free(o->form);
     *o = (kd_sampling_opts){0};
+}
+
+void kd_sampling_opts_apply(const kd_sampling_opts *o, kd_request *r) {
+    kd_sampling own = r->sampling;
+    r->sampling = o->sampling;
+    r->sampling.temperature = own.temperature, r->sampling.top_p = own.top_p, r->sampling.top_k = own.top_k, r->sampling.min_p = own.min_p;
+    r->min_tokens = o->min_tokens, r->max_thinking = o->max_thinking, r->no_loop_guard = o->no_loop_guard;
+    r->grammar = o->form;
+}
+
+static const kd_opt shared[] = {KD_SAMPLING_OPTIONS, {0}};
+
+const char *kd_sampling_opts_given(const kd_cli *cli) {
+    for (const kd_opt *o = shared; o->name; o++)
+        if (kd_opt_given(cli, o->name)) return o->name;
+    return NULL;
+}
+
+static kd_code put_schema(kd_jsonw *w, const char *file, kd_err *e) {
+    kd_buf text = {0};
+    kd_sha256 h;
+    unsigned char d[32];
+    char hex[65];
+    kd_code c = kd_file_read(&text, file, 16 << 20, e);
+    kd_sha256_init(&h);
+    kd_sha256_add(&h, text.data ? text.data : "", text.len);
+    kd_sha256_end(&h, d);
+    kd_hex(d, 32, hex);
+    kd_jsonw_cstr(w, hex);
+    kd_buf_clear(&text);
+    return c;
+}
+
+kd_code kd_sampling_opts_members(kd_buf *out, const kd_cli *cli, kd_err *e) {
+    kd_jsonw w = {.out = out};
+    kd_code c = KD_OK;
+    size_t from = out->len;
+    kd_jsonw_object(&w);
+    for (const kd_opt *o = shared; o->name && !c; o++) {
+        const char *const *v;
+        if (!kd_opt_given(cli, o->name)) continue;
+        kd_jsonw_key(&w, o->name);
+        if (o->kind == KD_OPT_FLOAT) kd_jsonw_double(&w, kd_opt_float(cli, o->name));
+        if (o->kind == KD_OPT_INT) kd_jsonw_int(&w, kd_opt_int(cli, o->name));
+        if (o->kind == KD_OPT_FLAG) kd_jsonw_bool(&w, kd_opt_flag(cli, o->name));
+        if (o->kind == KD_OPT_STRING) kd_jsonw_cstr(&w, kd_opt_string(cli, o->name));
+        if (o->kind == KD_OPT_PATH) c = put_schema(&w, kd_opt_string(cli, o->name), e);
+        if (o->kind != KD_OPT_STRINGS) continue;
+        kd_jsonw_array(&w);
+        for (size_t i = 0, n = kd_opt_strings(cli, o->name, &v); i < n; i++) kd_jsonw_cstr(&w, v[i]);
+        kd_jsonw_end_array(&w);
+    }
+    kd_jsonw_end_object(&w);
+    if (!c && w.code) c = kd_fail(e, KD_ENOMEM, "%s: out of memory", cli->cmd->name);
+    if (c) return c;
+    memmove(out->data + from, out->data + from + 1, out->len - from - 2); /* without the braces */
+    out->len -= 2;
+    out->data[out->len] = 0;
+    return KD_OK;
 }

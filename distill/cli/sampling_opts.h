@@ -36,5 +36,11 @@ typedef struct {
 /* Errors: KD_EINVAL names the flag. On failure *o can still be cleared. */
 kd_code kd_sampling_opts_read(kd_sampling_opts *o, const kd_cli *cli, const kd_tokenizer *tok, size_t V, kd_err *e);
 void kd_sampling_opts_clear(kd_sampling_opts *o);
+/* All of it into a request, whose temperature, top-p, top-k and min-p stay. *o must outlive the request. */
+void kd_sampling_opts_apply(const kd_sampling_opts *o, kd_request *r);
+/* out += what was said otherwise than the defaults, as members of a JSON object ("" if nothing): what tells two runs apart. A schema by its hash. */
+kd_code kd_sampling_opts_members(kd_buf *out, const kd_cli *cli, kd_err *e);
+/* The first of these flags that was given, or NULL: for a teacher at a URL, which takes none of them. */
+const char *kd_sampling_opts_given(const kd_cli *cli);
 
 #endif

@@ -15,6 +15,7 @@ static void sweep_cancelled(kd_engine *en) {
                 continue;
             }
             seq_list_remove(l, i);
+            if (s->kv && s->r.keep_answer) prefix_keep(en, s); /* the talk goes on */
             answer_end(en, s, KD_FINISH_CANCELLED);
         }
     }
