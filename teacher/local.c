@@ -30,7 +30,8 @@ typedef struct run {
     kd_engine *engine;
     const kd_teach_opts *o;
     kd_render render;
-    bool plain; /* no chat template: contents, a line each */
+    bool plain;      /* no chat template: contents, a line each */
+    kd_request like; /* what every request takes besides */
     kd_sampling sampling;
     size_t max_tokens, context, parallel;
     int64_t run, settings;
@@ -213,6 +214,9 @@ static kd_code launch(run *r, const kd_work_item *item, kd_err *e) {
                     .stops = r->o->stops,
                     .on_done = on_done,
                     .user = f};
+    q.thought_opened = opened;
+    q.min_tokens = r->like.min_tokens, q.max_thinking = r->like.max_thinking, q.no_loop_guard = r->like.no_loop_guard;
+    q.grammar = r->like.grammar;
     c = kd_engine_submit(r->engine, &q, NULL, &why);
     kd_free(tokens);
     if (c) {
@@ -332,7 +336,7 @@ static void engine_of(run *r, const loaded *l, const kd_local_opts *o, kd_engine
                                 .min_p = r->o->min_p >= 0 ? (float)r->o->min_p : 0,
                                 .top_k = r->o->top_k >= 0 ? (uint32_t)r->o->top_k : 0};
     *eo = (kd_engine_options){
-        .threads = o->threads, .sequences = r->parallel, .context = r->context, .kv_bytes = o->memory, .exact = o->exact};
+        .threads = o->threads, .sequences = r->parallel, .context = r->context, .kv_bytes = o->memory, .draft = 8, .exact = o->exact};
 }
 
 /* The settings under which this model's answers stand in the study. */
@@ -344,9 +348,23 @@ static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, con
     known.temperature = o->temperature >= 0 ? o->temperature : 0.7;
     known.top_p = o->top_p >= 0 ? o->top_p : 0.95;
     known.max_tokens = o->max_tokens > 0 ? o->max_tokens : 1024;
-    kd_code c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, lo->exact ? "\"exact\":true" : NULL, e);
+    kd_buf more = {0};
+    bool shaped = lo->shape_json && *lo->shape_json;
+    if (kd_buf_printf(&more, "%s%s%s", lo->exact ? "\"exact\":true" : "", lo->exact && shaped ? "," : "", shaped ? lo->shape_json : ""))
+        return kd_fail(e, KD_ENOMEM, "settings: out of memory");
+    kd_code c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, more.data, e);
+    kd_buf_clear(&more);
     if (c) return c;
     return find ? kd_study_settings_find(s, id, json->data, e) : kd_study_settings(s, id, json->data, NULL, e);
+}
+
+static kd_code shape(run *r, const kd_local_opts *lo, const kd_tokenizer *tok, size_t V, kd_err *e) {
+    kd_sampling own = r->sampling;
+    r->like.sampling = own;
+    kd_code c = lo->shape(lo->shape_ctx, &r->like, tok, V, e);
+    r->sampling = r->like.sampling;
+    r->sampling.temperature = own.temperature, r->sampling.top_p = own.top_p, r->sampling.top_k = own.top_k, r->sampling.min_p = own.min_p;
+    return c;
 }
 
 kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts *lo, const kd_watch *w, kd_teach_report *rep, kd_err *e) {
@@ -366,7 +384,8 @@ kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts 
     r.plain = !kd_chat_has(l.chat);
     r.render = (kd_render){.chat = l.chat, .tokenizer = l.l.tokenizer, .now = lo->now};
     engine_of(&r, &l, lo, &eo);
-    c = kd_sampling_check(&r.sampling, l.l.model->config.V, e);
+    c = lo->shape ? shape(&r, lo, l.l.tokenizer, l.l.model->config.V, e) : KD_OK;
+    if (!c) c = kd_sampling_check(&r.sampling, l.l.model->config.V, e);
     if (!c) c = kd_engine_new(&r.engine, l.l.model, l.l.adapter, l.l.tokenizer, &eo, e);
     if (!c) c = kd_run_begin(s, &r.run, "generate", json.data, NULL, e);
     if (!c && o->judge) c = o->judge(o->judge_ctx, s, r.settings, NULL, 0, e);

@@ -5,7 +5,7 @@
 
 #include "datasets/study.h"
 #include "distill/base/json.h"
-#include "distill/engine/sample.h"
+#include "distill/engine/engine.h"
 #include "teacher/prices.h"
 
 /* What is asked, of any teacher. Numbers that are negative are not given: the local teacher takes its default, a remote one is not sent them. */
@@ -56,6 +56,11 @@ typedef struct {
     bool exact;                   /* f32 arithmetic */
     int64_t now;                  /* the date templates call now, seconds since 1970 */
     bool ignore_missing_template; /* a model without a chat template gets the contents of the messages, a line each */
+    /* What every request takes besides, or NULL: fills *like once the vocabulary is known (sampling apart from temperature, top-p, top-k and min-p; limits;
+     * the form). What it points to must live until the call that was given this returns. */
+    kd_code (*shape)(void *ctx, kd_request *like, const kd_tokenizer *tok, size_t V, kd_err *e);
+    void *shape_ctx;
+    const char *shape_json; /* the same as members of the settings, under which the answers stand; NULL or "" for none */
 } kd_local_opts;
 /* Asks for everything that is missing; returns when it is there, or when watch says stop (its code; running it again goes on). Answers are committed at the
  * end of the step that finished them. Errors: those of the model, the study, the engine. Test: tests/teacher/test_local.c */

@@ -3,6 +3,7 @@
 #include "datasets/evaluate.h"
 #include "distill/base/clock.h"
 #include "distill/cli/cli.h"
+#include "distill/cli/sampling_opts.h"
 #include "distill/model/source.h"
 #include "teacher/teacher.h"
 
@@ -23,6 +24,7 @@ static const kd_opt options[] = {
     {"top-k", 0, KD_OPT_INT, "K", NULL, "keep the K most likely tokens (0 = all)", "Sampling", .min = 0, .max = 1e6},
     {"min-p", 0, KD_OPT_FLOAT, "P", NULL, "keep tokens with this share of the best one's probability (0)", "Sampling", .min = 0, .max = 1},
     {"max-tokens", 0, KD_OPT_INT, "N", NULL, "length of an answer at most (1024)", "Sampling", .min = 1, .max = 1e9},
+    KD_SAMPLING_OPTIONS,
     {"parallel", 0, KD_OPT_INT, "N", "32", "sequences decoded together", "Engine", .min = 1, .max = 4096},
     {"context", 0, KD_OPT_INT, "N", NULL, "positions of a sequence (the model's own)", "Engine", .min = 16, .max = 1e9},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "f32 arithmetic instead of 8-bit activations", "Engine"},
@@ -52,12 +54,15 @@ static kd_code ask(kd_cli *cli, kd_study *s, const char *model, const char *adap
                        .memory = cli->memory,
                        .exact = kd_opt_flag(cli, "exact"),
                        .now = kd_unix_ms() / 1000};
-    kd_code c = kd_teach_local(s, &o, &l, cli->watch, r, e);
+    kd_sampling_shape shape = {0};
+    kd_code c = kd_sampling_shape_into(&l, &shape, cli, e);
+    if (!c) c = kd_teach_local(s, &o, &l, cli->watch, r, e);
     if (!c && !r->total) c = kd_fail(e, KD_ENOENT, "eval: %s has no questions of the split '%s'", kd_study_path(s), split);
     if (!c) c = kd_evaluate(v, s, r->settings, split, (uint64_t)kd_opt_int(cli, "limit"), k, NULL, e);
     if (!c && !v->questions)
         c = kd_fail(e, KD_EFORMAT, "eval: none of the %llu questions of the split '%s' has an answer to check against",
                     (unsigned long long)r->total, split);
+    kd_sampling_shape_clear(&shape);
     return c;
 }
 

@@ -2,6 +2,7 @@
 #include "datasets/label.h"
 #include "distill/base/clock.h"
 #include "distill/cli/cli.h"
+#include "distill/cli/sampling_opts.h"
 #include "teacher/teacher.h"
 
 #include <stdlib.h>
@@ -31,6 +32,7 @@ static const kd_opt options[] = {
      .max = 1},
     {"max-tokens", 0, KD_OPT_INT, "N", NULL, "length of an answer at most (local: 1024)", "Sampling", .min = 1, .max = 1e9},
     {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "ends an answer", "Sampling"},
+    KD_SAMPLING_OPTIONS, /* local */
     {"teacher-model", 0, KD_OPT_STRING, "NAME", NULL, "the model's name at the URL", "Remote"},
     {"rotate", 0, KD_OPT_PATH, "FILE", NULL,
      "several endpoints in the place of --teacher: a JSON object a line, {\"url\":...}, with model, api_key_file, concurrency, prices",
@@ -322,11 +324,18 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
                        .memory = cli->memory,
                        .exact = kd_opt_flag(cli, "exact"),
                        .now = kd_unix_ms() / 1000};
-    if (url)
+    kd_sampling_shape shape = {0};
+    const char *mine = url ? kd_sampling_opts_given(cli) : NULL;
+    if (mine)
+        c = kd_fail(e, KD_EINVAL, "generate: --%s is for a teacher here; what an endpoint understands goes into --extra-body", mine);
+    else if (!url)
+        c = kd_sampling_shape_into(&l, &shape, cli, e);
+    if (!c && url)
         c = remote(cli, s, &o, &r, e);
-    else
+    else if (!c)
         c = cli->dry_run ? plan(cli, s, &o, &l, e) : kd_teach_local(s, &o, &l, cli->watch, &r, e);
     c = told(cli, &r, c, e);
+    kd_sampling_shape_clear(&shape);
     kd_study_close(s);
     return c;
 }

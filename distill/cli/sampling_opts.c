@@ -127,3 +127,23 @@ kd_code kd_sampling_opts_members(kd_buf *out, const kd_cli *cli, kd_err *e) {
     out->data[out->len] = 0;
     return KD_OK;
 }
+
+static kd_code shape(void *ctx, kd_request *like, const kd_tokenizer *tok, size_t V, kd_err *e) {
+    kd_sampling_shape *s = ctx;
+    kd_sampling_opts_clear(&s->sampling); /* of a model before this one */
+    kd_code c = kd_sampling_opts_read(&s->sampling, s->cli, tok, V, e);
+    if (!c) kd_sampling_opts_apply(&s->sampling, like);
+    return c;
+}
+
+kd_code kd_sampling_shape_into(kd_local_opts *l, kd_sampling_shape *s, const kd_cli *cli, kd_err *e) {
+    *s = (kd_sampling_shape){.cli = cli};
+    kd_code c = kd_sampling_opts_members(&s->members, cli, e);
+    l->shape = shape, l->shape_ctx = s, l->shape_json = s->members.data;
+    return c;
+}
+
+void kd_sampling_shape_clear(kd_sampling_shape *s) {
+    kd_sampling_opts_clear(&s->sampling);
+    kd_buf_clear(&s->members);
+}

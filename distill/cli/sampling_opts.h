@@ -1,9 +1,10 @@
-/* distill/cli/sampling_opts.h - the flags about sampling that chat, serve, generate and eval share. Leans on cli.h, engine/engine.h. */
+/* distill/cli/sampling_opts.h - the flags about sampling that chat, serve, generate and eval share. Leans on cli.h, engine/engine.h, teacher/teacher.h. */
 #ifndef KD_CLI_SAMPLING_OPTS_H
 #define KD_CLI_SAMPLING_OPTS_H
 
 #include "distill/cli/cli.h"
 #include "distill/engine/engine.h"
+#include "teacher/teacher.h"
 
 /* clang-format off */
 #define KD_SAMPLING_OPTIONS \
@@ -40,6 +41,14 @@ void kd_sampling_opts_clear(kd_sampling_opts *o);
 void kd_sampling_opts_apply(const kd_sampling_opts *o, kd_request *r);
 /* out += what was said otherwise than the defaults, as members of a JSON object ("" if nothing): what tells two runs apart. A schema by its hash. */
 kd_code kd_sampling_opts_members(kd_buf *out, const kd_cli *cli, kd_err *e);
+/* For a teacher here: both of these into *l. sampling, members: cleared by the caller, after the teacher. */
+typedef struct {
+    const kd_cli *cli;
+    kd_sampling_opts sampling;
+    kd_buf members;
+} kd_sampling_shape;
+kd_code kd_sampling_shape_into(kd_local_opts *l, kd_sampling_shape *s, const kd_cli *cli, kd_err *e);
+void kd_sampling_shape_clear(kd_sampling_shape *s);
 /* The first of these flags that was given, or NULL: for a teacher at a URL, which takes none of them. */
 const char *kd_sampling_opts_given(const kd_cli *cli);
 

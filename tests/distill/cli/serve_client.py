@@ -1,6 +1,6 @@
 # tests/distill/cli/serve_client.py - asks a `distill serve` what its clients ask. Called by test_serve.sh: DISTILL FOLDER TINY_MODEL [REAL_MODEL].
 # Python's standard library alone. Prints TAP.
-import http.client, json, os, signal, socket, subprocess, sys, threading, time
+import http.client, json, os, re, signal, socket, subprocess, sys, threading, time
 
 distill, folder, tiny = sys.argv[1:4]
 real = sys.argv[4] if len(sys.argv) > 4 else None
@@ -81,6 +81,21 @@ def same_as_generate(s, model, question, n, tokens):
     r = s.chat(question, n=n, seed=7, temperature=0.8, top_k=40, max_tokens=tokens)
     got = sorted(c["message"]["content"] for c in r["choices"])
     return want == got, (want, got)
+
+
+def generate_with_flags(model):
+    study, out = os.path.join(folder, "f.study"), os.path.join(folder, "f.jsonl")
+    gen = [distill, "generate", study, "--teacher", model, "--samples", "3", "--seed", "7", "-q"]
+    subprocess.run([distill, "import", study, os.path.join(folder, "q.jsonl"), "-q"], check=True, stdout=subprocess.DEVNULL)
+    form = ["--regex", "(yes|no), [a-z]{3,9}\\.", "--repetition-penalty", "1.1", "--dry-multiplier", "0.8", "--logit-bias", "5=-inf"]
+    for more in (form, form, ["--max-tokens", "5"]):
+        subprocess.run(gen + more, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([distill, "export", study, out, "--select", "1", "--format", "messages", "-q"], check=True, stdout=subprocess.DEVNULL)
+    got = [json.loads(l)["messages"][-1]["content"] for l in open(out)]
+    fit = [g for g in got if re.fullmatch(r"(yes|no), [a-z]{3,9}\.", g)]
+    check("generate: sampling flags and forms shape answers, and tell their settings apart", len(got) == 6 and len(fit) == 3, got)
+    p = subprocess.run(gen[:3] + ["--teacher", "http://127.0.0.1:9/v1", "--teacher-model", "x", "--min-tokens", "3"], capture_output=True)
+    check("generate: such flags are refused for an endpoint", p.returncode == 64 and b"--min-tokens" in p.stderr, p)
 
 
 def answers(s, model):
@@ -250,6 +265,7 @@ def main():
     m = json.loads(s.raw("GET", "/v1/models")[1])
     check("models", m["object"] == "list" and m["data"][0]["id"] == "tiny" and json.loads(s.raw("GET", "/v1/models/tiny")[1])["id"] == "tiny", m)
     answers(s, tiny)
+    generate_with_flags(tiny)
     together(s)
     leaving(s)
     refusals(s)
