@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { GROUP = 4 }; /* panels a task */
+enum { GROUP = 4, MANY = 12 }; /* panels a task; rows from which on opening panels pays */
 
 struct kd_qmat {
     kd_mat w;
@@ -98,7 +98,8 @@ const char *kd_qmat_kind(const kd_qmat *q) { return q->k ? q->k->name : "f32"; }
 static size_t worker_bytes(size_t blocks) {
     size_t scale = 2 * blocks * KD_QROWS * sizeof(float);
     size_t packed = blocks * 512 + blocks * 64; /* the widest codes; no scales take more than 64 bytes a block */
-    return (GROUP * (2 * scale + packed) + 1024) / 64 * 64;
+    size_t piece = 2 * KD_QPIECE * (512 + 2 * KD_QROWS * sizeof(int32_t)) + (size_t)KD_QMANY * 2 * KD_QROWS * sizeof(float);
+    return (GROUP * (2 * scale + packed) + piece + 1024) / 64 * 64;
 }
 
 size_t kd_qlinear_scratch(size_t max_cols, size_t max_n, int threads) {
@@ -112,7 +113,7 @@ typedef struct {
     const float *bias, *x;
     float *y;
     size_t ldx, ldy, N, group;
-    bool accumulate;
+    bool accumulate, many; /* many: panels opened, activations as unsigned bytes */
     kd_qact *act;
     char *scratch;
     size_t worker;
@@ -121,8 +122,80 @@ typedef struct {
 static void quantize_rows(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     (void)worker;
-    for (size_t n = task * 8; n < j->N && n < task * 8 + 8; n++)
-        j->q->k->quantize(j->act + n * j->q->blocks, j->x + n * j->ldx, j->q->blocks, j->q->f.offset, kd_qper(j->q->f.kind));
+    for (size_t n = task * 8; n < j->N && n < task * 8 + 8; n++) {
+        kd_qact *a = j->act + n * j->q->blocks;
+        j->q->k->quantize(a, j->x + n * j->ldx, j->q->blocks, j->q->f.offset, kd_qper(j->q->f.kind));
+        if (j->many)
+            for (size_t b = 0; b < j->q->blocks; b++)
+                for (size_t i = 0; i < KD_QBLOCK; i++) a[b].q[i] = (int8_t)(a[b].q[i] ^ -128);
+    }
+}
+
+/* What a task needs of panel p: codes and scales, packed here where they are not kept; floats for them expanded. */
+typedef struct {
+    const uint8_t *codes;
+    const char *scales;
+    float *scale, *min;
+} panel;
+
+static panel panel_of(const job *j, size_t p, size_t slot, char *scratch) {
+    const kd_qmat *q = j->q;
+    size_t floats = q->blocks * kd_qper(q->f.kind) * KD_QROWS;
+    float *expanded = (float *)scratch;
+    panel a = {.scale = expanded + 2 * slot * floats, .min = expanded + (2 * slot + 1) * floats};
+    if (q->codes) {
+        a.codes = q->codes + p * q->code_bytes, a.scales = q->scales + p * q->scale_bytes;
+    } else {
+        uint8_t *c = (uint8_t *)(expanded + 2 * GROUP * floats) + slot * (q->code_bytes + q->scale_bytes);
+        a.codes = c, a.scales = (char *)c + q->code_bytes;
+        kd_qpack_panel(&q->w, p * KD_QROWS, &q->f, c, (char *)c + q->code_bytes);
+    }
+    return a;
+}
+
+/* y [N, two panels] from their sums. */
+static void finish(const job *j, const float *acc, size_t n0, size_t N, size_t row0) {
+    size_t rows = j->q->w.rows - row0 < 2 * KD_QROWS ? j->q->w.rows - row0 : 2 * KD_QROWS;
+    for (size_t n = 0; n < N; n++, acc += 2 * KD_QROWS) {
+        float *y = j->y + (n0 + n) * j->ldy + row0;
+        for (size_t r = 0; r < rows; r++) {
+            float v = acc[r];
+            if (j->bias) v += j->bias[row0 + r];
+            y[r] = j->accumulate ? v + y[r] : v;
+        }
+    }
+}
+
+/* Two panels against up to KD_QMANY rows, opened piece by piece. */
+static void many_task(void *ctx, size_t task, int worker) {
+    const job *j = ctx;
+    const kd_qmat *q = j->q;
+    size_t chunks = (j->N + KD_QMANY - 1) / KD_QMANY, p0 = task / chunks * 2, n0 = task % chunks * KD_QMANY, per = kd_qper(q->f.kind),
+           N = j->N - n0 < KD_QMANY ? j->N - n0 : KD_QMANY, cb = kd_qcode_bytes(q->f.kind);
+    char *scratch = j->scratch + (size_t)worker * j->worker;
+    char *tail =
+        scratch + j->worker - 2 * KD_QPIECE * (512 + 2 * KD_QROWS * sizeof(int32_t)) - (size_t)KD_QMANY * 2 * KD_QROWS * sizeof(float);
+    int8_t *w = (int8_t *)tail;
+    int32_t *start = (int32_t *)(tail + 2 * KD_QPIECE * 512);
+    float *acc = (float *)(start + 2 * KD_QPIECE * 2 * KD_QROWS);
+    panel a[2];
+    for (size_t p = 0; p < 2; p++) {
+        a[p] = p && p0 + 1 == q->panels ? a[0] : panel_of(j, p0 + p, p, scratch); /* a second panel that is not there is the first again */
+        if (!p || p0 + 1 < q->panels) q->k->scales(a[p].scale, a[p].min, a[p].scales, &q->f, q->blocks);
+    }
+    memset(acc, 0, N * 2 * KD_QROWS * sizeof *acc);
+    for (size_t b = 0; b < q->blocks; b += KD_QPIECE) {
+        size_t blocks = q->blocks - b < KD_QPIECE ? q->blocks - b : KD_QPIECE;
+        kd_qmany t = {.x = j->act + n0 * q->blocks + b, .acc = acc, .blocks = blocks, .ldx = q->blocks, .N = N};
+        for (size_t p = 0; p < 2; p++) {
+            int8_t *wp = w + p * KD_QPIECE * 512;
+            int32_t *sp = start + p * KD_QPIECE * 2 * KD_QROWS;
+            q->k->open[q->f.kind](a[p].codes + b * cb, blocks, q->f.offset, wp, sp);
+            t.w[p] = wp, t.start[p] = sp, t.scale[p] = a[p].scale + b * per * KD_QROWS, t.min[p] = a[p].min + b * per * KD_QROWS;
+        }
+        q->k->many[q->f.kind](&t);
+    }
+    finish(j, acc, n0, N, p0 * KD_QROWS);
 }
 
 /* How many rows the next tile takes: sixes (fours where there is no six), the rest without a single one at the end where that can be. */
@@ -134,22 +207,12 @@ static size_t next_rows(const kd_qkernels *k, kd_qkind kind, size_t left) {
 static void panels_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     const kd_qmat *q = j->q;
-    size_t p0 = task * j->group, P = q->panels - p0 < j->group ? q->panels - p0 : j->group,
-           scale_floats = q->blocks * kd_qper(q->f.kind) * KD_QROWS;
-    float *expanded = (float *)(j->scratch + (size_t)worker * j->worker);
-    uint8_t *packed = (uint8_t *)(expanded + 2 * GROUP * scale_floats);
-    const uint8_t *codes[GROUP];
-    const char *scales[GROUP];
+    size_t p0 = task * j->group, P = q->panels - p0 < j->group ? q->panels - p0 : j->group;
+    panel a[GROUP];
     bool wide = j->N == 1 && P == GROUP;
     for (size_t p = 0; p < P; p++) {
-        if (q->codes) {
-            codes[p] = q->codes + (p0 + p) * q->code_bytes, scales[p] = q->scales + (p0 + p) * q->scale_bytes;
-        } else {
-            uint8_t *c = packed + p * (q->code_bytes + q->scale_bytes);
-            codes[p] = c, scales[p] = (char *)c + q->code_bytes;
-            kd_qpack_panel(&q->w, (p0 + p) * KD_QROWS, &q->f, c, (char *)c + q->code_bytes);
-        }
-        if (!wide) q->k->scales(expanded + 2 * p * scale_floats, expanded + (2 * p + 1) * scale_floats, scales[p], &q->f, q->blocks);
+        a[p] = panel_of(j, p0 + p, p, j->scratch + (size_t)worker * j->worker);
+        if (!wide) q->k->scales(a[p].scale, a[p].min, a[p].scales, &q->f, q->blocks);
     }
     for (size_t p = 0, step = wide ? GROUP : 2; p < P; p += step) {
         size_t row0 = (p0 + p) * KD_QROWS;
@@ -161,9 +224,9 @@ static void panels_task(void *ctx, size_t task, int worker) {
                       .accumulate = j->accumulate};
         for (size_t i = 0; i < step; i++) {
             size_t at = p + i < P ? p + i : p; /* a pair whose second panel is not there reads the first twice, and writes it once */
-            t.codes[i] = codes[at];
-            t.scale[i] = wide ? (const void *)scales[at] : expanded + 2 * at * scale_floats;
-            t.min[i] = expanded + (2 * at + 1) * scale_floats;
+            t.codes[i] = a[at].codes;
+            t.scale[i] = wide ? (const void *)a[at].scales : a[at].scale;
+            t.min[i] = a[at].min;
         }
         for (size_t n = 0, m; n < j->N; n += m) {
             m = next_rows(q->k, q->f.kind, j->N - n);
@@ -190,9 +253,13 @@ void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx,
              .N = N,
              .group = N == 1 ? GROUP : 2,
              .accumulate = accumulate,
+             .many = N >= MANY && q->k->many[q->f.kind],
              .act = scratch,
              .scratch = (char *)scratch + N * q->blocks * sizeof(kd_qact),
              .worker = worker_bytes(q->blocks)};
     kd_pool_run(N * q->w.cols >= 16384 ? pool : NULL, quantize_rows, &j, (N + 7) / 8);
-    kd_pool_run(pool, panels_task, &j, (q->panels + j.group - 1) / j.group);
+    if (j.many)
+        kd_pool_run(pool, many_task, &j, (q->panels + 1) / 2 * ((N + KD_QMANY - 1) / KD_QMANY));
+    else
+        kd_pool_run(pool, panels_task, &j, (q->panels + j.group - 1) / j.group);
 }

@@ -76,6 +76,20 @@ typedef struct {
     bool accumulate;
 } kd_qtile;
 typedef void kd_qtile_fn(const kd_qtile *t);
+
+/* Many rows of activations over a piece of two opened panels (qlinear_many.h). */
+enum { KD_QPIECE = 8, KD_QMANY = 128 }; /* blocks opened at a time; rows that share an opening */
+typedef struct {
+    const int8_t *w[2];             /* [blocks, 8, 64] code - offset, 32-byte aligned */
+    const int32_t *start[2];        /* [blocks * per, 16] -128 times their sum */
+    const float *scale[2], *min[2]; /* [blocks * per, 16] */
+    const kd_qact *x;               /* rows of ldx blocks, codes as unsigned bytes q + 128 */
+    float *acc;                     /* [N, 32] */
+    size_t blocks, ldx, N;
+} kd_qmany;
+typedef void kd_qmany_fn(const kd_qmany *t);
+typedef void kd_qopen_fn(const uint8_t *codes, size_t blocks, int offset, int8_t *w, int32_t *start);
+
 typedef struct {
     const char *name;
     bool signed_bytes;
@@ -83,6 +97,8 @@ typedef struct {
     kd_qtile_fn *tile[KD_QKINDS][KD_QCOLS + 1]; /* two panels, [M] rows; NULL where M is composed of smaller ones */
     void (*quantize)(kd_qact *out, const float *x, size_t blocks, int offset, size_t per);         /* one row */
     void (*scales)(float *scale, float *min, const void *src, const kd_qformat *f, size_t blocks); /* expands a panel's */
+    kd_qopen_fn *open[KD_QKINDS]; /* NULL: many rows go through the tiles too */
+    kd_qmany_fn *many[KD_QKINDS];
 } kd_qkernels;
 #if defined(__x86_64__)
 extern const kd_qkernels kd_qkernels_avx2, kd_qkernels_avxvnni, kd_qkernels_avx512vnni;
