@@ -153,19 +153,6 @@ static panel panel_of(const job *j, size_t p, size_t slot, char *scratch) {
     return a;
 }
 
-/* y [N, two panels] from their sums. */
-static void finish(const job *j, const float *acc, size_t n0, size_t N, size_t row0) {
-    size_t rows = j->q->w.rows - row0 < 2 * KD_QROWS ? j->q->w.rows - row0 : 2 * KD_QROWS;
-    for (size_t n = 0; n < N; n++, acc += 2 * KD_QROWS) {
-        float *y = j->y + (n0 + n) * j->ldy + row0;
-        for (size_t r = 0; r < rows; r++) {
-            float v = acc[r];
-            if (j->bias) v += j->bias[row0 + r];
-            y[r] = j->accumulate ? v + y[r] : v;
-        }
-    }
-}
-
 /* Two panels against up to KD_QMANY rows, opened piece by piece. */
 static void many_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
@@ -195,7 +182,9 @@ static void many_task(void *ctx, size_t task, int worker) {
         }
         q->k->many[q->f.kind](&t);
     }
-    finish(j, acc, n0, N, p0 * KD_QROWS);
+    size_t row0 = p0 * KD_QROWS;
+    q->k->finish(acc, N, j->bias ? j->bias + row0 : NULL, j->y + n0 * j->ldy + row0, j->ldy,
+                 q->w.rows - row0 < 2 * KD_QROWS ? q->w.rows - row0 : 2 * KD_QROWS, j->accumulate);
 }
 
 /* How many rows the next tile takes: sixes (fours where there is no six), the rest without a single one at the end where that can be. */

@@ -99,6 +99,8 @@ typedef struct {
     void (*scales)(float *scale, float *min, const void *src, const kd_qformat *f, size_t blocks); /* expands a panel's */
     kd_qopen_fn *open[KD_QKINDS]; /* NULL: many rows go through the tiles too */
     kd_qmany_fn *many[KD_QKINDS];
+    /* y [N, rows <= 32] (+)= acc [N, 32] + bias */
+    void (*finish)(const float *acc, size_t N, const float *bias, float *y, size_t ldy, size_t rows, bool accumulate);
 } kd_qkernels;
 #if defined(__x86_64__)
 extern const kd_qkernels kd_qkernels_avx2, kd_qkernels_avxvnni, kd_qkernels_avx512vnni;

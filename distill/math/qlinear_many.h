@@ -78,6 +78,20 @@ KD_INLINE void many_rows(kd_qkind k, const kd_qmany *t) {
     }
 }
 
+static void many_finish(const float *acc, size_t N, const float *bias, float *y, size_t ldy, size_t rows, bool accumulate) {
+    for (size_t n = 0; n < N; n++, y += ldy, acc += 2 * KD_QROWS)
+        for (size_t r = 0; r < rows; r += VW) {
+            const size_t left = rows - r;
+            vf v = v_load(acc + r);
+            if (bias) v = v + (left >= VW ? v_load(bias + r) : v_load_n(bias + r, left));
+            if (accumulate) v = v + (left >= VW ? v_load(y + r) : v_load_n(y + r, left));
+            if (left >= VW)
+                v_store(y + r, v);
+            else
+                v_store_n(y + r, v, left);
+        }
+}
+
 #define MANY(k)                                                                                                                            \
     static __attribute__((noinline)) void many_##k(const kd_qmany *t) { many_rows(k, t); }                                                 \
     static __attribute__((noinline)) void open_##k(const uint8_t *codes, size_t blocks, int offset, int8_t *w, int32_t *start) {           \

@@ -71,6 +71,55 @@ static double int8_limit(const char **how) {
 static double int8_limit(const char **how) { return *how = "not x86", 0; }
 #endif
 
+/* Bytes read by all threads, GB/s of the clock: what one row of activations can be fed with. */
+enum { READ_TASK = 4 << 20, READ_TASKS = 64 };
+typedef struct {
+    const char *data;
+    uint64_t sum[64 * 8];
+} reading;
+#if defined(__x86_64__)
+__attribute__((target("avx2")))
+#endif
+static void
+read_task(void *ctx, size_t task, int worker) {
+    reading *r = ctx;
+    const char *p = r->data + task * READ_TASK;
+#if defined(__x86_64__)
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+    for (size_t i = 0; i < READ_TASK; i += 128) {
+        a = _mm256_xor_si256(a, _mm256_load_si256((const void *)(p + i)));
+        b = _mm256_xor_si256(b, _mm256_load_si256((const void *)(p + i + 32)));
+        c = _mm256_xor_si256(c, _mm256_load_si256((const void *)(p + i + 64)));
+        d = _mm256_xor_si256(d, _mm256_load_si256((const void *)(p + i + 96)));
+    }
+    a = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
+    r->sum[worker % 64 * 8] += (uint64_t)_mm256_extract_epi64(a, 0);
+#else
+    for (size_t i = 0; i < READ_TASK; i += 8) {
+        uint64_t v;
+        memcpy(&v, p + i, 8);
+        r->sum[worker % 64 * 8] += v;
+    }
+#endif
+}
+static double read_limit(kd_pool *pool) {
+    size_t n = (size_t)READ_TASK * READ_TASKS;
+    static reading r;
+    char *data = kd_aligned_alloc(1 << 21, n);
+    double best = 0;
+    if (!data) return 0;
+    memset(data, 1, n);
+    r.data = data;
+    for (int i = 0; i < 5; i++) {
+        double t = kd_now();
+        kd_pool_run(pool, read_task, &r, READ_TASKS);
+        t = (double)n / (kd_now() - t) * 1e-9;
+        best = t > best ? t : best;
+    }
+    kd_free(data);
+    return best;
+}
+
 /* The matrix of random small numbers in type t. */
 static kd_mat matrix(kd_dtype t, size_t rows, size_t cols) {
     kd_mat m = {.type = t, .rows = rows, .cols = cols};
@@ -111,12 +160,16 @@ int main(int argc, char **argv) {
     size_t cols = argc > 2 ? strtoul(argv[1], NULL, 10) : 1792, rows = argc > 2 ? strtoul(argv[2], NULL, 10) : 4864;
     const char *how, *level = getenv("KD_CPU");
     kd_rng rng = {.key = 2};
+    kd_pool *pool;
+    if (kd_pool_new(&pool, 0, NULL)) return 1;
     if (level && !kd_cpu_cap(level)) return fprintf(stderr, "bench_linear: KD_CPU=%s: no such level\n", level), 64;
     double limit = int8_limit(&how);
+    printf("memory read by %d threads: %.1f GB/s\n", kd_pool_threads(pool), read_limit(pool));
     printf("%s; limit of int8 %.0f GMAC/s a core (%s)\n%zu x %zu, GMAC/s by rows of x\n%-8s", kd_cpu_describe(), limit, how, rows, cols,
            "type");
     for (size_t i = 0; i < NS; i++) printf("%8zu", Ns[i]);
     printf("   GB/s at 1  share of the limit at %d\n", MOST);
+    kd_pool_free(pool);
     float *x = kd_aligned_alloc(64, MOST * cols * sizeof *x), *y = kd_aligned_alloc(64, MOST * rows * sizeof *y);
     void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(cols, MOST, 1));
     if (!x || !y || !scratch) return 1;
