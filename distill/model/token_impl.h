@@ -82,16 +82,19 @@ typedef struct {
     uint8_t type, flags;
 } tok_entry;
 
+typedef struct { /* one place of a map: what a look needs lies in one cache line */
+    kd_str key;
+    uint32_t tag;
+    int32_t id; /* -1 = free */
+} tok_place;
 typedef struct { /* text -> id, open addressing; the text of an id is found through the callers' get */
-    uint32_t *tag;
-    int32_t *id; /* -1 = free */
-    kd_str *key;
+    tok_place *slot;
     size_t mask, n;
     uint64_t seed;
 } tok_map;
 kd_code kd_tok_map_init(tok_map *m, size_t expect, uint64_t seed);
 void kd_tok_map_put(tok_map *m, kd_str key, int32_t id); /* key stays borrowed; an equal key is replaced; room was made by init */
-int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n);
+int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n); /* -1: not there */
 void kd_tok_map_clear(tok_map *m);
 
 typedef struct {
@@ -213,6 +216,7 @@ struct kd_tokenizer {
     tok_entry *entry;
     size_t size;
     tok_map by_text; /* the model's vocabulary */
+    bool no_twins;   /* no two entries of by_text have the same text */
     tok_map by_added;
     tok_map by_bytes;     /* raw mode with ignore_merges: the same with the byte-level alphabet undone */
     int32_t byte_id[256]; /* raw mode: id of each byte, -1 = none; otherwise of <0xNN> */

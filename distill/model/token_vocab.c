@@ -54,44 +54,40 @@ kd_code kd_tok_map_init(tok_map *m, size_t expect, uint64_t seed) {
     size_t cap = 16;
     while (cap < expect + expect / 2 + 1) cap *= 2;
     *m = (tok_map){.mask = cap - 1, .seed = seed};
-    m->tag = kd_calloc(cap, sizeof *m->tag);
-    m->id = kd_realloc_array(NULL, cap, sizeof *m->id);
-    m->key = kd_realloc_array(NULL, cap, sizeof *m->key);
-    if (!m->tag || !m->id || !m->key) {
+    m->slot = kd_realloc_array(NULL, cap, sizeof *m->slot);
+    if (!m->slot) {
         kd_tok_map_clear(m);
         return KD_ENOMEM;
     }
-    memset(m->id, 0xff, cap * sizeof *m->id);
+    for (size_t i = 0; i < cap; i++) m->slot[i] = (tok_place){.id = -1};
     return KD_OK;
 }
 
 void kd_tok_map_clear(tok_map *m) {
-    kd_free(m->tag);
-    kd_free(m->id);
-    kd_free(m->key);
+    kd_free(m->slot);
     *m = (tok_map){0};
 }
 
-static size_t map_find(const tok_map *m, const char *s, size_t n, uint32_t *tag) {
+static tok_place *map_find(const tok_map *m, const char *s, size_t n, uint32_t *tag) {
     const uint64_t h = kd_hash64(s, n, m->seed);
     *tag = (uint32_t)(h >> 32);
     size_t i = (size_t)h & m->mask;
-    while (m->id[i] >= 0 && !(m->tag[i] == *tag && m->key[i].len == n && memcmp(m->key[i].data, s, n) == 0)) i = (i + 1) & m->mask;
-    return i;
+    for (;; i = (i + 1) & m->mask) {
+        tok_place *x = &m->slot[i];
+        if (x->id < 0 || (x->tag == *tag && x->key.len == n && memcmp(x->key.data, s, n) == 0)) return x;
+    }
 }
 
 void kd_tok_map_put(tok_map *m, kd_str key, int32_t id) {
     uint32_t tag;
-    const size_t i = map_find(m, key.data, key.len, &tag);
-    if (m->id[i] < 0) m->n++;
-    m->tag[i] = tag;
-    m->key[i] = key;
-    m->id[i] = id;
+    tok_place *x = map_find(m, key.data, key.len, &tag);
+    if (x->id < 0) m->n++;
+    *x = (tok_place){key, tag, id};
 }
 
 int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n) {
     uint32_t tag;
-    return m->id ? m->id[map_find(m, s, n, &tag)] : -1;
+    return m->slot ? map_find(m, s, n, &tag)->id : -1;
 }
 
 /* ---- entries and merges ---- */
@@ -108,12 +104,15 @@ kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e) {
 
 kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e) {
     if (kd_tok_map_init(&t->by_text, t->size, t->seed)) return kd_tok_enomem(e);
+    t->no_twins = true;
     for (size_t i = 0; i < t->size; i++) {
         const kd_str s = t->entry[i].model;
         if (!s.data || t->entry[i].type == KD_TOKEN_UNUSED) continue;
         const size_t before = t->by_text.n;
         kd_tok_map_put(&t->by_text, s, (int32_t)i);
-        if (t->by_text.n == before && !t->from_gguf) /* in a GGUF the last one counts, as for llama.cpp */
+        if (t->by_text.n != before) continue;
+        t->no_twins = false;
+        if (!t->from_gguf) /* in a GGUF the last one counts, as for llama.cpp */
             return kd_fail(e, KD_EFORMAT, "%s: the vocabulary has '%.60s' twice, the second time as token %zu", t->what, s.data, i);
     }
     return KD_OK;
@@ -143,6 +142,17 @@ int32_t kd_tok_merge_made(const kd_tokenizer *t, size_t i) {
     return t->pair[pair_find(t, (uint64_t)(uint32_t)t->merge[i].left << 32 | (uint32_t)t->merge[i].right)].made;
 }
 
+/* The token of a text that merge i makes. Vocabularies list them as merges made them, so the one behind the last is asked first. */
+static int32_t made_of(const kd_tokenizer *t, size_t i, const char *text, size_t n) {
+    if (i && t->no_twins) {
+        const tok_merge *m = &t->merge[i - 1];
+        const size_t next = (size_t)t->pair[pair_find(t, (uint64_t)(uint32_t)m->left << 32 | (uint32_t)m->right)].made + 1;
+        const tok_entry *x = next < t->size ? &t->entry[next] : NULL;
+        if (x && x->model.data && x->type != KD_TOKEN_UNUSED && x->model.len == n && !memcmp(x->model.data, text, n)) return (int32_t)next;
+    }
+    return kd_tok_map_get(&t->by_text, text, n);
+}
+
 kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, kd_err *e) {
     char stack[256], *text = stack;
     const size_t skip = t->subword_prefix.len;
@@ -159,7 +169,7 @@ kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, k
     if (n > sizeof stack && !(text = kd_malloc(n))) return kd_tok_enomem(e);
     memcpy(text, left.data, left.len);
     memcpy(text + left.len, right.data + skip, right.len - skip);
-    const int32_t made = kd_tok_map_get(&t->by_text, text, n);
+    const int32_t made = made_of(t, i, text, n);
     if (made < 0) {
         c = kd_fail(e, KD_EFORMAT, "%s: merge %zu makes '%.*s', which is not in the vocabulary", t->what, i, (int)(n < 60 ? n : 60), text);
         goto done;
