@@ -12,14 +12,41 @@ static const kd_opt options[] = {
     {"adapter-b", 0, KD_OPT_PATH, "DIR", NULL, "an adapter on B", "Models"},
     {"fast", 0, KD_OPT_FLAG, NULL, NULL, "8-bit activations in both", "Models"},
     {"fast-b", 0, KD_OPT_FLAG, NULL, NULL, "8-bit activations in B alone: with A = B, the price of that arithmetic", "Models"},
+    {"fast-error", 0, KD_OPT_FLAG, NULL, "true", "measure on the first tokens what 8-bit activations cost A, unless --fast", "Models"},
     {"max-kl", 0, KD_OPT_FLOAT, "X", NULL, "exit 1 if the mean KL is above X nats", "Check", .min = 0, .max = 1e9},
     {0}};
 
-static kd_code print(kd_cli *cli, const kd_comparison *r, kd_err *e) {
-    if (!cli->json) return kd_measure_print(cli, r);
+enum { FAST_TOKENS = 2048 }; /* that the price of 8-bit activations is measured on: it costs a second pass in f32 */
+
+/* A in f32 against A in 8-bit activations, on the first rows. */
+static kd_code fast_error(kd_cli *cli, kd_comparison *out, const kd_loaded *a, const kd_measure_rows *all, size_t window, kd_err *e) {
+    kd_measure_rows r = *all; /* a view */
+    uint64_t tokens = 0;
+    for (r.n = 0; r.n < all->n && tokens < FAST_TOKENS; r.n++) tokens += all->at[r.n].n;
+    size_t last = r.n ? all->at[r.n - 1].n : 0;
+    if (tokens > FAST_TOKENS && tokens - FAST_TOKENS + 2 <= last) all->at[r.n - 1].n = last - (size_t)(tokens - FAST_TOKENS);
+    kd_code c = kd_measure(cli, out, a, a, &r, &(kd_measure_options){.window = window, .fast_b = true}, e);
+    if (r.n) all->at[r.n - 1].n = last;
+    return c;
+}
+
+static kd_code print(kd_cli *cli, const kd_comparison *r, const kd_comparison *fast, kd_err *e) {
+    if (!cli->json) {
+        kd_code c = kd_measure_print(cli, r);
+        return c || !fast
+                   ? c
+                   : kd_out(cli, "8-bit A    KL to its f32 %.6f nats, top-1 %.2f %% the same, perplexity %.4f and %.4f, on %llu tokens\n",
+                            fast->kl_mean, 100 * fast->top1, fast->ppl_a, fast->ppl_b, (unsigned long long)fast->tokens);
+    }
     kd_jsonw *w = kd_out_json(cli);
     kd_jsonw_object(w);
     kd_measure_json(w, r);
+    if (fast) {
+        kd_jsonw_key(w, "fast_kl_mean"), kd_jsonw_double(w, fast->kl_mean);
+        kd_jsonw_key(w, "fast_top1"), kd_jsonw_double(w, fast->top1);
+        kd_jsonw_key(w, "fast_ppl"), kd_jsonw_double(w, fast->ppl_b);
+        kd_jsonw_key(w, "fast_tokens"), kd_jsonw_int(w, (int64_t)fast->tokens);
+    }
     kd_jsonw_end_object(w);
     return kd_out_json_end(cli, e);
 }
@@ -28,7 +55,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_loaded a = {0}, b = {0};
     kd_chat *chat = NULL;
     kd_measure_rows r = {.limit = (uint64_t)kd_opt_int(cli, "limit")};
-    kd_comparison result;
+    kd_comparison result = {0}, fast;
     const char *data = kd_opt_string(cli, "data");
     if (!data) return kd_fail(e, KD_EINVAL, "compare: --data FILE is needed");
     kd_code c = kd_load(&a, cli->args[0], kd_opt_string(cli, "adapter-a"), KD_LOAD_ALL, e);
@@ -43,7 +70,10 @@ static kd_code run(kd_cli *cli, kd_err *e) {
                        &(kd_measure_options){(size_t)kd_opt_int(cli, "context"), kd_opt_flag(cli, "fast"),
                                              kd_opt_flag(cli, "fast") || kd_opt_flag(cli, "fast-b")},
                        e);
-    if (!c) c = print(cli, &result, e);
+    bool price = !kd_opt_flag(cli, "fast") && !kd_opt_flag(cli, "fast-b") && kd_opt_flag(cli, "fast-error");
+    if (!c && price) c = fast_error(cli, &fast, &a, &r, (size_t)kd_opt_int(cli, "context"), e);
+    if (c == KD_EINVAL && price && result.tokens) c = KD_OK, price = false, kd_err_clear(e); /* none of the first tokens counts */
+    if (!c) c = print(cli, &result, price ? &fast : NULL, e);
     if (!c && kd_opt_given(cli, "max-kl") && result.kl_mean > kd_opt_float(cli, "max-kl"))
         c = kd_fail(e, KD_ECHECK, "compare: mean KL %.6f is above --max-kl %g", result.kl_mean, kd_opt_float(cli, "max-kl"));
     kd_measure_clear(&r);
