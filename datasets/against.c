@@ -182,6 +182,7 @@ kd_code kd_against_file(kd_against *a, const char *path, uint64_t *bad, kd_err *
         kd_row_parts row;
         kd_err why;
         kd_str rest = line;
+        if (kd_lines_number(in) == 1 && (rc = kd_question_head_check(path, line, e))) break;
         while (rest.len && (*rest.data == ' ' || *rest.data == '\t')) rest.data++, rest.len--;
         if (!rest.len) continue;
         const kd_code bad_row = kd_row_parse(&row, &arena, line, form, &why);

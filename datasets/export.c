@@ -130,6 +130,7 @@ static void write_lineage(kd_jsonw *w, const kd_row *r) {
     kd_jsonw_int(w, r->sample);
     member_str(w, "finish", r->finish);
     member_str(w, "source", r->source);
+    member_str(w, "thought_from", kd_str_of(kd_thought_name(r->thought_from)));
     if (r->completion_tokens >= 0) {
         kd_jsonw_key(w, "completion_tokens");
         kd_jsonw_int(w, r->completion_tokens);

@@ -135,8 +135,15 @@ static kd_code put_sample(importing *im, const kd_row_parts *p, int64_t prompt, 
                    .cost = -1,
                    .seconds = -1,
                    .first_token_seconds = -1};
+    char finish[64];
     if (p->thought_from == KD_THOUGHT_UNCLOSED || p->thought_from == KD_THOUGHT_OPENED)
         a.finish = "length"; /* a thought that never closed was cut */
+    if (p->finish.len && p->finish.len < sizeof finish && !memchr(p->finish.data, 0, p->finish.len)) {
+        memcpy(finish, p->finish.data, p->finish.len);
+        finish[p->finish.len] = 0;
+        a.finish = finish;
+    }
+    a.completion_tokens = p->tokens;
     return kd_sample_add(im->s, im->settings, 0, &a, digest, (kd_str){NULL, 0}, added, e);
 }
 
@@ -183,6 +190,38 @@ static bool blank(kd_str s) {
     return true;
 }
 
+kd_code kd_question_head_check(const char *path, kd_str line, kd_err *e) {
+    static const struct {
+        const char *name, *magic;
+        size_t n;
+    } others[] = {{"Parquet", "PAR1", 4},
+                  {"Arrow", "ARROW1", 6},
+                  {"ORC", "ORC", 3},
+                  {"a zip archive", "PK\x03\x04", 4},
+                  {"zstd", "\x28\xb5\x2f\xfd", 4},
+                  {"xz",
+                   "\xfd"
+                   "7zXZ",
+                   5},
+                  {"bzip2", "BZh", 3},
+                  {"an SQLite database", "SQLite format 3", 15}};
+    const char *head = line.data;
+    const size_t n = line.len;
+    size_t i = 0;
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        if (n >= others[k].n && memcmp(head, others[k].magic, others[k].n) == 0)
+            return kd_fail(e, KD_EUNSUPPORTED,
+                           "%s is %s: expected lines of JSON, plain or gzip (from Parquet: pandas.read_parquet(FILE).to_json(OUT, "
+                           "orient=\"records\", lines=True))",
+                           path, others[k].name);
+    if (n >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0) i = 3;
+    while (i < n && (head[i] == ' ' || head[i] == '\t' || head[i] == '\r')) i++;
+    if (i < n && head[i] == '[')
+        return kd_fail(e, KD_EUNSUPPORTED, "%s is one JSON array: expected an object a line (jq -c '.[]' FILE > FILE.jsonl makes them)",
+                       path);
+    return KD_OK;
+}
+
 /* Up to ROWS_A_TRANSACTION rows in one transaction. */
 static kd_code put_some(importing *im, kd_lines *lines, kd_arena *arena, bool *more, kd_err *e) {
     kd_str line;
@@ -195,6 +234,7 @@ static kd_code put_some(importing *im, kd_lines *lines, kd_arena *arena, bool *m
         }
         if ((rc = kd_lines_next(lines, &line, more, e)) || !*more) break;
         size_t number = kd_lines_number(lines);
+        if (number == 1 && (rc = kd_question_head_check(im->path, line, e))) break;
         if (number == 1 && line.len >= 3 && memcmp(line.data, "\xef\xbb\xbf", 3) == 0) line = (kd_str){line.data + 3, line.len - 3};
         if (blank(line)) continue;
         im->open.rows++;

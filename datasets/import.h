@@ -19,10 +19,16 @@ typedef struct {
     kd_str gold, reference; /* the bare answer (behind #### where there is one), and the text it came from */
     kd_str task, split;     /* the row's own, or {NULL,0} */
     kd_str meta;            /* what else the row had, a JSON object, or {NULL,0} */
+    kd_str finish;          /* of an exported row (its lineage): why the teacher stopped; {NULL,0} if it does not say */
+    int64_t tokens;         /* likewise, of the completion; -1 if it does not say */
 } kd_row_parts;
 /* Reads one line. Views live in arena. Errors: KD_EFORMAT says what is missing or of a wrong type; KD_ENOMEM. Test: tests/datasets/test_import.c,
  * fuzz_import_row.c */
 kd_code kd_row_parse(kd_row_parts *out, kd_arena *arena, kd_str line, kd_row_form form, kd_err *e);
+
+/* Of the first line of a file: another container is refused by name, and the way out is told: Parquet, Arrow, ORC, zip, zstd, xz, bzip2, a JSON array. KD_OK
+ * for whatever may be a line of JSON. Errors: KD_EUNSUPPORTED. */
+kd_code kd_question_head_check(const char *path, kd_str line, kd_err *e);
 
 /* ---- import ---- */
 typedef struct {

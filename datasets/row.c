@@ -296,6 +296,57 @@ static kd_code take_tools(reading *r) {
     return rc;
 }
 
+/* A thought given apart that stood in one text for want of a place: "<think>\n" thought "\n</think>\n\n" answer. */
+static bool part_again(kd_row_parts *o) {
+    kd_str t = o->thought, a = o->answer;
+    if (o->thought_from != KD_THOUGHT_TAGS || t.len < 2 || t.data[0] != '\n' || t.data[t.len - 1] != '\n' || !kd_str_starts(a, "\n\n"))
+        return false;
+    o->thought = (kd_str){t.data + 1, t.len - 2};
+    o->answer = (kd_str){a.data + 2, a.len - 2};
+    return true;
+}
+
+/* What export told of where the thought stood: one text can be cut in more ways than one, and this says in which it was. Lineage that does not fit the
+ * text is not believed. */
+static kd_code take_thought_from(reading *r, kd_str name) {
+    kd_row_parts *o = r->out;
+    const kd_thought_from from = kd_thought_named(name);
+    kd_buf whole = {0};
+    if (!name.data || !kd_str_is(name, kd_thought_name(from)) || from == o->thought_from || o->thought_from >= KD_THOUGHT_REASONING_CONTENT)
+        return KD_OK;
+    if (from >= KD_THOUGHT_REASONING_CONTENT) {
+        if (part_again(o)) o->thought_from = from;
+        return KD_OK;
+    }
+    kd_str text = {NULL, 0};
+    kd_code rc = kd_completion(&whole, o->thought_from, o->thought, o->answer)
+                     ? kd_fail(r->e, KD_ENOMEM, "no memory for a row")
+                     : keep(r, whole.data ? kd_buf_view(&whole) : KD_STR(""), &text);
+    kd_buf_clear(&whole);
+    if (rc) return rc;
+    if (from == KD_THOUGHT_NONE || from == KD_THOUGHT_OPENED) {
+        o->thought_from = from;
+        o->thought = from == KD_THOUGHT_OPENED ? text : (kd_str){NULL, 0};
+        o->answer = from == KD_THOUGHT_OPENED ? KD_STR("") : text;
+    } else if (from == KD_THOUGHT_CLOSE) {
+        kd_str thought, answer;
+        if (kd_thought_split(text, true, &thought, &answer) != KD_THOUGHT_CLOSE) return KD_OK;
+        o->thought_from = from;
+        o->thought = thought;
+        o->answer = answer;
+    }
+    return KD_OK;
+}
+
+static kd_code take_lineage(reading *r) {
+    const kd_json_node *l = member(r, "lineage");
+    r->out->tokens = -1;
+    if (!r->out->answer.data || kd_json_typeof(l) != KD_JSON_OBJECT) return KD_OK;
+    kd_code rc = kd_json_string(kd_json_get(l, "finish")).len ? keep(r, kd_json_string(kd_json_get(l, "finish")), &r->out->finish) : KD_OK;
+    if (!kd_json_int(kd_json_get(l, "completion_tokens"), &r->out->tokens) || r->out->tokens < 0) r->out->tokens = -1;
+    return rc ? rc : take_thought_from(r, kd_json_string(kd_json_get(l, "thought_from")));
+}
+
 static bool is_used(const reading *r, kd_str key) {
     for (size_t i = 0; i < r->n_used; i++)
         if (kd_str_is(key, r->used[i])) return true;
@@ -309,7 +360,6 @@ static kd_code take_meta(reading *r) {
     size_t n = 0;
     kd_code rc = KD_OK;
     member(r, "labels");
-    member(r, "lineage");
     kd_jsonw_object(&w);
     for (const kd_json_node *m = kd_json_first(r->root); m && !rc; m = kd_json_next(m)) {
         if (is_used(r, kd_json_key(m))) continue;
@@ -326,12 +376,19 @@ static kd_code take_meta(reading *r) {
     return rc;
 }
 
+/* A member that is null is not there: tables turned into rows are full of them. */
+static bool there(const kd_json_node *root, const char *key) {
+    const kd_json_type t = kd_json_typeof(kd_json_get(root, key));
+    return t != KD_JSON_ABSENT && t != KD_JSON_NULL;
+}
+
+/* The richer form wins where a row has the members of two. */
 static kd_row_form sniff(const kd_json_node *root) {
-    if (kd_json_get(root, "messages")) return KD_ROW_MESSAGES;
-    if (kd_json_get(root, "conversations")) return KD_ROW_SHAREGPT;
-    if (kd_json_get(root, "instruction")) return KD_ROW_ALPACA;
-    if (kd_json_get(root, "prompt")) return KD_ROW_PROMPT;
-    return kd_json_get(root, "question") || kd_json_get(root, "problem") ? KD_ROW_QUESTION : KD_ROW_SNIFF;
+    if (there(root, "messages")) return KD_ROW_MESSAGES;
+    if (there(root, "conversations")) return KD_ROW_SHAREGPT;
+    if (there(root, "instruction")) return KD_ROW_ALPACA;
+    if (there(root, "prompt")) return KD_ROW_PROMPT;
+    return there(root, "question") || there(root, "problem") ? KD_ROW_QUESTION : KD_ROW_SNIFF;
 }
 
 static kd_code read_row(reading *r, kd_row_form form) {
@@ -345,6 +402,7 @@ static kd_code read_row(reading *r, kd_row_form form) {
     kd_code rc = readers[o->form](r);
     if (!rc) rc = take_reference(r);
     if (!rc) rc = take_tools(r);
+    if (!rc) rc = take_lineage(r);
     if (!rc) rc = scalar(r, member(r, "task"), "task", &o->task);
     if (!rc) rc = scalar(r, member(r, "split"), "split", &o->split);
     return rc ? rc : take_meta(r);

@@ -34,6 +34,7 @@ static kd_code look_at(kd_cli *cli, const char *path, const kd_import_opts *o, k
         kd_row_parts p;
         kd_err why;
         size_t i = 0;
+        if (kd_lines_number(lines) == 1 && (rc = kd_question_head_check(path, line, e))) break;
         while (i < line.len && (line.data[i] == ' ' || line.data[i] == '\t')) i++;
         if (i == line.len) continue;
         r->rows++;

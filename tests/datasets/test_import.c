@@ -2,6 +2,8 @@
 #include "study_help.h"
 
 #include "distill/base/gz.h"
+#include "distill/base/json.h"
+#include "distill/base/rng.h"
 
 typedef struct {
     const char *line;
@@ -239,6 +241,187 @@ static void test_round_trip(void **state) {
     }
 }
 
+/* ---- hostile rows, out and in again ---- */
+static void piece(kd_buf *b, kd_rng *r, bool tags) {
+    static const char *const pieces[] = {"a",
+                                         " ",
+                                         "\n",
+                                         "\"",
+                                         "\\",
+                                         "\\u0041",
+                                         "{\"x\":1}",
+                                         "\t",
+                                         "\x01",
+                                         "\x7f",
+                                         "\xc3\xa9",
+                                         "\xe4\xbd\xa0",
+                                         "\xf0\x9f\x98\x80",
+                                         "\xef\xbf\xbd",
+                                         "\xe2\x80\xa8",
+                                         "1e999",
+                                         "</s>",
+                                         "<|im_end|>",
+                                         "\r\n",
+                                         "'",
+                                         "$x$",
+                                         "#### 5",
+                                         "\\boxed{1}",
+                                         "12345678901234567890123456789012345678901234567890"};
+    static const char *const thought_tags[] = {"<think>", "</think>", "<think>\n", "\n</think>\n\n", "<thinking>"};
+    const uint64_t k = kd_rng_below(r, 30);
+    if (k == 0)
+        OK(kd_buf_append(b, "\0", 1));
+    else if (tags && k < 4)
+        OK(kd_buf_puts(b, thought_tags[kd_rng_below(r, 5)]));
+    else
+        OK(kd_buf_puts(b, pieces[kd_rng_below(r, sizeof pieces / sizeof *pieces)]));
+}
+
+static kd_str text(kd_arena *a, kd_rng *r, bool tags, uint64_t most) {
+    kd_buf b = {0};
+    OK(kd_buf_puts(&b, ""));
+    for (uint64_t n = kd_rng_below(r, most + 1); n; n--) piece(&b, r, tags);
+    const kd_str s = {kd_arena_strndup(a, b.data, b.len), b.len};
+    kd_buf_clear(&b);
+    return s;
+}
+
+/* A study of answers of every kind of thought, as teachers give them. */
+static void fill(kd_study *s, kd_rng *r, kd_arena *a, bool plain_thoughts) {
+    int64_t set;
+    kd_buf lines = {0};
+    kd_import_report rep;
+    OK(kd_study_settings(s, &set, "{\"teacher\":\"t\",\"model\":\"m\"}", NULL, &e));
+    for (int i = 0; i < 30; i++) {
+        kd_jsonw w = {.out = &lines};
+        kd_jsonw_object(&w);
+        kd_jsonw_key(&w, "prompt");
+        kd_buf q = {0};
+        const kd_str t = text(a, r, true, 8);
+        OK(kd_buf_printf(&q, "q%d ", i));
+        OK(kd_buf_append(&q, t.data, t.len));
+        kd_jsonw_str(&w, kd_buf_view(&q));
+        kd_buf_clear(&q);
+        if (i % 3 == 0) kd_jsonw_key(&w, "answer"), kd_jsonw_raw(&w, i % 2 ? KD_STR("123456789012345678901234567890") : KD_STR("1.50"));
+        kd_jsonw_key_str(&w, text(a, r, false, 3).len ? KD_STR("k\0ey\"") : KD_STR("\xe4\xbd\xa0"));
+        kd_jsonw_raw(&w, KD_STR("{\"big\":18446744073709551616,\"tiny\":1e-400,\"list\":[null,true,{}]}"));
+        kd_jsonw_end_object(&w);
+        OK(kd_buf_putc(&lines, '\n'));
+    }
+    const char *file = in_tmp("hostile.jsonl");
+    OK(kd_file_write(file, lines.data, lines.len, &e));
+    OK(kd_import_file(s, file, NULL, NULL, &rep, &e));
+    assert_int_equal(rep.bad, 0);
+    for (int64_t i = 1; i <= (int64_t)rep.prompts; i++)
+        for (int k = 0; k < 4; k++) {
+            kd_answer x = answer_of(i, k, "");
+            x.thought_from = (kd_thought_from)kd_rng_below(r, KD_THOUGHT_THINKING + 1);
+            const bool apart = x.thought_from >= KD_THOUGHT_REASONING_CONTENT;
+            if (x.thought_from < KD_THOUGHT_REASONING_CONTENT) { /* as a teacher's text is cut */
+                kd_thought_from from = kd_thought_split(text(a, r, true, 12), kd_rng_below(r, 2), &x.thought, &x.answer);
+                x.thought_from = from;
+            } else {
+                x.thought = text(a, r, !plain_thoughts, 8);
+                if (!x.thought.len) x.thought = KD_STR("t");
+                x.answer = text(a, r, !plain_thoughts, 8);
+            }
+            if (apart && plain_thoughts && !x.answer.len) x.answer = KD_STR("a"); /* sharegpt cannot hold it */
+            x.finish = kd_rng_below(r, 2) ? "stop" : "length";
+            x.completion_tokens = (int64_t)kd_rng_below(r, 5) - 1;
+            OK(kd_study_commit(s, set, 0, &x, 1, NULL, 0, NULL, &e));
+        }
+    kd_buf_clear(&lines);
+}
+
+/* Prompts, and samples without their numbers: rows of one prompt that are the same are one. */
+static void tell_samples(kd_study *s, kd_buf *out) {
+    kd_select *q = NULL;
+    kd_row r;
+    bool more = true;
+    OK(kd_select_open(&q, s, &(kd_select_opts){.any = true}, &e));
+    for (;;) {
+        OK(kd_select_next(q, &r, &more, &e));
+        if (!more) break;
+        OK(kd_buf_printf(out, "%s %d %lld ", kd_thought_name(r.thought_from), (int)r.finish.len, (long long)r.completion_tokens));
+        OK(kd_buf_append(out, r.messages.data, r.messages.len));
+        OK(kd_buf_putc(out, '|'));
+        if (r.thought.data) OK(kd_buf_append(out, r.thought.data, r.thought.len));
+        OK(kd_buf_putc(out, '|'));
+        OK(kd_buf_append(out, r.answer.data, r.answer.len));
+        OK(kd_buf_putc(out, '|'));
+        if (r.gold.data) OK(kd_buf_append(out, r.gold.data, r.gold.len));
+        OK(kd_buf_putc(out, '\n'));
+    }
+    kd_select_close(q);
+}
+
+static void test_hostile_round_trip(void **state) {
+    (void)state;
+    static const kd_row_form forms[] = {KD_ROW_MESSAGES, KD_ROW_PROMPT, KD_ROW_SHAREGPT, KD_ROW_ALPACA};
+    kd_rng r = {5, 1, 0};
+    for (int round = 0; round < 8; round++) {
+        const kd_row_form form = forms[round % 4];
+        kd_study *from = NULL, *to = NULL;
+        kd_arena arena = {0};
+        kd_buf a = {0}, b = {0};
+        kd_import_report rep;
+        uint64_t rows;
+        char name[3][40];
+        snprintf(name[0], 40, "h%d.study", round);
+        snprintf(name[1], 40, "g%d.study", round);
+        snprintf(name[2], 40, "h%d.jsonl%s", round, round % 2 ? ".gz" : "");
+        OK(kd_study_open(&from, in_tmp(name[0]), KD_STUDY_CREATE, &e));
+        OK(kd_study_open(&to, in_tmp(name[1]), KD_STUDY_CREATE, &e));
+        fill(from, &r, &arena, form == KD_ROW_SHAREGPT || form == KD_ROW_ALPACA);
+        const char *file = in_tmp(name[2]);
+        OK(kd_export_file(from, file, &(kd_export_opts){.form = form, .select = {.any = true}}, NULL, &rows, &e));
+        assert_int_equal(rows, 120);
+        OK(kd_import_file(to, file, NULL, NULL, &rep, &e));
+        assert_int_equal(rep.bad, 0);
+        assert_int_equal(rep.samples + rep.known, rows);
+        if (rep.known == 0) { /* two answers of the same words are one row of an import */
+            tell_samples(from, &a);
+            tell_samples(to, &b);
+            if (a.len != b.len || memcmp(a.data, b.data, a.len) != 0) {
+                size_t at = 0;
+                while (at < a.len && at < b.len && a.data[at] == b.data[at]) at++;
+                at = at > 60 ? at - 60 : 0;
+                fail_msg("%s differs: ...%.160s\n...%.160s", kd_row_form_name(form), a.data + at, b.data + at);
+            }
+        }
+        kd_buf_clear(&a);
+        kd_buf_clear(&b);
+        kd_arena_clear(&arena);
+        kd_study_close(from);
+        kd_study_close(to);
+    }
+}
+
+static void test_other_containers(void **state) {
+    (void)state;
+    static const struct {
+        const char *head, *told;
+    } files[] = {{"PAR1\x15\x04", "Parquet"},
+                 {"ARROW1", "Arrow"},
+                 {"PK\x03\x04", "zip"},
+                 {"\x28\xb5\x2f\xfd", "zstd"},
+                 {"\xef\xbb\xbf [\n{\"prompt\":\"a\"}]", "JSON array"}};
+    kd_study *s = NULL;
+    kd_import_report r;
+    OK(kd_study_open(&s, in_tmp("c.study"), KD_STUDY_CREATE, &e));
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const char *path = in_tmp("other.jsonl");
+        write_text(path, files[i].head);
+        FAILS(KD_EUNSUPPORTED, files[i].told, kd_import_file(s, path, NULL, NULL, &r, &e));
+    }
+    const char *path = in_tmp("nulls.jsonl");
+    write_text(path, "{\"messages\":null,\"instruction\":null,\"prompt\":\"a\",\"completion\":null,\"split\":null}\n");
+    OK(kd_import_file(s, path, NULL, NULL, &r, &e));
+    assert_int_equal(r.prompts, 1);
+    assert_int_equal(r.bad, 0);
+    kd_study_close(s);
+}
+
 /* Each allocation of one row failing in turn. */
 static void test_allocations(void **state) {
     (void)state;
@@ -262,8 +445,13 @@ static void test_allocations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),       cmocka_unit_test(test_bad_rows),    cmocka_unit_test(test_import),
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_bad_rows),
+        cmocka_unit_test(test_import),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_allocations),
+        cmocka_unit_test(test_hostile_round_trip),
+        cmocka_unit_test(test_other_containers),
     };
     return cmocka_run_group_tests_name("import", tests, make_tmp, drop_tmp);
 }
