@@ -274,7 +274,7 @@ kd_code kd_tok_parse_decoder(kd_tokenizer *t, const kd_json_node *n, kd_err *e) 
 
 static kd_code check_id(const kd_tokenizer *t, const kd_json_node *n, kd_ids *to, kd_err *e) {
     int64_t id;
-    if (!kd_json_int(n, &id) || id < 0 || (uint64_t)id >= t->size)
+    if (!kd_json_int(n, &id) || id < 0 || (uint64_t)id >= t->size || !kd_tokenizer_token(t, (int32_t)id).text.data)
         return kd_fail(e, KD_EFORMAT, "%s: post-processor: a token id outside the vocabulary", t->what);
     return kd_ids_push(to, (int32_t)id) ? kd_tok_enomem(e) : KD_OK;
 }
