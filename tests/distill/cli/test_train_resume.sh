@@ -12,12 +12,15 @@ not_ok() { n=$((n + 1)); failed=1; echo "not ok $n - $1"; }
 check() { if "${@:2}"; then ok "$1"; else not_ok "$1"; fi; }
 strip() { sed -E 's/,"(tokens_per_second|flops_per_second|peak_rss_bytes)":[^,}]*//g' "$1/metrics.jsonl"; }
 same() { # RUN RUN RESULT STEP
+    if [ -e "$1/evals.jsonl" ]; then cmp "$1/evals.jsonl" "$2/evals.jsonl" || return 1; fi
+    if [ -d "$1/base" ]; then diff -r "$1/base" "$2/base" >/dev/null && cmp "$1/adapter/tokenizer.json" "$2/adapter/tokenizer.json" || return 1; fi
     cmp "$1/$3" "$2/$3" && cmp <(strip "$1") <(strip "$2") &&
         for f in trained.safetensors optimizer.safetensors state.json MANIFEST; do cmp "$1/checkpoints/step-$4/$f" "$2/checkpoints/step-$4/$f" || return 1; done
 }
 train() { # MODEL RUN MORE...
     local model=$1 run=$2; shift 2
-    "$distill" train "$here/tests/oracle/models/$model/sequences.jsonl" --model "$here/tests/oracle/models/$model" -o "$run" --save-every 7 "$@" -q 2>"$work/log" >/dev/null
+    # shellcheck disable=SC2086
+    "$distill" train ${FILES:-"$here/tests/oracle/models/$model/sequences.jsonl"} --model "$here/tests/oracle/models/$model" -o "$run" --save-every 7 "$@" -q 2>"$work/log" >/dev/null
 }
 
 one() { # LABEL MODEL STEPS RESULT KILLS MORE...
@@ -50,6 +53,19 @@ RANDOM=${SEED:-$$}
 echo "# seed ${SEED:-$$}"
 one dora qwen2-tied 400 adapter/adapter_model.safetensors $((kills / 2)) --method dora --lora-rank 3 --lora-dropout 0.1 --batch-size 3 --learning-rate 1e-3 --schedule cosine
 one full qwen3-untied 300 model/model.safetensors $((kills - kills / 2)) --method full --batch-size 3 --learning-rate 1e-3 --weight-decay 0.1 --warmup-ratio 0.1
+
+# Everything at once: shares of two sources, new tokens on an installed base, held-out loss, answers and general text between updates, the best checkpoint kept.
+o=$here/tests/oracle/models/llama-untied-spm
+head -3 "$o/sequences.jsonl" >"$work/a.jsonl"; sed -n 4,6p "$o/sequences.jsonl" >"$work/b.jsonl"; tail -2 "$o/sequences.jsonl" >"$work/c.jsonl"
+cat >"$work/q.jsonl" <<'J'
+{"question":"What is 2 and 2?","answer":"4","messages":[{"role":"user","content":"What is 2 and 2?"},{"role":"assistant","content":"It is 4."}]}
+{"question":"What is 3 and 2?","answer":"5","messages":[{"role":"user","content":"What is 3 and 2?"},{"role":"assistant","content":"It is 5."}]}
+J
+"$distill" import "$work/q.study" "$work/q.jsonl" --split dev --task math -q && "$distill" label "$work/q.study" -q
+FILES="$work/a.jsonl=0.75 $work/b.jsonl=0.25" one eval llama-untied-spm 48 adapter/adapter_model.safetensors $((kills / 2)) --lora-rank 2 --lora-dropout 0.1 --batch-size 2 --learning-rate 3e-3 \
+    --chat-template "$here/tests/distill/cli/golden/chatml.jinja" --add-tokens '<|im_start|>,<|im_end|>' --eos '<|im_end|>' \
+    --eval-data "$work/q.study" --eval-split dev --eval-every 5 --eval-generate 2 --eval-max-tokens 6 --general "$work/c.jsonl"
+check "eval: evaluated at every fifth update, before and after" test "$(wc -l <"$work/broken-eval/evals.jsonl")" = 11
 
 # SIGTERM and SIGINT: a checkpoint is saved, the exit status says so, and the run goes on.
 run=$work/signal
