@@ -260,12 +260,16 @@ static kd_code save(life *l, kd_err *e) {
 }
 
 static void show(const life *l, const kd_train_report *s) {
-    char text[160], padded[32] = "", share[32] = "";
+    char text[160], padded[32] = "", share[32] = "", apart[64] = "";
+    size_t n = 0;
     const double rate = s->flops / s->seconds;
     if (s->padded > s->tokens) snprintf(padded, sizeof padded, " (%.0f padded)", (double)s->padded / s->seconds);
     if (l->ro->peak_flops > 0) snprintf(share, sizeof share, " %.0f%% of peak", 100 * rate / l->ro->peak_flops);
-    snprintf(text, sizeof text, "loss %.4f  %.0f tok/s%s  %.0f GFLOPS%s  %.2f GB  lr %.2e", s->loss, (double)s->tokens / s->seconds, padded,
-             rate / 1e9, share, (double)kd_peak_rss() / 1e9, s->learning_rate);
+    for (size_t i = 0; i < l->ro->n_sources && l->ro->n_sources > 1 && n + 12 < sizeof apart; i++)
+        n += (size_t)snprintf(apart + n, sizeof apart - n, "%s%.3f", i ? " " : " (", s->source[i].loss_tokens ? s->source[i].loss : 0.0);
+    if (n) snprintf(apart + n, sizeof apart - n, ")");
+    snprintf(text, sizeof text, "loss %.4f%s  %.0f tok/s%s  %.0f GFLOPS%s  %.2f GB  lr %.2e", s->loss, apart,
+             (double)s->tokens / s->seconds, padded, rate / 1e9, share, (double)kd_peak_rss() / 1e9, s->learning_rate);
     kd_emit(l->w,
             (kd_event){.kind = KD_EV_STEP, .stage = "train", .done = l->state.step, .total = l->total, .unit = "updates", .text = text});
 }

@@ -48,6 +48,13 @@ static kd_code resolve_adapter(kd_source *out, const char *dir, const char *run,
         beside = kd_path_join(dir, base);
         if (beside && (kd_file_exists(beside) || kd_is_dir(beside))) path = beside;
     }
+    /* a run that was moved as a whole: the base that `train` installed in it still lies beside the adapter */
+    const char *own = !strcmp(kd_path_base(base), "base") ? "../base" : !strcmp(kd_path_base(base), "base.gguf") ? "../base.gguf" : NULL;
+    if (own && !kd_file_exists(path) && !kd_is_dir(path)) {
+        kd_free(beside);
+        beside = kd_path_join(dir, own);
+        if (beside) path = beside;
+    }
     if (!kd_file_exists(path) && !kd_is_dir(path)) {
         c = kd_fail(e, KD_ENOENT, "%s: its base model %s is not there; give it with --model and the adapter with --adapter", dir, base);
         goto done;

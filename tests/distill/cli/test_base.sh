@@ -59,6 +59,9 @@ for m in merged m.gguf; do
 done
 # Learned: the new end of turn comes behind the answer.
 "$distill" chat -m run -p 'two and two' --temperature 0 --max-tokens 40 >out.txt 2>err.txt; result $? "talks"
+# A run moved as a whole is whole.
+cp -r run elsewhere && mv run hidden && "$distill" score --json -m elsewhere bare.jsonl >again.jsonl 2>err.txt; cmp -s again.jsonl run.jsonl; result $? "a moved run finds its base"
+mv hidden run
 # Going on with the same words finds everything in place; other words are refused.
 "$distill" train chat.jsonl -m base -o run --max-steps 12 --learning-rate 1e-2 "${words[@]}" -q >out.txt 2>err.txt; result $? "the same command again is done"
 refused 78 'rope-theta: 50000 there, 60000 now' "another rope base is refused" train chat.jsonl -m base -o run --max-steps 12 --learning-rate 1e-2 "${words[@]:0:6}" --rope-theta 60000
