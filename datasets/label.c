@@ -54,6 +54,7 @@ static const kd_check checks[] = {
     {"corrections", 1, 0, kd_judge_corrections},
     {"refusal", 1, 0, kd_judge_refusal},
     {"copied", 1, KD_NEEDS_QUESTION, kd_judge_copied},
+    {"thought_tokens", 1, 0, kd_judge_thought_tokens},
 };
 enum { CHECKS = sizeof checks / sizeof *checks };
 

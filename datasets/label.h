@@ -26,10 +26,11 @@ kd_code kd_label_repeats(double *out, kd_str text, kd_err *e);
 
 /* ---- a whole study ---- */
 typedef struct {
-    const char *checks; /* comma-separated names, NULL: "math,finished,repeats,empty" */
-    const char *select; /* only samples of this expression; NULL: all */
-    bool again;         /* also those that have the label at this version */
-    kd_pool *pool;      /* NULL: the caller alone */
+    const char *checks;                   /* comma-separated names, NULL: "math,finished,repeats,empty" */
+    const char *select;                   /* only samples of this expression; NULL: all */
+    bool again;                           /* also those that have the label at this version */
+    const struct kd_tokenizer *tokenizer; /* of the student, for thought_tokens; NULL: the teacher's own counts */
+    kd_pool *pool;                        /* NULL: the caller alone */
 } kd_label_opts;
 typedef struct {
     uint64_t looked;                /* samples that lacked a label of those asked for */

@@ -1,17 +1,20 @@
 /* datasets/label_int.h - what a check of `distill label` is given and gives. Private to datasets: label.c names them, label_run.c runs them, label_text.c
- * holds those of texts. Leans on label.h, language.h, scan.h, base. */
+ * holds those of texts. Leans on label.h, language.h, scan.h, model/tokenizer.h, base. */
 #ifndef KD_DATASETS_LABEL_INT_H
 #define KD_DATASETS_LABEL_INT_H
 
 #include "datasets/label.h"
 #include "datasets/language.h"
 #include "datasets/scan.h"
+#include "distill/model/tokenizer.h"
 
 typedef enum { KD_ANSWER, KD_THOUGHT, KD_QUESTION, KD_PARTS } kd_part;
 
 /* What one worker remembers of the sample in hand, so that checks share one walk over each text. Owned by label_run.c. */
 typedef struct {
     const kd_lexicon *lexicon;
+    const kd_tokenizer *tokenizer; /* of the student; NULL: none given */
+    kd_ids ids;
     kd_scan_room room[KD_PARTS];
     kd_scan scan[KD_PARTS];
     kd_telling telling[KD_PARTS];
@@ -25,6 +28,7 @@ typedef struct {
     kd_str answer, thought, gold, task, finish;
     kd_str question; /* what the messages say, one after another; only where a check asks for it */
     kd_thought_from from;
+    int64_t reasoning_tokens; /* as the teacher counted; -1 unknown */
     kd_label_room *room;
 } kd_subject;
 typedef enum { KD_VALUE_NONE, KD_VALUE_NUMBER, KD_VALUE_INT, KD_VALUE_WORD } kd_value_kind;
@@ -59,6 +63,7 @@ kd_code kd_judge_waits(const kd_subject *s, kd_value *v, kd_err *e);
 kd_code kd_judge_corrections(const kd_subject *s, kd_value *v, kd_err *e);
 kd_code kd_judge_refusal(const kd_subject *s, kd_value *v, kd_err *e);
 kd_code kd_judge_copied(const kd_subject *s, kd_value *v, kd_err *e);
+kd_code kd_judge_thought_tokens(const kd_subject *s, kd_value *v, kd_err *e);
 /* The room forgets the sample it knew (the question stays while the prompt does). */
 void kd_label_room_next(kd_label_room *r, int64_t prompt);
 void kd_label_room_clear(kd_label_room *r);

@@ -118,7 +118,7 @@ static kd_code read_question(batch *b, kd_str messages, kd_str *out, kd_err *e) 
 
 static kd_code keep_row(labelling *l, batch *b, const kd_row *r, kd_err *e) {
     kd_subject *s = &b->subjects[b->n], *before = b->n ? s - 1 : NULL;
-    *s = (kd_subject){.id = r->sample_id, .prompt = r->prompt, .from = r->thought_from};
+    *s = (kd_subject){.id = r->sample_id, .prompt = r->prompt, .from = r->thought_from, .reasoning_tokens = r->reasoning_tokens};
     const kd_str from[] = {r->answer, r->thought, r->gold, r->task, r->finish};
     kd_str *const to[] = {&s->answer, &s->thought, &s->gold, &s->task, &s->finish};
     kd_code rc = KD_OK;
@@ -153,6 +153,7 @@ static kd_code read_batch(labelling *l, batch *b, kd_err *e) {
 static kd_code judge_one(labelling *l, kd_subject *s, kd_value *v, kd_label_room *room, kd_err *e) {
     kd_code rc = KD_OK;
     s->room = room;
+    room->tokenizer = l->o->tokenizer;
     kd_label_room_next(room, s->prompt);
     for (size_t k = 0; k < l->n_chosen && !rc; k++) {
         v[k] = (kd_value){0};

@@ -1,6 +1,6 @@
 /* datasets/label_text.c - the checks of texts: each takes the measures of thought and answer and says the worse. Leans on label_int.h, measures.h.
  * The texts are walked once, whichever checks are asked for: repeats, empty, language, lang, format, truncated, longest_line, longest_paragraph, turns,
- * waits, corrections, refusal and copied share the walk; compress alone is deflate's. */
+ * waits, corrections, refusal and copied share the walk; compress (deflate) and thought_tokens (a tokenizer) do not. */
 #include "datasets/label_int.h"
 
 #include "datasets/measures.h"
@@ -15,6 +15,7 @@ void kd_label_room_next(kd_label_room *r, int64_t prompt) {
 
 void kd_label_room_clear(kd_label_room *r) {
     for (int i = 0; i < KD_PARTS; i++) kd_scan_room_clear(&r->room[i]);
+    kd_ids_clear(&r->ids);
 }
 
 static kd_str part_of(const kd_subject *s, kd_part p) { return p == KD_ANSWER ? s->answer : p == KD_THOUGHT ? s->thought : s->question; }
@@ -179,4 +180,23 @@ kd_code kd_judge_copied(const kd_subject *s, kd_value *v, kd_err *e) {
     if (!rc) rc = scan_of(s, KD_QUESTION, &question, e);
     v->kind = KD_VALUE_NUMBER;
     return rc ? rc : kd_measure_copied(&v->number, answer, question, &s->room->room[KD_ANSWER], e);
+}
+
+/* In tokens of the student; without one, as the teacher counted where it did. */
+kd_code kd_judge_thought_tokens(const kd_subject *s, kd_value *v, kd_err *e) {
+    kd_label_room *r = s->room;
+    kd_code rc = KD_OK;
+    if (s->from == KD_THOUGHT_NONE) {
+        put_int(v, 0);
+    } else if (r->tokenizer) {
+        r->ids.n = 0;
+        if (!(rc = kd_tokenizer_encode(r->tokenizer, &r->ids, s->thought.data ? s->thought.data : "", s->thought.len, 0, e)))
+            put_int(v, (int64_t)r->ids.n);
+    } else if (s->reasoning_tokens >= 0) {
+        put_int(v, s->reasoning_tokens);
+        (void)snprintf(v->detail, sizeof v->detail, "as the teacher counted");
+    } else {
+        (void)snprintf(v->detail, sizeof v->detail, "no count: give the student by --model");
+    }
+    return rc;
 }

@@ -17,34 +17,42 @@ static const struct {
 {"fr", "de la le et les des en un du une que est pour qui dans par plus pas au sur ne se ce il sont la avec son aux cette ont ou mais comme tout nous sa elle sans "
        "fait être deux même ses peut leur vous je on ces était donc si très aussi bien entre après avant sous chez alors quand où dont chaque lui leurs notre votre mon "
        "ma mes ton ta tes ils elles ai avons avez suis sommes êtes étaient faire peuvent doit doivent faut car parce puis ainsi depuis jusqu qu lorsque quel quelle "
-       "quels combien trois quatre cinq réponse nombre encore toujours jamais rien tous toutes toute autre autres cela ça voici c'est"},
+       "quels combien trois quatre cinq réponse nombre encore toujours jamais rien tous toutes toute autre autres cela ça voici c'est"
+       " selon valeur exemple tandis suivant suivante premier première nouveau nouvelle lors afin vers été étant aucun certains"},
 {"es", "de la que el en los se del las un por con no una su para es al lo como más pero sus le ya este sí porque esta entre cuando muy sin sobre también me hasta hay "
        "donde quien desde todo nos durante todos uno les ni contra otros ese eso ante ellos esto antes algunos qué unos yo otro otras otra él tanto esa estos mucho "
        "nada muchos cual poco ella estar estas algo nosotros mi mis tú tu tus ellas son fue ser tiene era han está puede si entonces así cada dos tres cuatro cinco "
-       "cuántos cuántas cuánto respuesta número hacer pueden debe luego tenemos hemos después mismo aquí ahora"},
+       "cuántos cuántas cuánto respuesta número hacer pueden debe luego tenemos hemos después mismo aquí ahora"
+       " usa cualquier según dentro valor ejemplo cuyo ambos aunque mientras siguiente primero primera nueva nuevo cuyos todas toda misma sido siendo ninguno algún"},
 {"pt", "de que não do da em um para com uma os no se na por mais as dos como mas ao ele das tem seu sua ou quando muito nos já está eu também só pelo pela até isso ela "
        "entre depois sem mesmo aos seus quem nas me esse eles você essa num nem suas meu às minha numa pelos elas qual nós lhe deles essas esses pelas este dele tu te "
        "vocês vos meus minhas são foi ser há era pode então assim cada dois duas três quatro cinco quantos quantas resposta número fazer podem deve temos agora aqui "
-       "onde porque porém ainda é à ter será estão"},
+       "onde porque porém ainda é à ter será estão"
+       " qualquer através segundo dentro valor exemplo cujo ambos embora enquanto seguinte primeiro primeira novo nova outra outro outros outras todas todos mesma sido sendo nenhum algum nosso"},
 {"it", "di che la il un per in una mi sono ho non ma lo ha le si ti con cosa come da se no più io ci del questo qui bene tu al sei della mio solo lui gli hai era nel "
        "dei alla delle essere fatto suo fa dal quando perché chi dove anche lei su stato sua questa nella tutto molto quello noi dalla poi ogni due tre quattro cinque "
        "quanto quanti quante risposta numero può possono deve dobbiamo abbiamo quindi allora così degli dell all nell sulla sul tra fra senza loro nostro vostro ai "
-       "alle dai negli dopo prima ancora sempre mai tutti tutte altro altri ed è sia"},
+       "alle dai negli dopo prima ancora sempre mai tutti tutte altro altri ed è sia"
+       " viene vengono qualsiasi secondo dentro valore esempio cui entrambi mentre seguente primo nuovo nuova altra altre stesso stessa stati essendo nessun alcuni"},
 {"nl", "de van een het en in is dat op te zijn met voor niet die aan er om als dan maar hij ook door nog bij tot je naar uit ze wordt wat kan of over ik meer geen "
        "hebben deze dit heeft worden onder hun zich werd veel wel was haar zo we moet na andere twee zou waar onze hoe waren alle al toen der des wij jij jullie hem "
        "mijn zijn daar hier nu want omdat dus als elk elke ieder per drie vier vijf hoeveel antwoord getal kunnen moeten zullen zal mag mogen tussen zonder tegen"},
 {"sv", "och att det i en är som på de av för med den till har inte om ett han men var jag sig från vi så kan när man år under också efter eller nu sin där vid mot ska "
        "skulle kommer ut får finns vara hade alla andra mycket än här då sedan över bara blir upp även vad få två vill ha många hur mer går kunde sina in hon dem mellan "
-       "detta denna dessa några något någon ingen inga varje tre fyra fem svaret antal måste dig mig oss er ni deras hans hennes utan eftersom därför är"},
+       "detta denna dessa några något någon ingen inga varje tre fyra fem svaret antal måste dig mig oss er ni deras hans hennes utan eftersom därför är"
+       " samma första genom följande medan både själv hos nya annan göra gör används"},
 {"da", "og at det en den til er som på de med han af for ikke der var mig sig men et har om vi min havde ham hun nu over da fra du ud sin dem os op man hans hvor eller "
        "hvad skal selv her alle vil blev kunne ind når være dog noget ville jo deres efter ned skulle denne end dette mit også under have dig anden hende mine alt meget "
-       "sit sine vor mod disse hvis din nogle hos blive mange ad bliver hendes været jer sådan hver fem fire to tre svaret antal hvorfor hvilken kun fordi derfor så hvordan mellem uden hvilke mere får går nogen ingen aldrig begge bør nej ja selvom begyndte igen"},
+       "sit sine vor mod disse hvis din nogle hos blive mange ad bliver hendes været jer sådan hver fem fire to tre svaret antal hvorfor hvilken kun fordi derfor så hvordan mellem uden hvilke mere får går nogen ingen aldrig begge bør nej ja selvom begyndte igen"
+       " kan ved andre må bare vores både flere samme første gennem indtil én følgende mens nye findes gøre gør bruges"},
 {"no", "og i det er på som en å at til den av for med de han har ikke var jeg om et men seg vi fra så kan ble eller når skal ved man hun over ut være nå etter også da "
        "bare opp dette sin hva hadde dem kunne mer der du deg meg oss noe noen ingen mange mye slik hvor hvordan hvorfor hvilken denne disse alle andre må vil ville "
-       "skulle bli blir blitt vært fordi derfor hver to tre fire fem svaret antall sitt sine deres hennes hans uten mellom under mot enn ja nei"},
+       "skulle bli blir blitt vært fordi derfor hver to tre fire fem svaret antall sitt sine deres hennes hans uten mellom under mot enn ja nei"
+       " hvis flere samme første gjennom følgende mens begge vår ditt mitt selv hos både nye annen finnes gjøre gjør brukes"},
 {"fi", "ja on ei se että oli hän ovat kun mutta niin tai joka myös kuin sen ole hänen jos vain siitä mitä olla sitä jo vielä nyt voi olen ovat mukaan jälkeen sekä "
        "mitään kaikki koska minä sinä me te he tämä tuo nämä ne tässä siinä tällä sillä kanssa ennen joten siis sitten vaan kuitenkin paljon hyvin enemmän yksi kaksi "
-       "kolme neljä viisi kuinka monta vastaus luku jokainen ilman välillä olisi olivat ollut täytyy pitää saa saada tulee eivät emme minun sinun meidän heidän"},
+       "kolme neljä viisi kuinka monta vastaus luku jokainen ilman välillä olisi olivat ollut täytyy pitää saa saada tulee eivät emme minun sinun meidän heidän"
+       " jonka jotka joita jossa niiden niitä ellei mikäli voidaan eikä jokin jotain muut muita muun toinen ensimmäinen seuraava silloin lisäksi esimerkiksi tapauksessa aikana joissa jolla"},
 {"pl", "się na nie jest do to że co jak ale za od po czy tak już tylko jego dla ma przez są przy oraz być może bardzo jeszcze był była było były będzie też tym tego "
        "tej ten ta te które który która którego gdy kiedy więc ich jej nas was nam wam mnie mi cię ci go jeśli albo lub bez między pod nad przed ponieważ dlatego każdy "
        "każda każde dwa trzy cztery pięć ile odpowiedź liczba musi można mamy mają wszystko wszystkie jako aby gdzie teraz tutaj więcej sobie czym"},
@@ -56,7 +64,8 @@ static const struct {
        "mennyi hány kettő három négy öt válasz szám tehát így úgy egyik másik több tudjuk legyen össze egész magát sem sok kis"},
 {"ro", "şi și de la în cu pe nu este din că un pentru care mai sunt ca fi au prin sau fost după ale era lui dar sa avea între două până doar fără însă cum cel cea cele "
        "cei al ai acest această aceste acești acel acea asta ei ele el ea noi voi eu tu îl îi își se le dacă când unde atunci deci pentru că poate pot trebuie avem fiecare "
-       "trei patru cinci câte câți cât răspuns răspunsul numărul foarte tot toate toți fiind astfel aici acum despre asupra"},
+       "trei patru cinci câte câți cât răspuns răspunsul numărul foarte tot toate toți fiind astfel aici acum despre asupra"
+       " următorul prima primul nou nouă același nici unele"},
 {"tr", "ve bir bu için ile da de çok daha olan gibi ne kadar en olarak sonra var ki her değil ama ya o ben sen biz siz onlar şu mi mı mu mü ise veya hem iki üç dört beş "
        "kaç yok olduğu olduğunu oldu olur eğer çünkü nasıl neden bunu bunun buna şey tüm bütün göre önce şimdi burada diye sadece arasında toplam cevap sayı sayısı tane "
        "vardır olarak edilen eder etmek yani böyle öyle onun onu ona bana sana bize kendi üzerinde hiç"},

@@ -1,6 +1,7 @@
 /* distill/cli/cmd_label.c - judge the answers of a study. Leans on datasets/label.h. */
 #include "datasets/label.h"
 #include "distill/cli/cli.h"
+#include "distill/model/tokenizer.h"
 
 static kd_code tell(kd_cli *cli, const kd_label_report *r, kd_err *e) {
     if (!cli->json)
@@ -44,25 +45,29 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_study *s = NULL;
     kd_label_report r;
     kd_label_opts o = {.checks = kd_opt_string(cli, "checks"), .select = kd_opt_string(cli, "select"), .again = kd_opt_flag(cli, "again")};
+    const char *model = kd_opt_string(cli, "model");
+    kd_tokenizer *tokenizer = NULL;
     kd_code rc = kd_cli_pool(cli, &o.pool, e);
+    if (!rc && model && !(rc = kd_tokenizer_open(&tokenizer, model, e))) o.tokenizer = tokenizer;
     if (!rc) rc = kd_study_open(&s, cli->args[0], cli->dry_run ? KD_STUDY_READ : KD_STUDY_WRITE, e);
     if (!rc && cli->dry_run)
         rc = plan(cli, s, o.select, e);
     else if (!rc && !(rc = kd_label_run(s, &o, cli->watch, &r, e)))
         rc = tell(cli, &r, e);
     if (!rc && !cli->dry_run && kd_opt_flag(cli, "agreement")) rc = agree(cli, s, o.again, e);
+    kd_tokenizer_free(tokenizer);
     kd_study_close(s);
     return rc;
 }
 
-static const kd_opt options[] = {{"checks", 0, KD_OPT_STRING, "LIST", NULL,
-                                  "names of checks, parted by commas, or all (math,finished,repeats,empty)", "Labels"},
-                                 {"select", 0, KD_OPT_STRING, "SQL", NULL, "only samples for which this expression holds", "Labels"},
-                                 {"again", 0, KD_OPT_FLAG, NULL, NULL, "judge anew what is labelled already", "Labels"},
-                                 {"agreement", 0, KD_OPT_FLAG, NULL, NULL,
-                                  "also what most samples of a question say (majority, agreement, agrees), and gold answers to be doubted",
-                                  "Labels"},
-                                 {0}};
+static const kd_opt options[] = {
+    {"checks", 0, KD_OPT_STRING, "LIST", NULL, "names of checks, parted by commas, or all (math,finished,repeats,empty)", "Labels"},
+    {"select", 0, KD_OPT_STRING, "SQL", NULL, "only samples for which this expression holds", "Labels"},
+    {"again", 0, KD_OPT_FLAG, NULL, NULL, "judge anew what is labelled already", "Labels"},
+    {"model", 'm', KD_OPT_PATH, "PATH", NULL, "the student, in whose tokens thought_tokens counts (a vocabulary alone will do)", "Labels"},
+    {"agreement", 0, KD_OPT_FLAG, NULL, NULL,
+     "also what most samples of a question say (majority, agreement, agrees), and gold answers to be doubted", "Labels"},
+    {0}};
 
 const kd_cmd kd_cmd_label = {
     .name = "label",

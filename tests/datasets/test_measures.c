@@ -100,14 +100,14 @@ static void test_all_checks(void **state) {
                      answer_of(3, 0, "Wait. It is \\boxed{4}")};
     OK(kd_study_commit(s, set, 0, a, 3, NULL, 0, NULL, &e));
     OK(kd_label_run(s, &(kd_label_opts){.checks = "all"}, NULL, &r, &e));
-    assert_int_equal(r.written, 3 * 16);
+    assert_int_equal(r.written, 3 * 17);
     static const char *const asks[] = {"refusal = 1",
                                        "language < 0.5",
                                        "lang = 'zh'",
                                        "waits = 1",
                                        "turns = 1 and math = 'right'",
                                        "format = 1 and longest_line > 19",
-                                       "copied = 0 and compress = 1 and longest_paragraph = 19"};
+                                       "thought_tokens = 0 and copied = 0 and compress = 1 and longest_paragraph = 19"};
     for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
         kd_select *q = NULL;
         uint64_t rows = 0;
