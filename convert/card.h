@@ -28,8 +28,6 @@ void kd_card_clear(kd_card *c);
 kd_code kd_card_templates_read(kd_card *c, const char *dir, kd_err *e);
 /* Where the output came from: keys under distill. */
 kd_code kd_card_lineage(kd_plan *p, kd_gguf_writer *w, kd_err *e);
-/* The value that a line "key: value" or "# key: value" of RUN/config.yaml records, without quotes; a view. */
-kd_str kd_card_recorded(kd_str yaml, const char *key);
 /* *b += README.md of a folder: the source's own where the model stays the same, else one that says where it came from. */
 kd_code kd_card_readme(kd_buf *b, kd_plan *p, const kd_convert_options *o, kd_err *e);
 /* "135M", "1.5B". */

@@ -40,6 +40,7 @@ static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const kd_conv
                     kd_err *e) {
     kd_code c = check_disk(dst, p->result.bytes_out, e);
     if (c) return c;
+    kd_plan_warn_unweighted(p, watch);
     kd_emit(watch, (kd_event){.kind = KD_EV_BEGIN, .stage = "convert", .total = p->result.bytes_out, .unit = "bytes"});
     c = s->gguf ? kd_gguf_writer_begin(s->gguf, e) : kd_safetensors_writer_begin(s->st, e);
     if (!c) c = kd_pump(p, s, o, pool, watch, e);

@@ -4,9 +4,8 @@
 #ifndef KD_CONVERT_CONVERT_H
 #define KD_CONVERT_CONVERT_H
 
-#include "distill/base/event.h"
+#include "convert/importance.h"
 #include "distill/base/pool.h"
-#include "distill/model/model.h"
 
 /* A name that --type takes. A plain type is every matrix in it (F16 where its blocks do not divide a row); names ending in _s, _m, _l are
  * llama.cpp's mixes, with its fallbacks. Vectors are F32 in GGUF files, whatever the type. */
@@ -22,12 +21,14 @@ const kd_convert_type *kd_convert_type_at(size_t i);            /* NULL behind t
 kd_dtype kd_convert_type_of(const kd_convert_type *t, const kd_config *c, kd_role r, uint32_t layer, size_t cols);
 
 typedef struct {
-    const char *type;     /* NULL: as stored (quantized matrices become F32 in safetensors, which has no blocks) */
-    const char *adapter;  /* PEFT folder merged in, or NULL: the source's own, if it is a run or an adapter */
-    const char *name;     /* general.name; NULL: from the source's path */
-    uint64_t split_bytes; /* cut the output into parts of at most this; 0: one file */
-    bool allow_nonfinite; /* NaN and infinities in weights are reported, not refused */
-    bool force;           /* replace a folder whatever is in it */
+    const char *type;                /* NULL: as stored (quantized matrices become F32 in safetensors, which has no blocks) */
+    const char *adapter;             /* PEFT folder merged in, or NULL: the source's own, if it is a run or an adapter */
+    const char *name;                /* general.name; NULL: from the source's path */
+    uint64_t split_bytes;            /* cut the output into parts of at most this; 0: one file */
+    bool allow_nonfinite;            /* NaN and infinities in weights are reported, not refused */
+    bool force;                      /* replace a folder whatever is in it */
+    const kd_importance *importance; /* weights of the squared error where a type searches, or NULL */
+    const char *importance_name;     /* what the file says they come from; may be NULL */
     /* Called when the output is whole, before it takes dst's place; path: what can be opened as a model. Anything but KD_OK and the
      * output is thrown away, dst stays as it was. NULL: no check. Not for .safetensors, which are no model alone. */
     kd_code (*check)(void *ctx, const char *path, kd_err *e);
@@ -39,6 +40,7 @@ typedef struct {
     size_t tensors;
     size_t fallbacks;              /* matrices whose rows the type's blocks do not divide */
     size_t nonfinite;              /* tensors with NaN or infinities */
+    size_t weighted, unweighted;   /* matrices searched with importance; with none, or none for some experts, though there was some given */
     uint64_t type_bytes[KD_TYPES]; /* of the output, by type */
     size_t type_tensors[KD_TYPES];
     double seconds; /* without the check */
@@ -51,5 +53,8 @@ typedef struct {
  * Test: tests/convert/test_convert.c */
 kd_code kd_convert(const char *src, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
                    kd_convert_result *result, kd_err *e);
+
+/* The value that a line "key: value" or "# key: value" of RUN/config.yaml records, without quotes; a view. */
+kd_str kd_card_recorded(kd_str yaml, const char *key);
 
 #endif

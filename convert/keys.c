@@ -165,6 +165,15 @@ static void merged_keys(keys *k, kd_plan *p, const kd_convert_options *o) {
     kd_card_clear(&card);
 }
 
+/* What llama-quantize says of the importance it used. */
+static void importance_keys(keys *k, const kd_plan *p, const kd_convert_options *o) {
+    if (!o->importance || !p->result.weighted) return;
+    const char *set = kd_importance_dataset(o->importance);
+    text(k, "quantize.imatrix.file", kd_str_of(o->importance_name ? kd_path_base(o->importance_name) : ""));
+    text(k, "quantize.imatrix.dataset", kd_str_of(set ? kd_path_base(set) : ""));
+    number(k, "quantize.imatrix.entries_count", (uint32_t)kd_importance_count(o->importance));
+}
+
 kd_code kd_write_keys(kd_plan *p, kd_gguf_writer *w, const kd_convert_options *o, kd_err *e) {
     keys k = {w, kd_arch_name(p->config.arch), KD_OK, e};
     text(&k, "general.architecture", kd_str_of(k.arch));
@@ -177,6 +186,7 @@ kd_code kd_write_keys(kd_plan *p, kd_gguf_writer *w, const kd_convert_options *o
     if (o->name) text(&k, "general.name", kd_str_of(o->name));
     number(&k, "general.file_type", file_type(p));
     number(&k, "general.quantization_version", 2);
+    importance_keys(&k, p, o);
     if (!k.c) k.c = kd_card_lineage(p, w, e);
     return k.c;
 }

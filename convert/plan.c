@@ -27,7 +27,7 @@ static kd_code add(kd_plan *p, const kd_item *it, kd_err *e) {
     if (!kd_dtype_row_bytes((int)w->type, w->cols, &w->row_bytes))
         return kd_fail(e, KD_EINVAL, "%s: tensor %s: rows of %zu are no whole blocks of %s", p->source.path, w->name, w->cols,
                        kd_dtype_get((int)w->type)->name);
-    if (!kd_can_write((int)w->type) && !(w->from.data && w->from.type == w->type && !w->lora && !w->embed && !w->token_rows))
+    if (!kd_can_write((int)w->type) && !(w->from && w->from->type == w->type && !w->lora && !w->embed && !w->token_rows))
         return kd_fail(e, KD_EUNSUPPORTED, "%s: tensor %s: type %s is not written here", p->source.path, w->name,
                        kd_dtype_get((int)w->type)->name);
     p->n++;
@@ -73,9 +73,10 @@ static void name(const kd_plan *p, kd_item *it) {
 static kd_code add_matrix(kd_plan *p, kd_role r, uint32_t layer, const uint32_t *map, kd_err *e) {
     const kd_config *c = &p->model->config;
     const kd_mat *m = kd_model_mat(p->model, r, layer);
-    kd_item it = {.role = r, .layer = layer, .ndim = 2, .shape = {m->rows, m->cols}, .rows = m->rows, .cols = m->cols, .from = *m};
+    kd_item it = {
+        .role = r, .layer = layer, .ndim = 2, .shape = {m->rows, m->cols}, .rows = m->rows, .cols = m->cols, .from = m, .mats = 1};
     const float *saved = !p->adapter ? NULL : r == KD_EMBED ? p->adapter->saved_embed : r == KD_HEAD ? p->adapter->saved_head : NULL;
-    if (saved) it.values = saved, it.from.data = NULL;
+    if (saved) it.values = saved, it.from = NULL;
     if (p->adapter && r == KD_EMBED && p->adapter->embed.r)
         it.embed = &p->adapter->embed, it.embed_rows = c->V;
     else if (p->adapter && r != KD_EMBED)
@@ -93,8 +94,14 @@ static kd_code add_matrix(kd_plan *p, kd_role r, uint32_t layer, const uint32_t 
 static kd_code add_vector(kd_plan *p, kd_role r, uint32_t layer, const uint32_t *map, kd_err *e) {
     size_t rows, cols;
     kd_role_shape(&p->config, r, &rows, &cols);
-    kd_item it = {
-        .role = r, .layer = layer, .ndim = 1, .shape = {rows}, .rows = 1, .cols = rows, .values = kd_model_vec(p->model, r, layer)};
+    kd_item it = {.role = r,
+                  .layer = layer,
+                  .ndim = 1,
+                  .shape = {rows},
+                  .rows = 1,
+                  .mats = 1,
+                  .cols = rows,
+                  .values = kd_model_vec(p->model, r, layer)};
     if (map) {
         float *v = kd_arena_alloc(&p->arena, rows * sizeof *v);
         if (!v) return kd_fail(e, KD_ENOMEM, "%s: no memory for its vectors", p->source.path);
@@ -112,8 +119,15 @@ static kd_code add_factors(kd_plan *p, kd_err *e) {
     float *f = kd_arena_alloc(&p->arena, n * sizeof *f);
     if (!f) return kd_fail(e, KD_ENOMEM, "%s: no memory for its rope factors", p->source.path);
     if (!kd_config_rope_factors(&p->config, f)) return KD_OK;
-    kd_item it = {
-        .name = "rope_freqs.weight", .role = KD_ROLES, .ndim = 1, .shape = {n}, .rows = 1, .cols = n, .values = f, .type = KD_F32};
+    kd_item it = {.name = "rope_freqs.weight",
+                  .role = KD_ROLES,
+                  .ndim = 1,
+                  .shape = {n},
+                  .rows = 1,
+                  .mats = 1,
+                  .cols = n,
+                  .values = f,
+                  .type = KD_F32};
     return add(p, &it, e);
 }
 
@@ -209,6 +223,6 @@ kd_code kd_plan_make(kd_plan *p, const char *src, const kd_convert_options *o, b
     if (!kd_model_gguf(p->model) && (c = kd_safetensors_open(&p->st, p->source.path, e))) return c;
     const char *dir = o->adapter ? o->adapter : p->source.adapter;
     if (dir && (c = open_adapter(p, dir, pool, e))) return c;
-    if ((c = gguf ? check_gguf(p, e) : check_folder(p, e))) return c;
-    return list(p, e);
+    if ((c = gguf ? check_gguf(p, e) : check_folder(p, e)) || (c = list(p, e))) return c;
+    return gguf && o->importance ? kd_plan_weigh(p, o->importance, e) : KD_OK;
 }

@@ -16,9 +16,12 @@ typedef struct {
     int ndim;
     uint64_t shape[2];
     size_t rows, cols, row_bytes; /* a vector is one row */
-    kd_mat from;                  /* a matrix as stored, in Hugging Face's order of rows */
-    const float *values;          /* or: [rows, cols] f32, in the same order */
-    const uint32_t *row_map;      /* or NULL */
+    const kd_mat *from;           /* [mats] as stored, in Hugging Face's order of rows; rows / mats of each, one behind the other */
+    size_t mats;                  /* 1, or the experts of a stack */
+    const float *values;          /* or: [rows, cols] f32, in the same order; then from is NULL */
+    const uint32_t *row_map;      /* or NULL; of one matrix */
+    const float **importance;     /* [mats] of [cols], each or the whole may be NULL */
+    size_t without;               /* matrices that are searched and have none, though some was given */
     const kd_lora *lora;          /* merged in, or NULL */
     const kd_lora *embed;         /* LoRA of an embedding (its A and B the other way round), or NULL */
     uint32_t embed_rows;          /* columns of embed's A */
@@ -46,6 +49,10 @@ typedef struct {
 /* Opens src (and adapter) and lists the output. */
 kd_code kd_plan_make(kd_plan *p, const char *src, const kd_convert_options *o, bool gguf, kd_pool *pool, kd_err *e);
 void kd_plan_clear(kd_plan *p);
+
+/* Gives the matrices that are searched their importance. Errors: KD_EFORMAT sizes that do not fit, or entries of another model altogether. */
+kd_code kd_plan_weigh(kd_plan *p, const kd_importance *im, kd_err *e);
+void kd_plan_warn_unweighted(const kd_plan *p, const kd_watch *watch);
 
 /* Where the bytes go: either writer, the other NULL. */
 typedef struct {

@@ -12,10 +12,10 @@
 
 enum { WINDOW = 16 << 20, PIECE = 128 << 10 /* elements a task */ };
 
-/* Rows [first, first + rows) of an item, at out in its window. A vector, and any row longer than PIECE, is one piece. */
+/* Rows [first, first + rows) of one matrix of an item, at out in its window. A vector, and any row longer than PIECE, is one piece. */
 typedef struct {
     kd_item *item;
-    size_t first, rows, at;
+    size_t mat, first, rows, at;
     bool nonfinite; /* found in it */
 } piece;
 
@@ -39,16 +39,16 @@ typedef struct {
     uint64_t done;
 } pump;
 
-/* Row r of the item (as the output orders them) in f32: w [cols]. */
-static void load_row(const kd_item *it, size_t r, float *w) {
+/* Row r of the piece's matrix (as the output orders them) in f32: w [cols]. */
+static void load_row(const kd_item *it, size_t mat, size_t r, float *w) {
     size_t src = it->row_map ? it->row_map[r] : r;
     const int32_t own = it->token_rows ? it->tokens->row_of[src] : -1;
     if (own >= 0) {
         memcpy(w, it->token_rows + (size_t)own * it->cols, it->cols * sizeof *w);
         return;
     }
-    if (it->from.data)
-        kd_dequantize(it->from.type, kd_mat_row(&it->from, src), w, it->cols);
+    if (it->from)
+        kd_dequantize(it->from[mat].type, kd_mat_row(&it->from[mat], src), w, it->cols);
     else
         memcpy(w, it->values + (it->ndim == 1 ? 0 : src * it->cols), it->cols * sizeof *w);
     if (it->lora) kd_lora_merge_row(it->lora, src, w, it->cols);
@@ -61,7 +61,7 @@ static void load_row(const kd_item *it, size_t r, float *w) {
 }
 
 /* Bytes that need no arithmetic. */
-static bool as_stored(const kd_item *it) { return it->from.data && it->from.type == it->type && !it->lora && !it->embed; }
+static bool as_stored(const kd_item *it) { return it->from && it->from->type == it->type && !it->lora && !it->embed; }
 
 static void fault(pump *p, const kd_item *it, kd_code c, const char *what) {
     if (!atomic_exchange(&p->failed, 1)) kd_fail(&p->compute_err, c, "%s: tensor %s: %s", p->plan->source.path, it->name, what);
@@ -71,14 +71,15 @@ static void compute(pump *p, piece *q, int worker) {
     kd_item *it = q->item;
     float *w = p->rows + (size_t)worker * p->widest;
     unsigned char *out = p->fill.bytes + q->at;
+    const float *im = it->importance ? it->importance[q->mat] : NULL;
     bool raw = as_stored(it), finite = true;
     for (size_t i = 0; i < q->rows; i++, out += it->row_bytes) {
         size_t r = q->first + i;
-        load_row(it, r, w);
+        load_row(it, q->mat, r, w);
         finite &= kd_all_finite(w, it->cols);
         if (raw && !(it->token_rows && it->tokens->row_of[it->row_map ? it->row_map[r] : r] >= 0))
-            memcpy(out, kd_mat_row(&it->from, it->row_map ? it->row_map[r] : r), it->row_bytes);
-        else if (kd_quantize(it->type, w, out, it->cols, NULL, NULL))
+            memcpy(out, kd_mat_row(&it->from[q->mat], it->row_map ? it->row_map[r] : r), it->row_bytes);
+        else if (kd_quantize(it->type, w, out, it->cols, im, NULL))
             fault(p, it, KD_EBUG, "its rows cannot be written in its type");
     }
     if (!finite) {
@@ -107,7 +108,7 @@ static void task(void *ctx, size_t i, int worker) {
         compute(p, &p->fill.v[i - 1], worker);
 }
 
-static kd_code window_add(window *w, kd_item *it, size_t first, size_t rows, kd_err *e) {
+static kd_code window_add(window *w, kd_item *it, size_t mat, size_t first, size_t rows, kd_err *e) {
     size_t n = rows * it->row_bytes;
     void *v = w->v;
     kd_code c = kd_grow(&v, &w->n_cap, w->n + 1, sizeof *w->v);
@@ -120,7 +121,7 @@ static kd_code window_add(window *w, kd_item *it, size_t first, size_t rows, kd_
             c = KD_ENOMEM;
     }
     if (c) return kd_fail(e, c, "no memory for %zu bytes of output", w->len + n);
-    w->v[w->n++] = (piece){it, first, rows, w->len, false};
+    w->v[w->n++] = (piece){it, mat, first, rows, w->len, false};
     w->len += n;
     return KD_OK;
 }
@@ -129,11 +130,12 @@ static kd_code window_add(window *w, kd_item *it, size_t first, size_t rows, kd_
 static void settle(const piece *q) {
     kd_item *it = q->item;
     it->nonfinite |= q->nonfinite;
-    if (!it->from.data) return;
-    bool mapped = it->row_map || it->from.row_map, last = q->first + q->rows == it->rows;
+    if (!it->from) return;
+    const kd_mat *m = &it->from[q->mat];
+    bool mapped = it->row_map || m->row_map, last = q->first + q->rows == m->rows;
     if (mapped && !last) return;
-    uintptr_t page = 4096, from = (uintptr_t)it->from.data + (mapped ? 0 : q->first * it->from.row_bytes);
-    uintptr_t to = from + (mapped ? it->rows : q->rows) * it->from.row_bytes;
+    uintptr_t page = 4096, from = (uintptr_t)m->data + (mapped ? 0 : q->first * m->row_bytes);
+    uintptr_t to = from + (mapped ? m->rows : q->rows) * m->row_bytes;
     from = (from + page - 1) & ~(page - 1);
     to &= ~(page - 1);
     if (to > from) (void)madvise((void *)from, to - from, MADV_DONTNEED); /* a read-only map of a file: the bytes are still there */
@@ -167,10 +169,12 @@ static kd_code run(pump *p, kd_pool *pool, kd_err *e) {
         kd_item *it = &p->plan->v[i];
         size_t step = it->cols ? PIECE / it->cols : 1;
         step = step ? step : 1;
-        for (size_t r = 0; r < it->rows && !c; r += step) {
-            c = window_add(&p->fill, it, r, it->rows - r < step ? it->rows - r : step, e);
-            if (!c && p->fill.len >= WINDOW) c = turn(p, pool, e);
-        }
+        size_t rows = it->rows / it->mats;
+        for (size_t k = 0; k < it->mats && !c; k++)
+            for (size_t r = 0; r < rows && !c; r += step) {
+                c = window_add(&p->fill, it, k, r, rows - r < step ? rows - r : step, e);
+                if (!c && p->fill.len >= WINDOW) c = turn(p, pool, e);
+            }
     }
     for (int last = 0; last < 2 && !c; last++) /* what is full, then what was just computed */
         c = turn(p, pool, e);

@@ -4,6 +4,7 @@
 #include "convert/modelfile.h"
 
 #include "distill/base/clock.h"
+#include "distill/cli/calibrate.h"
 #include "distill/cli/measure.h"
 
 #include <stdio.h>
@@ -23,11 +24,13 @@ static const kd_opt options[] = {
     {"adapter-only", 0, KD_OPT_FLAG, NULL, NULL, "the adapter by itself: NAME.gguf for llama.cpp's --lora, any other a PEFT folder",
      "Source"},
     {"allow-nonfinite", 0, KD_OPT_FLAG, NULL, NULL, "convert weights with NaN or infinities, and say which", "Source"},
+    KD_CALIBRATE_OPTIONS,
     {"check", 0, KD_OPT_FLAG, NULL, "true", "with rows to measure on: end with KL, top-1 agreement and perplexity against the source",
      "Check"},
     {"data", 0, KD_OPT_PATH, "FILE", NULL,
      "rows to measure on: a study, .jsonl lines of text, messages, prompt/completion or tokens; any other file is one text", "Check"},
-    {"study", 0, KD_OPT_PATH, "STUDY", NULL, "a study's answers as rows: of its test split, if it has any", "Check"},
+    {"study", 0, KD_OPT_PATH, "STUDY", NULL,
+     "a study: measured on the answers of its test split, if it has any; importance from those that it taught", "Check"},
     {"max-kl", 0, KD_OPT_FLOAT, "X", NULL, "do not keep a result whose mean KL is above X nats (exit 1)", "Check", .min = 0, .max = 1e9},
     {"check-tokens", 0, KD_OPT_INT, "N", "4096", "tokens to measure on; 0 = all", "Check", .min = 0, .max = 1e15},
     {"context", 0, KD_OPT_INT, "N", "512", "tokens of a window", "Check", .min = 2, .max = 1e9},
@@ -44,6 +47,7 @@ static void by_type(kd_cli *cli, const kd_convert_result *r) {
 typedef struct {
     kd_cli *cli;
     const char *src, *adapter, *rows;
+    const char *study; /* --study, or a study given as --data */
     kd_comparison result;
     const char *what; /* which rows */
     double seconds;
@@ -77,9 +81,10 @@ static kd_code price(void *ctx, const char *path, kd_err *e) {
 /* Whether there is something to measure on, and somebody who wants it. */
 static kd_code want_check(check *k, kd_cli *cli, kd_err *e) {
     const char *data = kd_opt_string(cli, "data"), *study = kd_opt_string(cli, "study");
+    if (!study && data && kd_file_exists(data)) study = data; /* calibrate.c looks whether it is one */
     bool asked = kd_opt_given(cli, "max-kl") || (kd_opt_given(cli, "check") && kd_opt_flag(cli, "check"));
-    *k = (check){.cli = cli, .src = cli->args[0], .adapter = kd_opt_string(cli, "adapter"), .rows = data ? data : study};
-    if (data && study) return kd_fail(e, KD_EINVAL, "convert: --data or --study, not both");
+    *k = (check){.cli = cli, .src = cli->args[0], .adapter = kd_opt_string(cli, "adapter"), .rows = data ? data : study, .study = study};
+    if (data && kd_opt_string(cli, "study")) return kd_fail(e, KD_EINVAL, "convert: --data or --study, not both");
     if (!kd_opt_flag(cli, "check")) {
         k->rows = NULL;
         return kd_opt_given(cli, "max-kl") ? kd_fail(e, KD_EINVAL, "convert: --max-kl needs the check that --no-check leaves out") : KD_OK;
@@ -88,7 +93,19 @@ static kd_code want_check(check *k, kd_cli *cli, kd_err *e) {
     return k->rows && !kd_file_exists(k->rows) ? kd_fail(e, KD_ENOENT, "%s: no such file", k->rows) : KD_OK;
 }
 
-static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_convert_result *r, const check *k, bool kept, kd_err *e) {
+/* What the importance was made of, and how much of the output it reached. */
+static void calibration_json(kd_jsonw *w, const kd_calibration *m, const kd_convert_result *r) {
+    kd_jsonw_key(w, "importance"), kd_jsonw_object(w);
+    kd_jsonw_key(w, "from"), kd_jsonw_cstr(w, m->from);
+    kd_jsonw_key(w, "tokens"), kd_jsonw_int(w, (int64_t)m->tokens);
+    kd_jsonw_key(w, "weighted"), kd_jsonw_int(w, (int64_t)r->weighted);
+    kd_jsonw_key(w, "unweighted"), kd_jsonw_int(w, (int64_t)r->unweighted);
+    kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, m->seconds);
+    kd_jsonw_end_object(w);
+}
+
+static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_convert_result *r, const check *k, const kd_calibration *m,
+                       bool kept, kd_err *e) {
     kd_jsonw *w = kd_out_json(cli);
     const struct {
         const char *key;
@@ -108,6 +125,7 @@ static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_c
         if (r->type_tensors[t]) kd_jsonw_key(w, kd_dtype_get(t)->name), kd_jsonw_int(w, (int64_t)r->type_bytes[t]);
     kd_jsonw_end_object(w);
     kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, r->seconds);
+    if (m->from) calibration_json(w, m, r);
     if (k->done) {
         kd_jsonw_key(w, "check"), kd_jsonw_object(w);
         kd_measure_json(w, &k->result);
@@ -120,13 +138,18 @@ static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_c
     return kd_out_json_end(cli, e);
 }
 
-static kd_code report(kd_cli *cli, const kd_convert_result *r, const check *k, bool kept, kd_err *e) {
+static kd_code report(kd_cli *cli, const kd_convert_result *r, const check *k, const kd_calibration *m, bool kept, kd_err *e) {
     char in[32], out[32], took[32];
     const char *src = cli->args[0], *dst = cli->args[1];
-    if (cli->json) return as_json(cli, src, dst, r, k, kept, e);
+    if (cli->json) return as_json(cli, src, dst, r, k, m, kept, e);
     if (cli->quiet) return KD_OK;
     by_type(cli, r);
     if (r->fallbacks) (void)kd_out(cli, "%zu matrices have rows that blocks of the type do not divide, and got another\n", r->fallbacks);
+    if (m->importance && m->tokens)
+        (void)kd_out(cli, "importance %llu tokens of %s%s%s, for %zu matrices, in %s\n", (unsigned long long)m->tokens, m->from,
+                     m->what ? ": " : "", m->what ? m->what : "", r->weighted, kd_human_time(m->seconds, took));
+    else if (m->from)
+        (void)kd_out(cli, "importance %s%s\n", m->from, m->importance ? "" : " (not run)");
     kd_code c = kd_out(cli, "%s -> %s, %s -> %s%s%s\n", src, dst, kd_human_bytes(r->bytes_in, in), kd_human_bytes(r->bytes_out, out),
                        cli->dry_run ? " (nothing written)"
                        : kept       ? " in "
@@ -153,9 +176,17 @@ static kd_code modelfile(kd_cli *cli, const char *dst, kd_err *e) {
     return c;
 }
 
+/* Whether any matrix of the output has a type that searches and gains by it: all quantized ones but Q8_0. */
+static bool searches(kd_cli *cli) {
+    const char *name = kd_opt_string(cli, "type");
+    const kd_convert_type *t = name ? kd_convert_type_named(name) : NULL;
+    return t && kd_dtype_get((int)t->type)->quantized && t->type != KD_Q8_0 && kd_str_ends(kd_str_of(cli->args[1]), ".gguf");
+}
+
 static kd_code run(kd_cli *cli, kd_err *e) {
     kd_pool *pool;
     kd_convert_result r = {0};
+    kd_calibration m = {0};
     check k;
     const bool ollama = kd_opt_flag(cli, "modelfile");
     kd_code c = want_check(&k, cli, e);
@@ -171,6 +202,8 @@ static kd_code run(kd_cli *cli, kd_err *e) {
                             .check = k.rows ? price : NULL,
                             .check_ctx = &k};
     if (!c) c = kd_cli_pool(cli, &pool, e);
+    if (!c) c = kd_calibrate(&m, cli, cli->args[0], o.adapter, k.study, searches(cli) && !kd_opt_flag(cli, "adapter-only"), e);
+    o.importance = m.importance, o.importance_name = m.from;
     if (!c && kd_opt_flag(cli, "adapter-only"))
         c = k.rows ? kd_fail(e, KD_EINVAL, "convert: an adapter by itself is not checked against its source")
                    : kd_convert_adapter(cli->args[0], cli->args[1], &o, cli->dry_run, &r, e);
@@ -179,9 +212,10 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     if (!c && ollama && !cli->dry_run) c = modelfile(cli, cli->args[1], e);
     if (!c || (c == KD_ECHECK && k.done)) /* the figures are wanted most when the answer is no */
     {
-        kd_code out = report(cli, &r, &k, !c && !cli->dry_run, c ? NULL : e);
+        kd_code out = report(cli, &r, &k, &m, !c && !cli->dry_run, c ? NULL : e);
         c = c ? c : out;
     }
+    kd_calibration_clear(&m);
     return c;
 }
 
@@ -195,7 +229,8 @@ const kd_cmd kd_cmd_convert = {
              "  distill convert SmolLM2-135M/ small.gguf --type q4_k_m\n"
              "  distill convert run/ student.gguf --type q8_0       base and adapter of a run, merged\n"
              "  distill convert model.gguf folder/ --type bf16      back to what transformers loads\n"
-             "  distill convert run/ student.gguf -t q4_k_m --study math.study --max-kl 0.05",
+             "  distill convert run/ student.gguf -t q4_k_m --study math.study --max-kl 0.05\n"
+             "  distill convert model/ small.gguf -t q3_k_m --calibration text.txt --save-imatrix model.imatrix.gguf",
     .opts = options,
     .min_args = 2,
     .max_args = 2,

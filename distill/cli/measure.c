@@ -47,7 +47,7 @@ static kd_code add_line(kd_measure_rows *r, const kd_render *render, const kd_js
     return c ? c : add(r, &l, e);
 }
 
-static kd_code is_study(const char *path, bool *yes, kd_err *e) {
+kd_code kd_measure_is_study(const char *path, bool *yes, kd_err *e) {
     static const char MAGIC[] = "SQLite format 3";
     kd_map *m = NULL;
     *yes = false;
@@ -88,13 +88,29 @@ static kd_code read_study(kd_measure_rows *r, const char *path, const kd_render 
     return c;
 }
 
+kd_code kd_measure_read_lessons(kd_measure_rows *r, const char *path, const char *select, const kd_render *render, kd_err *e) {
+    kd_study *s = NULL;
+    bool study = false;
+    kd_code c = kd_measure_is_study(path, &study, e);
+    if (c || !study) return c ? c : kd_measure_read(r, path, render, true, e);
+    c = kd_study_open(&s, path, KD_STUDY_READ, e);
+    if (!c) c = read_selection(r, s, &(kd_select_opts){.select = select}, render, true, e);
+    r->what = "what train learns from";
+    if (!c && !r->n && !select) {
+        c = read_selection(r, s, &(kd_select_opts){.any = true}, render, true, e);
+        r->what = "all answers";
+    }
+    kd_study_close(s);
+    return c;
+}
+
 kd_code kd_measure_read(kd_measure_rows *r, const char *path, const kd_render *render, bool all, kd_err *e) {
     kd_str p = kd_str_of(path);
     kd_buf whole = {0};
     kd_lines *lines;
     kd_code c;
     bool study = false;
-    if ((c = is_study(path, &study, e)) || study) return c ? c : read_study(r, path, render, all, e);
+    if ((c = kd_measure_is_study(path, &study, e)) || study) return c ? c : read_study(r, path, render, all, e);
     if (!kd_str_ends(p, ".jsonl") && !kd_str_ends(p, ".jsonl.gz")) {
         if (!(c = kd_file_read(&whole, path, (size_t)1 << 31, e))) c = add_text(r, render->tokenizer, kd_buf_view(&whole), e);
         kd_buf_clear(&whole);

@@ -18,6 +18,10 @@ void kd_measure_clear(kd_measure_rows *r);
 /* Until the limit: a study's answers (of split test; none there: those that train would take; else all), .jsonl lines of text, messages,
  * prompt/completion or tokens; any other file is one text. all: prompts count too. Errors: those of files, rendering and the tokenizer. */
 kd_code kd_measure_read(kd_measure_rows *r, const char *path, const kd_render *render, bool all, kd_err *e);
+/* The same of what a student learned from: of a study the rows that select (NULL: train's own selection) takes, every token counting. */
+kd_code kd_measure_read_lessons(kd_measure_rows *r, const char *path, const char *select, const kd_render *render, kd_err *e);
+/* Whether path is a study. */
+kd_code kd_measure_is_study(const char *path, bool *yes, kd_err *e);
 /* KD_EFORMAT unless both mean the same by an id. */
 kd_code kd_measure_same_words(const kd_loaded *a, const kd_loaded *b, kd_err *e);
 

@@ -38,6 +38,8 @@ struct kd_forward {
     kd_kv_view *views;
     size_t views_cap;
     uint64_t bytes;
+    kd_forward_tap_fn *tap; /* or NULL */
+    void *tap_ctx;
 };
 
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
@@ -153,9 +155,18 @@ static kd_code ready_all(kd_forward *f, kd_err *e) {
     return c;
 }
 
+void kd_forward_tap(kd_forward *f, kd_forward_tap_fn *fn, void *ctx) { f->tap = fn, f->tap_ctx = ctx; }
+
+static void show(const kd_forward *f, const product *p, const float *x, size_t N) {
+    size_t i = p == &f->head ? 0 : (size_t)(p - f->mats);
+    f->tap(f->tap_ctx, p == &f->head ? KD_HEAD : (kd_role)(i % KD_MATS), (uint32_t)(i / KD_MATS), x, N);
+}
+
 /* y [N, rows] (+)= W x + bias, with the adapter's share where there is one. */
 static void multiply(kd_forward *f, const product *p, const float *x, float *y, size_t N, bool accumulate) {
     size_t in = p->w->cols, out = p->w->rows;
+    if (f->tap) show(f, p, x, N);
+    if (!y) return;
     bool apart = p->lora != NULL;
     float *dst = apart && accumulate ? f->sum : y;
     const float *bias = apart ? NULL : p->bias;
@@ -249,6 +260,7 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
     const kd_layer *y = &f->m->layers[l];
     product *p = &f->mats[l * KD_MATS];
     size_t n = b->n, D = c->D;
+    if (f->tap) f->tap(f->tap_ctx, KD_ATTN_NORM, l, f->x, n);
     kd_rmsnorm(f->h, NULL, f->x, y->attn_norm, n, c->C, c->norm_eps);
     multiply(f, &p[KD_K], f->h, f->k, n, false);
     multiply(f, &p[KD_V], f->h, f->v, n, false);
@@ -321,7 +333,8 @@ static kd_code prepare(kd_forward *f, const kd_batch *b, kd_err *e) {
         pages += 2 * kd_kv_pages(b->seqs[s].kv);
     }
     if (rows != b->n) return kd_fail(e, KD_EINVAL, "forward pass: expected %zu rows over the sequences, found %zu", b->n, rows);
-    for (size_t i = 0; i < b->n; i++)
+    if (b->x && b->from >= c->L) return kd_fail(e, KD_EINVAL, "forward pass: layer %u: expected 0..%u", b->from, c->L - 1);
+    for (size_t i = 0; i < b->n && !b->x; i++)
         if (b->tokens[i] < 0 || (uint32_t)b->tokens[i] >= c->V)
             return kd_fail(e, KD_EINVAL, "forward pass: token %d: expected 0..%u", b->tokens[i], c->V - 1);
     for (size_t i = 0; i < b->nwant; i++)
@@ -350,8 +363,11 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
     kd_code code = prepare(f, b, e);
     if (code || !b->n) return code;
     const kd_config *c = &f->m->config;
-    embed(f, b->tokens, b->n);
-    for (uint32_t l = 0; l < c->L; l++) {
+    if (b->x)
+        memcpy(f->x, b->x, b->n * c->C * sizeof(float));
+    else
+        embed(f, b->tokens, b->n);
+    for (uint32_t l = b->x ? b->from : 0; l < c->L; l++) {
         bool last = l + 1 == c->L;
         attention_part(f, b, l, last);
         mlp_part(f, last ? b->nwant : b->n, l);

@@ -33,8 +33,16 @@ typedef struct {
     size_t nseq;
     const size_t *want; /* rows whose logits are wanted, ascending */
     size_t nwant;
+    const float *x; /* instead of tokens: the residual stream [n,C] as it enters layer `from` (what a tap of KD_ATTN_NORM saw) */
+    uint32_t from;
 } kd_batch;
-/* logits [nwant, V] f32. Advances each kv by its rows. Errors: KD_EINVAL (sizes, token out of range, context exceeded): nothing changed. */
+/* logits [nwant, V] f32; NULL: everything but the head's product. Advances each kv by its rows. Errors: KD_EINVAL (sizes, token out of range,
+ * context exceeded): nothing changed. */
 kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *e);
+
+/* Shown what every product is about to read: x [n, cols of the matrix r of that layer]; and as KD_ATTN_NORM the residual stream [n,C] that
+ * enters a layer. On the caller's thread. fn NULL: no longer. */
+typedef void kd_forward_tap_fn(void *ctx, kd_role r, uint32_t layer, const float *x, size_t n);
+void kd_forward_tap(kd_forward *f, kd_forward_tap_fn *fn, void *ctx);
 
 #endif
