@@ -151,7 +151,7 @@ static void spend_add(kd_spend *t, int64_t in, int64_t out, double cost, bool fa
         t->samples++;
 }
 
-static kd_code add_totals(kd_study *s, int64_t settings, const kd_spend *t, kd_err *e) {
+kd_code kd_totals_add(kd_study *s, int64_t settings, const kd_spend *t, kd_err *e) {
     kd_stmt *q;
     kd_code rc =
         kd_study_stmt(s, KD_Q_TOTALS_ADD,
@@ -248,7 +248,7 @@ kd_code kd_study_commit(kd_study *s, int64_t settings, int64_t run, const kd_ans
         spend_add(&t, f[i].prompt_tokens, f[i].completion_tokens, f[i].cost, true);
         if (!rc) rc = (f[i].final ? end_lease : land)(s, settings, f[i].prompt, f[i].sample, e);
     }
-    if (rc || (rc = add_totals(s, settings, &t, e)) || (rc = beat(s, e))) goto done;
+    if (rc || (rc = kd_totals_add(s, settings, &t, e)) || (rc = beat(s, e))) goto done;
     open = false;
     if (!(rc = kd_db_commit(s->db, e)) && added) *added = (size_t)t.samples;
 done:

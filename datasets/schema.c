@@ -45,6 +45,11 @@ static const char *const steps[KD_STUDY_VERSION] = {
     "CREATE TABLE prompt_labels(prompt INTEGER NOT NULL REFERENCES prompts(id), name TEXT NOT NULL, value, detail TEXT, version INTEGER "
     "NOT "
     "NULL, PRIMARY KEY(prompt, name)) WITHOUT ROWID;",
+    /* work that is out in a batch; attempts found by what they are of, for merging */
+    "CREATE TABLE batches(id INTEGER PRIMARY KEY, settings INTEGER NOT NULL REFERENCES settings(id), owner INTEGER NOT NULL, mark TEXT NOT "
+    "NULL UNIQUE,"
+    " url TEXT NOT NULL, remote TEXT, state TEXT NOT NULL, requests INTEGER NOT NULL, created INTEGER NOT NULL, ended INTEGER);"
+    "CREATE INDEX attempts_key ON attempts(prompt, settings, number);",
 };
 
 static kd_code look(kd_db *db, int64_t *app, int64_t *version, int64_t *tables, kd_err *e) {

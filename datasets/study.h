@@ -81,6 +81,7 @@ typedef struct {
 /* budget (USD under these settings; negative: none): of the tries only the first *may go, those that with all that was spent and all that is in the air, of every
  * process, cannot pass it even at their worst. */
 kd_code kd_work_sent(kd_work *w, const kd_work_try *tries, size_t n, double budget, size_t *may, kd_err *e);
+void kd_work_look(kd_work *w);                 /* the next kd_work_next looks at everything, however lately it did */
 bool kd_work_open_questions(const kd_work *w); /* until: some may be asked again when their verdicts are known */
 /* As kd_work_count, without taking part: nothing is written. settings 0: none yet, so nothing is done. */
 kd_code kd_work_plan(kd_study *s, int64_t settings, const kd_work_opts *o, kd_work_state *out, kd_err *e);

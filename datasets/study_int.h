@@ -38,7 +38,7 @@ struct kd_study {
 kd_code kd_study_stmt(kd_study *s, kd_study_query slot, const char *sql, kd_stmt **out, kd_err *e);
 
 #define KD_STUDY_APP 0x4b447374 /* PRAGMA application_id: "KDst" */
-#define KD_STUDY_VERSION 4      /* PRAGMA user_version */
+#define KD_STUDY_VERSION 5      /* PRAGMA user_version */
 
 /* Who holds leases: this process, told apart from a later one with the same id, and from those of other machines and containers. */
 typedef struct {
@@ -55,6 +55,9 @@ kd_code kd_owners_bury(kd_db *db, kd_err *e);
 
 /* Row (settings, prompt, number) of samples; *added false if there was one. digest (32 bytes, or empty) marks imported ones. In a transaction. */
 kd_code kd_sample_add(kd_study *s, int64_t settings, int64_t run, const kd_answer *a, kd_str digest, kd_str zipped, bool *added, kd_err *e);
+
+/* Adds t to the sums of these settings. In a transaction. */
+kd_code kd_totals_add(kd_study *s, int64_t settings, const kd_spend *t, kd_err *e);
 
 /* Copies what a column view shows, so that it outlives the statement; {NULL,0} stays so. */
 kd_code kd_str_keep(kd_arena *a, kd_str v, kd_str *out, kd_err *e);

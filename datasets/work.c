@@ -1,6 +1,6 @@
 /* datasets/work.c - the queue, which is the database: a cursor over what is missing, leases that die with their process.
  * Leans on study_int.h, base. Memory does not grow with the rows: only what other processes hold is remembered, to look at it again. */
-#include "datasets/study_int.h"
+#include "datasets/work_int.h"
 
 #include "distill/base/clock.h"
 
@@ -10,31 +10,6 @@
 #include <unistd.h>
 
 enum { BEAT_EVERY_S = 20, LOOK_AGAIN_S = 2, MOST_SAMPLES = 1000000 };
-
-typedef struct {
-    int64_t prompt;
-    int number;
-} work_key;
-
-struct kd_work {
-    kd_db *db;
-    int64_t settings, owner;
-    int64_t last;       /* id of the last prompt of the filter */
-    char *split;        /* or NULL */
-    int samples, first; /* numbers at most; those that everybody gets */
-    int until;          /* right answers wanted; 0: all samples are */
-    bool adaptive;
-    work_key at;    /* where the walk goes on */
-    work_key *held; /* skipped, for somebody held them; until: questions that are not settled (number -1) */
-    size_t n_held, cap_held;
-    double beat, looked, look_took;
-    bool more_held; /* until: what was held has room left that nobody asked for */
-    kd_arena arena; /* the strings of the items given last */
-    bool *have;     /* [samples] numbers of one prompt that are answered */
-    int64_t *found; /* prompt ids of one walk */
-    size_t cap_found;
-    kd_stmt *walk, *numbers, *prompt, *lease, *sent, *spent, *room, *pick;
-};
 
 /* ---- opening ---- */
 static kd_code add_owner(kd_work *w, kd_err *e) {
@@ -91,7 +66,7 @@ static kd_code prepare(kd_work *w, kd_err *e) {
                    " EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND l.value='right') AS ok,"
                    " NOT EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND l.name IN ('math','code')) AS open"
                    " FROM samples s WHERE s.prompt=?1 AND s.settings=?2 AND s.number<?3)"},
-        /* questions that more answers would tell most about: as often right as wrong so far, by Laplace's rule; of these the least asked */
+        /* questions that more answers would tell most about, how many there are, and how many are out: as often right as wrong so far, by Laplace's rule; of these the least asked */
         {&w->pick,
          "SELECT prompt FROM (SELECT s.prompt AS prompt, count(*) AS n, total(EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND"
          " l.value='right')) AS ok, total(EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND l.value IN ('right','wrong'))) AS told"
@@ -372,7 +347,11 @@ static kd_code pick(kd_work *w, kd_work_item *items, size_t max, size_t *n, kd_e
     kd_bind_int(w->pick, 6, (int64_t)max);
     kd_code rc =
         kd_grow((void **)&w->found, &w->cap_found, max, sizeof *w->found) ? kd_fail(e, KD_ENOMEM, "no memory for the queue") : KD_OK;
-    while (!rc && found < max && !(rc = kd_stmt_step(w->pick, &row, e)) && row) w->found[found++] = kd_col_int(w->pick, 0);
+    while (!rc && found < max && !(rc = kd_stmt_step(w->pick, &row, e)) && row) {
+        int64_t out = kd_col_int(w->pick, 2), all = kd_col_int(w->pick, 1) + out;
+        if (out + (int64_t)found >= 1 + all / 4) break; /* the best quarter alone: what it says decides who is next */
+        w->found[found++] = kd_col_int(w->pick, 0);
+    }
     kd_stmt_reset(w->pick);
     if (!rc && found) rc = lease_some(w, lease_picked, found, items, max, n, e);
     w->looked = kd_now();
@@ -395,6 +374,8 @@ kd_code kd_work_next(kd_work *w, kd_work_item *items, size_t max, size_t *n, kd_
     if (!rc && *n == 0 && w->adaptive) rc = pick(w, items, max, n, e);
     return rc || *n ? rc : kd_work_beat(w, e);
 }
+
+void kd_work_look(kd_work *w) { w->looked = 0; }
 
 bool kd_work_open_questions(const kd_work *w) { return w->until && w->n_held > 0; }
 

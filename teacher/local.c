@@ -293,7 +293,7 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
     kd_code c = KD_OK;
     bool dry = false; /* the queue gave nothing last time */
     bool verdicts = r->o->work.until || r->o->work.adaptive;
-    int empty = 0;
+    bool looked = false; /* at everything, with nothing on its way */
     double began = kd_now(), last_beat = began, last_look = 0;
     size_t ahead = r->parallel + r->parallel / 2 + 4;
     while (!c) {
@@ -306,13 +306,14 @@ static kd_code ask(run *r, const kd_watch *w, kd_err *e) {
             for (size_t i = 0; !c && i < n; i++) c = launch(r, &items[i], e);
             if (!n) break;
         }
-        if (c || (!r->flying && dry && (!verdicts || (++empty > 8 && !kd_work_open_questions(r->work))))) break;
+        if (c || (!r->flying && dry && (!verdicts || (looked && !kd_work_open_questions(r->work))))) break;
         if (!r->flying && dry) { /* a verdict just given may ask for more: the queue looks when its time has come */
-            nanosleep(&(struct timespec){0, 25000000}, NULL);
-            last_look = 0;
+            if (looked) nanosleep(&(struct timespec){0, 25000000}, NULL); /* another process has what is open */
+            kd_work_look(r->work);
+            looked = true, last_look = 0;
             continue;
         }
-        empty = 0;
+        looked = false;
         size_t left;
         c = kd_engine_step(r->engine, &left, e);
         if (!c && r->waiting_commit) {

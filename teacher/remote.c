@@ -269,9 +269,9 @@ static kd_code ask(kd_run *r, kd_err *e) {
         size_t ahead = (size_t)(1.5 * window_of(r)) + 16, have = r->n_waiting + kd_http_flying(r->http);
         if (!r->draining && have < ahead && (!dry || now - looked > (verdicts ? 0.02 : 2))) {
             idle = !kd_http_flying(r->http) && !r->n_waiting && kd_keeper_idle(r->keeper);
+            if (idle) kd_work_look(r->work);
             c = lease(r, ahead - have, &dry, e), looked = now;
-            settled = settled ? dry && idle : false;
-            if (dry && idle && !settled) settled = now - r->last_good > 0.2; /* twice empty with every verdict known */
+            settled = dry && idle; /* nothing to be had while every verdict was known */
         }
         if (!c) c = send_due(r, kd_now(), &next, e);
         if (c || all_done(r, dry, settled) || now > r->drain_until) break;

@@ -250,14 +250,17 @@ kd_code kd_response_parse(kd_response *r, kd_str body, bool stream, int choice, 
 }
 
 kd_code kd_response_prefill(kd_response *r, const char *prefill, kd_err *e) {
-    kd_buf all = {0};
+    kd_buf all = {0}, said = {0};
     size_t n = prefill ? strlen(prefill) : 0;
-    if (!n || kd_str_starts(kd_buf_view(&r->answer), prefill) || r->thought_from >= KD_THOUGHT_REASONING_CONTENT) return KD_OK;
-    kd_code c = kd_buf_append(&all, prefill, n);
-    if (!c) c = kd_completion(&all, r->thought_from, kd_buf_view(&r->thought), kd_buf_view(&r->answer));
-    if (c) {
+    if (!n || r->thought_from >= KD_THOUGHT_REASONING_CONTENT) return KD_OK;
+    kd_code c = kd_completion(&said, r->thought_from, kd_buf_view(&r->thought), kd_buf_view(&r->answer));
+    bool repeated = !c && kd_str_starts(kd_buf_view(&said), prefill);
+    if (!c && !repeated) c = kd_buf_append(&all, prefill, n);
+    if (!c && !repeated && said.len) c = kd_buf_append(&all, said.data, said.len);
+    kd_buf_clear(&said);
+    if (c || repeated) {
         kd_buf_clear(&all);
-        return kd_fail(e, KD_ENOMEM, "answer: out of memory");
+        return c ? kd_fail(e, KD_ENOMEM, "answer: out of memory") : KD_OK;
     }
     kd_buf_clear(&r->thought), kd_buf_clear(&r->answer);
     r->answer = all, r->thought_from = KD_THOUGHT_NONE;

@@ -1,13 +1,10 @@
 /* distill/cli/cmd_generate.c - ask a teacher: a model here, or an OpenAI-compatible endpoint. Leans on teacher. */
 #include "datasets/label.h"
 #include "distill/base/clock.h"
-#include "distill/cli/cli.h"
+#include "distill/cli/ask_opts.h"
 #include "distill/cli/sampling_opts.h"
-#include "teacher/teacher.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 
 static const kd_opt options[] = {
@@ -15,77 +12,32 @@ static const kd_opt options[] = {
      "Teacher"},
     {"adapter", 0, KD_OPT_PATH, "DIR", NULL, "local: an adapter on the model (PEFT folder or run)", "Teacher"},
     {"chat-template", 0, KD_OPT_PATH, "FILE", NULL, "local: a chat template instead of the model's own", "Teacher"},
-    {"system", 0, KD_OPT_STRING, "TEXT", NULL, "a system turn, put first where a conversation has none", "Teacher"},
-    {"samples", 0, KD_OPT_INT, "K", "1", "answers to each question", "Questions", .min = 1, .max = 1e6},
+    KD_ASK_OPTIONS,
     {"until-correct", 0, KD_OPT_INT, "N", NULL, "ask a question until N of its answers are right, or --max-samples were given", "Questions",
      .min = 1, .max = 1e6},
     {"adaptive", 0, KD_OPT_FLAG, NULL, NULL, "beyond --samples, ask again where answers are as often right as wrong, up to --max-samples",
      "Questions"},
     {"max-samples", 0, KD_OPT_INT, "M", NULL, "answers to a question at most, with --until-correct or --adaptive", "Questions", .min = 1,
      .max = 1e6},
-    {"split", 0, KD_OPT_STRING, "NAME", "train", "which questions: train, test, a name, or all", "Questions"},
-    {"limit", 0, KD_OPT_INT, "N", NULL, "only the first N questions in the order of import", "Questions", .min = 1, .max = 1e15},
-    {"temperature", 0, KD_OPT_FLOAT, "T", NULL, "0 is greedy (local: 0.7; remote: the provider's own)", "Sampling", .min = 0, .max = 100},
-    {"top-p", 0, KD_OPT_FLOAT, "P", NULL, "keep the smallest set with this much probability (local: 0.95)", "Sampling", .min = 0, .max = 1},
-    {"top-k", 0, KD_OPT_INT, "K", NULL, "keep the K most likely tokens (local: 0 = all)", "Sampling", .min = 0, .max = 1e6},
-    {"min-p", 0, KD_OPT_FLOAT, "P", NULL, "keep tokens with this share of the best one's probability (local: 0)", "Sampling", .min = 0,
-     .max = 1},
-    {"max-tokens", 0, KD_OPT_INT, "N", NULL, "length of an answer at most (local: 1024)", "Sampling", .min = 1, .max = 1e9},
-    {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "ends an answer", "Sampling"},
     KD_SAMPLING_OPTIONS, /* local */
-    {"teacher-model", 0, KD_OPT_STRING, "NAME", NULL, "the model's name at the URL", "Remote"},
+    KD_ENDPOINT_OPTIONS,
     {"rotate", 0, KD_OPT_PATH, "FILE", NULL,
      "several endpoints in the place of --teacher: a JSON object a line, {\"url\":...}, with model, api_key_file, concurrency, prices",
      "Remote"},
-    {"prefill", 0, KD_OPT_STRING, "TEXT", NULL, "how every answer begins (an assistant turn that the teacher goes on with)", "Remote"},
     {"choices", 0, KD_OPT_INT, "N", "1", "answers asked for by one request (n), where the endpoint has that", "Remote", .min = 1,
      .max = 128},
     {"concurrency", 0, KD_OPT_INT, "N", "32", "requests in flight at most", "Remote", .min = 1, .max = 100000},
     {"rps", 0, KD_OPT_FLOAT, "N", NULL, "requests a second at most", "Remote", .min = 0, .max = 1e9},
     {"rpm", 0, KD_OPT_FLOAT, "N", NULL, "requests a minute at most", "Remote", .min = 0, .max = 1e9},
     {"tpm", 0, KD_OPT_FLOAT, "N", NULL, "tokens a minute at most, prompts and --max-tokens counted", "Remote", .min = 0, .max = 1e12},
-    {"timeout", 0, KD_OPT_FLOAT, "SECONDS", "600", "of one request", "Remote", .min = 0.001, .max = 1e6},
     {"retries", 0, KD_OPT_INT, "N", "6", "tries after the first", "Remote", .min = 0, .max = 1000},
-    {"api-key-file", 0, KD_OPT_PATH, "FILE", NULL, "holds the key, for nobody else to read (else DISTILL_API_KEY, OPENAI_API_KEY)",
-     "Remote"},
-    {"ca-file", 0, KD_OPT_PATH, "FILE", NULL, "certificates to trust in the place of the system's", "Remote"},
-    {"header", 0, KD_OPT_STRINGS, "NAME: VALUE", NULL, "a header more", "Remote"},
-    {"extra-body", 0, KD_OPT_STRING, "JSON", NULL, "members more of every request", "Remote"},
-    {"budget", 0, KD_OPT_FLOAT, "USD", NULL, "never spend more under these settings", "Remote", .min = 0, .max = 1e12},
-    {"price-input", 0, KD_OPT_FLOAT, "USD", NULL, "a million prompt tokens", "Remote", .min = 0, .max = 1e9},
-    {"price-output", 0, KD_OPT_FLOAT, "USD", NULL, "a million completion tokens", "Remote", .min = 0, .max = 1e9},
-    {"price-cached", 0, KD_OPT_FLOAT, "USD", NULL, "a million prompt tokens that usage calls cached (else --price-input)", "Remote",
-     .min = 0, .max = 1e9},
-    {"price-reasoning", 0, KD_OPT_FLOAT, "USD", NULL, "a million completion tokens that usage calls reasoning (else --price-output)",
-     "Remote", .min = 0, .max = 1e9},
-    {"prices", 0, KD_OPT_PATH, "FILE", NULL, "prices by model: JSON, {\"NAME\": {\"input\":..., \"output\":...}}, or LiteLLM's table",
-     "Remote"},
-    {"logprobs", 0, KD_OPT_INT, "K", NULL, "ask for the K most likely tokens of every place", "Remote", .min = 0, .max = 100},
     {"stream", 0, KD_OPT_FLAG, NULL, NULL, "take answers as server-sent events", "Remote"},
-    {"insecure-http", 0, KD_OPT_FLAG, NULL, NULL, "allow plain http to another machine", "Remote"},
     {"parallel", 0, KD_OPT_INT, "N", "32", "local: sequences decoded together", "Local", .min = 1, .max = 4096},
     {"context", 0, KD_OPT_INT, "N", NULL, "local: positions of a sequence (the model's own)", "Local", .min = 16, .max = 1e9},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "local: f32 arithmetic instead of 8-bit activations", "Local"},
     {0}};
 
 static bool is_url(const char *s) { return !strncmp(s, "http://", 7) || !strncmp(s, "https://", 8); }
-
-static kd_teach_opts asked(const kd_cli *cli) {
-    const char *split = kd_opt_string(cli, "split");
-    kd_teach_opts o = {.temperature = kd_opt_given(cli, "temperature") ? kd_opt_float(cli, "temperature") : -1,
-                       .top_p = kd_opt_given(cli, "top-p") ? kd_opt_float(cli, "top-p") : -1,
-                       .min_p = kd_opt_given(cli, "min-p") ? kd_opt_float(cli, "min-p") : -1,
-                       .top_k = kd_opt_given(cli, "top-k") ? kd_opt_int(cli, "top-k") : -1,
-                       .max_tokens = kd_opt_given(cli, "max-tokens") ? kd_opt_int(cli, "max-tokens") : -1,
-                       .system = kd_opt_string(cli, "system"),
-                       .prefill = kd_opt_string(cli, "prefill"),
-                       .seed = cli->seed};
-    o.work = (kd_work_opts){.split = strcmp(split, "all") ? split : NULL,
-                            .limit = (uint64_t)kd_opt_int(cli, "limit"),
-                            .samples = (int)kd_opt_int(cli, "samples")};
-    o.stops = kd_opt_strings(cli, "stop", &o.stop);
-    return o;
-}
 
 /* More samples where they help: until so many are right, or by pass rate. */
 static kd_code ask_for_more(const kd_cli *cli, kd_work_opts *w, kd_err *e) {
@@ -118,16 +70,6 @@ static kd_code judge(void *ctx, kd_study *s, int64_t settings, const int64_t *pr
     return c;
 }
 
-/* The key: from its file, which nobody else may read, or from the environment. *key is the caller's. */
-static kd_code read_key(kd_cli *cli, kd_buf *key, kd_err *e) {
-    const char *file = kd_opt_string(cli, "api-key-file"), *v = getenv("DISTILL_API_KEY");
-    if (file) return kd_key_read(key, file, e);
-    v = v && *v ? v : getenv("OPENAI_API_KEY");
-    return v && *v && kd_buf_puts(key, v) ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : KD_OK;
-}
-
-static double given(const kd_cli *cli, const char *name) { return kd_opt_given(cli, name) ? kd_opt_float(cli, name) : -1; }
-
 static kd_code plan_remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, const kd_remote_opts *ro, kd_err *e) {
     kd_remote_plan p;
     char t[32];
@@ -159,36 +101,15 @@ static kd_code plan_remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, con
     return kd_out_json_end(cli, e);
 }
 
-/* The options of a remote teacher, those of the endpoints of --rotate in arena. */
-static kd_code remote_opts(kd_cli *cli, kd_remote_opts *ro, kd_endpoint_opts **ends, kd_arena *arena, kd_err *e) {
+/* The endpoints of --rotate, with their prices. */
+static kd_code rotate_opts(const kd_cli *cli, kd_remote_opts *ro, kd_endpoint_opts **ends, kd_arena *arena, kd_err *e) {
     const char *rotate = kd_opt_string(cli, "rotate"), *table = kd_opt_string(cli, "prices");
-    *ro = (kd_remote_opts){.url = kd_opt_string(cli, "teacher"),
-                           .model = kd_opt_string(cli, "teacher-model"),
-                           .ca_file = kd_opt_string(cli, "ca-file"),
-                           .extra_body = kd_opt_string(cli, "extra-body"),
-                           .concurrency = (size_t)kd_opt_int(cli, "concurrency"),
-                           .choices = (int)kd_opt_int(cli, "choices"),
-                           .rps = kd_opt_float(cli, "rps"),
-                           .rpm = kd_opt_float(cli, "rpm"),
-                           .tpm = kd_opt_float(cli, "tpm"),
-                           .timeout = kd_opt_float(cli, "timeout"),
-                           .retries = (int)kd_opt_int(cli, "retries"),
-                           .budget = given(cli, "budget"),
-                           .prices = {given(cli, "price-input"), given(cli, "price-output"), given(cli, "price-cached"),
-                                      given(cli, "price-reasoning")},
-                           .logprobs = kd_opt_given(cli, "logprobs") ? (int)kd_opt_int(cli, "logprobs") : -1,
-                           .stream = kd_opt_flag(cli, "stream"),
-                           .send_seed = kd_opt_given(cli, "seed"),
-                           .insecure_http = kd_opt_flag(cli, "insecure-http")};
-    ro->n_headers = kd_opt_strings(cli, "header", &ro->headers);
-    kd_code c = KD_OK;
-    if (rotate && !(c = kd_endpoints_read(ends, &ro->n_endpoints, arena, rotate, e))) {
-        ro->endpoints = *ends;
-        if (!ro->model) ro->model = (*ends)[0].model;
-        for (size_t i = 0; i < ro->n_endpoints && table && !c; i++)
-            if ((*ends)[i].model) c = kd_prices_read(&(*ends)[i].prices, table, (*ends)[i].model, e);
-    }
-    if (!c && table && ro->model) c = kd_prices_read(&ro->prices, table, ro->model, e);
+    kd_code c = rotate ? kd_endpoints_read(ends, &ro->n_endpoints, arena, rotate, e) : KD_OK;
+    if (c || !rotate) return c;
+    ro->endpoints = *ends;
+    if (!ro->model) ro->model = (*ends)[0].model;
+    for (size_t i = 0; i < ro->n_endpoints && table && !c; i++)
+        if ((*ends)[i].model) c = kd_prices_read(&(*ends)[i].prices, table, (*ends)[i].model, e);
     return c;
 }
 
@@ -197,12 +118,15 @@ static kd_code remote(kd_cli *cli, kd_study *s, const kd_teach_opts *o, kd_teach
     kd_arena arena = {0};
     kd_remote_opts ro;
     kd_endpoint_opts *ends = NULL;
-    kd_code c = remote_opts(cli, &ro, &ends, &arena, e);
-    if (!c) c = read_key(cli, &key, e);
-    ro.key = key.len ? key.data : NULL;
+    kd_code c = kd_endpoint_asked(&ro, &key, cli, kd_opt_string(cli, "teacher"), kd_opt_string(cli, "teacher-model"), e);
+    ro.concurrency = (size_t)kd_opt_int(cli, "concurrency");
+    ro.choices = (int)kd_opt_int(cli, "choices");
+    ro.rps = kd_opt_float(cli, "rps"), ro.rpm = kd_opt_float(cli, "rpm"), ro.tpm = kd_opt_float(cli, "tpm");
+    ro.retries = (int)kd_opt_int(cli, "retries");
+    ro.stream = kd_opt_flag(cli, "stream");
+    if (!c) c = rotate_opts(cli, &ro, &ends, &arena, e);
     if (!c) c = cli->dry_run ? plan_remote(cli, s, o, &ro, e) : kd_teach_remote(s, o, &ro, cli->watch, r, e);
-    if (key.data) explicit_bzero(key.data, key.cap);
-    kd_buf_clear(&key);
+    kd_key_forget(&key);
     if (ends) kd_endpoints_forget(ends, ro.n_endpoints);
     kd_arena_clear(&arena);
     return c;
@@ -267,17 +191,6 @@ static kd_code report(kd_cli *cli, const kd_teach_report *r, kd_err *e) {
     return KD_OK;
 }
 
-/* A key must not reach a core file, or a debugger of the same user; and many requests are many open files. */
-static void guard_process(void) {
-    struct rlimit lim;
-    (void)prctl(PR_SET_DUMPABLE, 0);
-    (void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    if (!getrlimit(RLIMIT_NOFILE, &lim) && lim.rlim_cur < lim.rlim_max) {
-        lim.rlim_cur = lim.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &lim);
-    }
-}
-
 /* A connection a request (HTTP/1.1): fewer files than that make requests fail one by one; better to say it at once. */
 static kd_code enough_files(const kd_cli *cli, kd_err *e) {
     struct rlimit lim;
@@ -302,14 +215,14 @@ static kd_code told(kd_cli *cli, const kd_teach_report *r, kd_code c, kd_err *e)
 }
 
 static kd_code generate(kd_cli *cli, kd_err *e) {
-    kd_teach_opts o = asked(cli);
+    kd_teach_opts o = kd_asked(cli);
     const char *teacher = kd_opt_string(cli, "teacher"), *rotate = kd_opt_string(cli, "rotate");
     kd_study *s;
     if (!teacher && !rotate) return kd_fail(e, KD_EINVAL, "generate: --teacher PATH, --teacher URL or --rotate FILE is needed");
     if (teacher && rotate) return kd_fail(e, KD_EINVAL, "generate: --rotate FILE stands in the place of --teacher: choose one of them");
     kd_code c = ask_for_more(cli, &o.work, e);
     bool url = rotate || is_url(teacher);
-    if (url) guard_process();
+    if (url) kd_guard_process();
     if (!c && url) c = enough_files(cli, e);
     if (!c) c = kd_study_open(&s, cli->args[0], cli->dry_run ? KD_STUDY_READ : KD_STUDY_WRITE, e);
     if (c) return c;

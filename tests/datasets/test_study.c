@@ -439,12 +439,12 @@ static void test_migration(void **state) {
         kd_study *s = study_of(reader ? "old-r.study" : "old-w.study", 3);
         const char *path = in_tmp(reader ? "old-r.study" : "old-w.study");
         kd_study_close(s);
-        sql(path,
-            "DROP TABLE prompt_labels; DROP TABLE selections; ALTER TABLE leases DROP COLUMN flying; ALTER TABLE leases DROP COLUMN worst; PRAGMA user_version=1");
+        sql(path, "DROP TABLE batches; DROP INDEX attempts_key; DROP TABLE prompt_labels; DROP TABLE selections; ALTER TABLE leases DROP "
+                  "COLUMN flying; ALTER TABLE leases DROP COLUMN worst; PRAGMA user_version=1");
         OK(kd_study_open(&s, path, reader ? KD_STUDY_READ : KD_STUDY_WRITE, &e));
         OK(kd_study_check(s, &e));
         kd_study_close(s);
-        assert_int_equal(sql_int(path, "PRAGMA user_version"), 4);
+        assert_int_equal(sql_int(path, "PRAGMA user_version"), 5);
         assert_int_equal(sql_int(path, "SELECT count(*) FROM prompts"), 3);
         assert_int_equal(sql_int(path, "SELECT count(*) FROM selections"), 0);
     }
@@ -474,7 +474,8 @@ static void test_allocations(void **state) {
         kd_code rc = kd_study_open(&s, in_tmp("alloc.study"), KD_STUDY_WRITE, &e);
         if (!rc && !(rc = kd_work_open(&w, s, set, &(kd_work_opts){.split = "train"}, &e)) && !(rc = kd_work_next(w, items, 4, &n, &e)) &&
             !(rc = kd_study_commit(s, set, 0, &a, 1, NULL, 0, NULL, &e)) && !(rc = kd_label_run(s, NULL, NULL, NULL, &e)) &&
-            !(rc = kd_select_open(&q, s, NULL, &e)) && !(rc = kd_select_next(q, &row, &more, &e)) && !(rc = kd_stats_json(&stats, s, NULL, &e)))
+            !(rc = kd_select_open(&q, s, NULL, &e)) && !(rc = kd_select_next(q, &row, &more, &e)) &&
+            !(rc = kd_stats_json(&stats, s, NULL, &e)))
             clean = kd_alloc_count() < k;
         kd_alloc_fail_at(0);
         if (rc && rc != KD_ENOMEM) fail_msg("allocation %ld: code %d: %s", k, (int)rc, e.msg);

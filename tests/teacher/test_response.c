@@ -285,9 +285,20 @@ static void test_memory(void **state) {
     kd_response_clear(&r);
 }
 
+/* A stream has begun when something was said: not by its headers, comments, roles or empty deltas. */
+static void test_began(void **state) {
+    (void)state;
+    static const char quiet[] = ": waiting\n\ndata: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\r\n\r\n: on\n\n";
+    static const char said[] = "data: {\"choices\":[{\"delta\":{\"reasoning\":\"h\"}}]}\n\n";
+    char all[sizeof quiet + sizeof said];
+    snprintf(all, sizeof all, "%s%s", quiet, said);
+    for (size_t n = 0; n < strlen(all); n++) assert_false(kd_response_began((kd_str){all, n}));
+    assert_true(kd_response_began(kd_str_of(all)));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_thoughts), cmocka_unit_test(test_others), cmocka_unit_test(test_failures),
                                        cmocka_unit_test(test_stream),   cmocka_unit_test(test_cut),    cmocka_unit_test(test_error_text),
-                                       cmocka_unit_test(test_memory)};
+                                       cmocka_unit_test(test_memory),   cmocka_unit_test(test_began)};
     return cmocka_run_group_tests_name("response", tests, NULL, NULL);
 }
