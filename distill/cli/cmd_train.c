@@ -568,16 +568,20 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     return code;
 }
 
-const kd_cmd kd_cmd_train = {.name = "train",
-                             .help = "teach a model: LoRA, DoRA or all weights",
-                             .usage = "STUDY|FILE...",
-                             .about = "A FILE.jsonl holds {\"tokens\":[...],\"loss\":[0|1 ...]}, {\"messages\":[...]} or "
-                                      "{\"prompt\":...,\"completion\":...} a line. RUN gets config.yaml,\n"
-                                      "metrics.jsonl, checkpoints/ and, at the end, adapter/ (PEFT's layout) or model/ (Hugging Face's). "
-                                      "Killed anywhere, the same command\n"
-                                      "goes on to the very same weights.\n"
-                                      "  distill train lessons.jsonl --model SmolLM2-135M.gguf -o run --epochs 2 --learning-rate 1e-3",
-                             .opts = options,
-                             .min_args = 1,
-                             .max_args = -1,
-                             .run = run};
+const kd_cmd kd_cmd_train = {
+    .name = "train",
+    .help = "teach a model: LoRA, DoRA or all weights",
+    .usage = "STUDY|FILE...",
+    .about = "A FILE.jsonl holds {\"tokens\":[...],\"loss\":[0|1 ...]}, {\"messages\":[...]} or "
+             "{\"prompt\":...,\"completion\":...} a line; several sources may have\n"
+             "shares, as A=0.75 B=0.25. RUN gets config.yaml, metrics.jsonl, evals.jsonl, checkpoints/ and, at the end, adapter/ "
+             "(PEFT's layout) or\nmodel/ (Hugging Face's). Killed anywhere, the same command goes on to the very same weights.\n"
+             "  distill train lessons.jsonl --model SmolLM2-135M.gguf -o run --epochs 2 --learning-rate 1e-3\n"
+             "  distill train maths.study=0.75 general.jsonl=0.25 --model student -o run --eval-split dev --eval-every 50\n"
+             "  distill train maths.study --select @good --weight \"1 - repeats\" --model base -o run --chat-template chatml.jinja \\\n"
+             "      --add-tokens '<|im_start|>,<|im_end|>,<think>,</think>' --eos '<|im_end|>'\n"
+             "  distill curves run -o run.html",
+    .opts = options,
+    .min_args = 1,
+    .max_args = -1,
+    .run = run};

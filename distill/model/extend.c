@@ -55,7 +55,7 @@ static kd_code read_list(wanted *w, kd_extension *x, const kd_tokenizer *t, cons
         w->special[w->n] = is_control(s, o->eos);
         w->at[w->n++] = s;
     }
-    return KD_OK;
+    return o->tokens && !w->n && !x->known ? kd_fail(e, KD_EINVAL, "--add-tokens names no token") : KD_OK;
 }
 
 /* ---- tokenizer.json and tokenizer_config.json ---- */

@@ -94,6 +94,7 @@ static void test_refusals(void **state) {
         kd_code code;
         const char *says;
     } bad[] = {{{.tokens = "<a>,<b>,<a>"}, KD_EINVAL, "twice"},
+               {{.tokens = ","}, KD_EINVAL, "names no token"},
                {{.tokens = "e"}, KD_EUNSUPPORTED, "is a word of the vocabulary"},
                {{.eos = "<none>"}, KD_EINVAL, "expected a token of the vocabulary"},
                {{.eos = "e"}, KD_EINVAL, "expected a token of the vocabulary"},
