@@ -86,6 +86,12 @@ static kd_code read_questions(kd_train_eval *v, const char *path, const char *sp
     return c;
 }
 
+/* Decoded together. */
+static size_t sequences(const kd_train_eval *v) {
+    const size_t all = v->questions * v->samples;
+    return all < SEQUENCES ? all : SEQUENCES;
+}
+
 static size_t longest_rows(const kd_lessons *l, size_t most) {
     for (size_t i = 0; i < l->n; i++) {
         const size_t rows = kd_lesson_rows(&l->at[i]);
@@ -138,8 +144,8 @@ kd_code kd_train_eval_new(kd_train_eval **out, kd_cli *cli, const kd_train_data 
     *rows = longest_rows(&v->general, longest_rows(&v->held, 0));
     if (v->questions) {
         const uint64_t page = 2ull * c->L * c->G * c->D * sizeof(float);
-        v->kv_bytes = page * (v->longest + v->max_tokens + 64) * SEQUENCES;
-        *bytes = v->kv_bytes + 64ull * (uint64_t)c->V * sizeof(float) + ((uint64_t)64 << 20);
+        v->kv_bytes = page * (v->longest + v->max_tokens + 64) * sequences(v);
+        *bytes = v->kv_bytes + 64ull * (uint64_t)c->V * sizeof(float) + ((uint64_t)16 << 20);
     }
     if (code)
         kd_train_eval_free(v);
@@ -225,7 +231,7 @@ static kd_code pass1(kd_train_eval *v, kd_trainer *t, kd_eval_line *line, kd_err
     kd_view view;
     kd_engine *en = NULL;
     const kd_engine_options o = {.pool = v->pool,
-                                 .sequences = SEQUENCES,
+                                 .sequences = sequences(v),
                                  .context = v->longest + v->max_tokens + 1,
                                  .rows = 256,
                                  .kv = KD_KV_F32,
