@@ -62,6 +62,7 @@ struct kd_grammar {
     kd_grammar_state start[2];
     const kd_token_trie *masked_for;
     size_t tables, masks, users;
+    size_t spent; /* places looked at since the last call from outside */
 };
 
 struct kd_token_trie {

@@ -4,7 +4,7 @@
 
 #include "distill/engine/grammar_int.h"
 
-enum { S_MOST_SCHEMAS = 4000 };
+enum { S_MOST_SCHEMAS = 4000, S_LONGEST_KEY = 1000 };
 typedef struct {
     const kd_json_node *node;
     uint32_t rule;

@@ -12,7 +12,15 @@ typedef struct {
     uint32_t a, b; /* CAT, ALT: both; TIMES: the child in a; CHARS: spans [a, a + b) */
     uint32_t least, most;
 } r_node;
-enum { R_MOST_NODES = 100000, R_MOST_DEPTH = 200, R_FOREVER = UINT32_MAX, R_MOST_TIMES = 100000 };
+enum {
+    R_MOST_NODES = 100000,
+    R_MOST_DEPTH = 200,
+    R_FOREVER = UINT32_MAX,
+    R_MOST_TIMES = 100000,
+    R_MOST_STACKED = 16,
+    R_MOST_CATEGORIES = 32,
+    R_LONGEST = 32768
+};
 
 typedef struct {
     kd_grammar *g;
@@ -21,7 +29,7 @@ typedef struct {
     r_node *nodes;
     size_t nnodes, cap;
     g_span *spans;
-    size_t nspans, spans_cap;
+    size_t nspans, spans_cap, categories;
     bool json, ignore_case, dot_all, failed;
     kd_code code;
     kd_err *e;
@@ -104,6 +112,10 @@ static void category(parser *p, bool negate) {
     char name[3] = {0};
     size_t n = 0, from = p->nspans;
     bool braced = p->at < p->n && p->s[p->at] == '{';
+    if (++p->categories > R_MOST_CATEGORIES) {
+        fail(p, KD_ELIMIT, "more than 32 properties");
+        return;
+    }
     if (braced) p->at++;
     while (p->at < p->n && n < (braced ? 2u : 1u) && p->s[p->at] != '}') name[n++] = p->s[p->at++];
     if (!n || (braced && (p->at >= p->n || p->s[p->at++] != '}')) || !strchr("LMNPSZC", name[0])) {
@@ -323,7 +335,7 @@ static bool braces(parser *p, uint32_t *least, uint32_t *most) {
 
 static uint32_t repeated(parser *p, int depth) {
     uint32_t it = atom(p, depth);
-    while (!p->code && p->at < p->n) {
+    for (int stacked = 0; !p->code && p->at < p->n; stacked++) {
         uint32_t least = 0, most = R_FOREVER;
         char k = p->s[p->at];
         if (k == '*' || k == '+' || k == '?') {
@@ -335,6 +347,7 @@ static uint32_t repeated(parser *p, int depth) {
         }
         if (p->at < p->n && p->s[p->at] == '+') return fail(p, KD_EUNSUPPORTED, "a possessive repetition");
         if (p->at < p->n && p->s[p->at] == '?') p->at++; /* lazy: the same texts */
+        if (stacked >= R_MOST_STACKED) return fail(p, KD_ELIMIT, "repetitions of repetitions, more than 16");
         it = add(p, (r_node){.kind = R_TIMES, .a = it, .least = least, .most = most});
     }
     return it;
@@ -426,6 +439,7 @@ static uint32_t branches(parser *p, bool search, uint32_t next) {
 kd_code g_regex(kd_grammar *g, uint32_t *begin, const char *pattern, size_t len, bool json, bool search, uint32_t next, kd_err *e) {
     parser p = {.g = g, .s = pattern, .n = len, .json = json, .e = e};
     *begin = G_NOWHERE;
+    if (len > R_LONGEST) return kd_fail(e, KD_ELIMIT, "regular expression: %zu bytes, at most %d", len, R_LONGEST);
     for (size_t i = 0; len > 3 && i < 4 && !strncmp(p.s, "(?", 2) && (p.s[2] == 'i' || p.s[2] == 's') && p.s[3] == ')'; i++) {
         p.ignore_case |= p.s[2] == 'i', p.dot_all |= p.s[2] == 's';
         p.s += 4, p.n -= 4;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TABLE = 1 << 16, MOST_PAIRS_A_STATE = 8192, MOST_STATES = 400000, MOST_FRAMES = 1000000, KEEP_STATES = 20000 };
+enum { TABLE = 1 << 16, MOST_PAIRS_A_STATE = 8192, MOST_STATES = 400000, MOST_FRAMES = 1000000, KEEP_STATES = 20000, MOST_WORK = 4000000 };
 static const size_t cache_bytes = (size_t)96 << 20;
 
 static size_t mix(uint64_t h) {
@@ -77,6 +77,7 @@ static kd_code push(kd_grammar *g, closing *c, uint32_t node, uint32_t frame) {
 static kd_code close_over(kd_grammar *g, closing *c, kd_err *e) {
     kd_code code = KD_OK;
     while (c->todo && !code) {
+        if (++g->spent > MOST_WORK) return kd_fail(e, KD_ELIMIT, "grammar: one token takes more than %d steps", MOST_WORK);
         uint64_t p = g->todo[--c->todo];
         uint32_t frame = (uint32_t)p, up;
         const g_node d = g->nodes[p >> 32];
@@ -140,7 +141,7 @@ static kd_code state_of(kd_grammar *g, const closing *c, uint32_t *out, kd_err *
 }
 
 static closing begin_closing(kd_grammar *g) {
-    if (g->seen_cap > 4096) kd_free(g->seen), g->seen = NULL, g->seen_cap = 0; /* a large one is not wiped for every small one */
+    if (g->seen_cap > 512) kd_free(g->seen), g->seen = NULL, g->seen_cap = 0; /* a large one is not wiped for every small one */
     if (g->seen) memset(g->seen, 0, g->seen_cap * sizeof *g->seen);
     return (closing){0};
 }
@@ -173,6 +174,7 @@ static kd_code make_step(kd_grammar *g, uint32_t from, uint8_t class, kd_err *e)
     unsigned byte = g->byte_of[class];
     kd_code code = KD_OK;
     uint32_t to;
+    g->spent += g->states[from].n / 4;
     for (size_t i = 0; i < g->states[from].n && !code; i++) {
         uint64_t p = g->pairs[g->states[from].at + i];
         const g_node d = g->nodes[p >> 32];
@@ -244,6 +246,7 @@ void kd_grammar_leave(kd_grammar *g) {
 kd_code kd_grammar_step(kd_grammar *g, kd_grammar_state from, const char *bytes, size_t n, kd_grammar_state *to, kd_err *e) {
     kd_err own = {0};
     kd_code code = KD_OK;
+    g->spent = 0;
     for (size_t i = 0; i < n && from && !code; i++) code = step(g, from, (unsigned char)bytes[i], &from, &own);
     *to = from;
     return code ? kd_fail(e, code, "%s", own.msg) : KD_OK;
@@ -272,6 +275,7 @@ kd_code kd_grammar_mask(kd_grammar *g, const kd_token_trie *t, kd_grammar_state 
     size_t words = mask_words(t->V);
     kd_err own = {0};
     bool swallow = first && t->strips;
+    g->spent = 0;
     if (g->masked_for != t) forget(g), g->masked_for = t;
     if (!swallow && g->states[s].mask) {
         memcpy(mask, g->states[s].mask, words * sizeof *mask);

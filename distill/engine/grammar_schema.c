@@ -173,7 +173,14 @@ static uint32_t free_key(s_compiler *s, const kd_json_node *props) {
         s->code = kd_fail(s->e, KD_ENOMEM, "schema: out of memory");
         return G_NONE;
     }
-    for (const kd_json_node *m = kd_json_first(props); m; m = kd_json_next(m)) keys[i++] = kd_json_key(m);
+    for (const kd_json_node *m = kd_json_first(props); m; m = kd_json_next(m)) {
+        keys[i++] = kd_json_key(m);
+        if (keys[i - 1].len > S_LONGEST_KEY) s_fail(s, KD_ELIMIT, "%s: longer than 1000 bytes, beside others that are free", "a name");
+    }
+    if (s->code) {
+        kd_free(keys);
+        return G_NONE;
+    }
     if (n) qsort(keys, n, sizeof *keys, by_bytes);
     uint32_t begin = g_text(s->g, "\"", 1, n ? other_key(s, keys, n, 0, G_END) : g_call(s->g, s->rest, G_END));
     if (!s->g->code) s->g->rules[rule] = begin;

@@ -60,7 +60,8 @@ static void regex_is_pcre(void **state) {
                                                       : patterns[k] + (fold ? 4 : 0));
         if (kd_regex_new(&r, pcre, strlen(pcre), &e)) fail_msg("%s", e.msg);
         size_t n = sizeof alphabet - 1, yes = 0;
-        for (size_t code = 0, most = 1 + n + n * n + n * n * n + n * n * n * n + n * n * n * n * n; code < most; code += code > 16200 ? 7 : 1) {
+        for (size_t code = 0, most = 1 + n + n * n + n * n * n + n * n * n * n + n * n * n * n * n;
+             code<most; code += code> 16200 ? 7 : 1) {
             char s[8];
             size_t len = 0, c = code;
             for (; c; c = (c - 1) / n) s[len++] = alphabet[(c - 1) % n];
@@ -327,6 +328,18 @@ static void hostile(void **state) {
         assert_true(kd_grammar_sizes(g).bytes < (size_t)1 << 30);
         kd_grammar_free(g);
     }
+    /* Long ones: stacks of repetitions, and keys that a walk would go down byte by byte. */
+    kd_buf long_one = {0};
+    kd_buf_puts(&long_one, "a");
+    for (int i = 0; i < 20000; i++) kd_buf_puts(&long_one, "{1}");
+    assert_int_equal(kd_grammar_new_regex(&g, long_one.data, 30000, &e), KD_ELIMIT);
+    assert_int_equal(kd_grammar_new_regex(&g, long_one.data, long_one.len, &e), KD_ELIMIT);
+    long_one.len = 0;
+    kd_buf_puts(&long_one, "{\"type\":\"object\",\"additionalProperties\":true,\"properties\":{\"");
+    for (int i = 0; i < 500000; i++) kd_buf_putc(&long_one, 'k');
+    kd_buf_puts(&long_one, "\":{}}}");
+    assert_int_equal(compile(&g, long_one.data, &e), KD_ELIMIT);
+    kd_buf_clear(&long_one);
     /* A schema nested as deep as JSON may be, and values nested deeper than any reader follows. */
     kd_buf b = {0};
     for (int i = 0; i < 95; i++) kd_buf_puts(&b, "{\"type\":\"array\",\"items\":");
