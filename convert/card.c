@@ -87,6 +87,18 @@ kd_code kd_card_templates_read(kd_card *c, const char *dir, kd_err *e) {
     return r;
 }
 
+/* "8x7B": what one expert and all that is shared take, as llama.cpp's converter counts. */
+static void label_of(const kd_config *c, char s[16]) {
+    char one[16];
+    const uint64_t experts = (uint64_t)c->L * c->experts * 3 * c->expert_F * c->C, all = kd_config_parameters(c);
+    if (!c->experts) {
+        kd_size_label(all, s);
+        return;
+    }
+    kd_size_label(all - experts + experts / c->experts, one);
+    snprintf(s, 16, "%ux%.8s", (unsigned)c->experts, one);
+}
+
 void kd_size_label(uint64_t parameters, char s[16]) {
     double v = (double)parameters;
     const char *unit = v >= 1e12 ? "T" : v >= 1e9 ? "B" : v >= 1e6 ? "M" : "K";
@@ -187,7 +199,7 @@ kd_code kd_card_read(kd_card *c, kd_plan *p, const kd_convert_options *o, kd_err
     const char *dir = p->source.path;
     char label[16];
     kd_code r = read_lineage(c, p, e);
-    kd_size_label(kd_config_parameters(&p->config), label);
+    label_of(&p->config, label);
     if (r || (r = keep(c, kd_str_of(label), &c->size_label, e)) || (r = nice_name(c, p->source.run ? p->source.run : dir, &c->name, e)))
         return r;
     if (kd_model_gguf(p->model)) {

@@ -6,8 +6,13 @@
 #include "distill/base/clock.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 kd_code kd_sink_declare(const kd_sink *s, kd_plan *p, kd_err *e) {
     kd_code c = KD_OK;
@@ -17,6 +22,37 @@ kd_code kd_sink_declare(const kd_sink *s, kd_plan *p, kd_err *e) {
                     : kd_safetensors_writer_declare(s->st, it->name, it->type, it->ndim, it->shape, &it->index, e);
     }
     return c;
+}
+
+/* name = STEM SUFFIX or STEM-00001-of-00002 SUFFIX of base, then .tmp-PID-N: what a writer leaves that was killed at work. 0: it is not. */
+static long left_by(const char *name, const char *base) {
+    const char *dot = strrchr(base, '.'), *mark = strstr(name, ".tmp-");
+    const size_t stem = dot ? (size_t)(dot - base) : strlen(base), suffix = dot ? strlen(dot) : 0;
+    char *end;
+    if (!mark || strncmp(name, base, stem) || (size_t)(mark - name) < stem + suffix || strncmp(mark - suffix, base + stem, suffix))
+        return 0;
+    const size_t between = (size_t)(mark - name) - stem - suffix;
+    if (between && (between != 15 || strspn(name + stem, "-of0123456789") < between)) return 0;
+    const long pid = strtol(mark + 5, &end, 10);
+    return pid > 0 && *end == '-' && strspn(end + 1, "0123456789") == strlen(end + 1) ? pid : 0;
+}
+
+/* Removes what killed runs left beside dst: files of processes that are no more, untouched for a minute (they may be another machine's). */
+static void sweep(const char *dst) {
+    const char *base = kd_path_base(dst);
+    char *dir = base == dst ? kd_strdup(".") : kd_strndup(dst, (size_t)(base - dst)), **names = NULL;
+    size_t n = 0;
+    if (!dir || kd_list_dir(dir, &names, &n, NULL)) n = 0;
+    for (size_t i = 0; i < n; i++) {
+        const long pid = left_by(names[i], base);
+        struct stat st;
+        if (!pid || kill((pid_t)pid, 0) == 0 || errno != ESRCH) continue;
+        char *path = kd_path_join(dir, names[i]);
+        if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode) && time(NULL) - st.st_mtime > 60) (void)unlink(path);
+        kd_free(path);
+    }
+    if (names) kd_names_free(names, n);
+    kd_free(dir);
 }
 
 /* Room for the output, and some to spare. */
@@ -38,6 +74,7 @@ static uint64_t weight_bytes(const kd_plan *p) {
 
 static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch,
                     kd_err *e) {
+    sweep(dst);
     kd_code c = check_disk(dst, p->result.bytes_out, e);
     if (c) return c;
     kd_plan_warn_unweighted(p, watch);
@@ -59,6 +96,11 @@ static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const kd_conv
 static void warn_gguf(const kd_plan *p, const kd_watch *watch) {
     const kd_rope_config *r = &p->config.rope;
     char s[200];
+    if (p->config.experts && !p->config.norm_topk)
+        kd_emit(watch,
+                (kd_event){.kind = KD_EV_WARN,
+                           .stage = "convert",
+                           .text = "norm_topk_prob is false: GGUF has no word for it, and llama.cpp makes the experts' weights sum to 1"});
     if (r->kind == KD_ROPE_YARN && (r->beta_fast != 32 || r->beta_slow != 1)) {
         snprintf(s, sizeof s,
                  "llama.cpp takes yarn's betas from its command line alone: run it with --yarn-beta-fast %g --yarn-beta-slow %g",
@@ -72,6 +114,7 @@ static kd_code write_gguf(kd_plan *p, const char *dst, const kd_convert_options 
     kd_sink s = {0};
     kd_code c = kd_gguf_writer_new(&s.gguf, dst, o->split_bytes, e);
     if (!c && !(c = kd_write_keys(p, s.gguf, o, e))) c = kd_sink_declare(&s, p, e);
+    if (!c) c = kd_gguf_writer_measure(s.gguf, &p->result.bytes_out, e);
     if (!c && !plan_only && !(c = pass(p, &s, dst, o, pool, watch, e))) {
         p->result.bytes_out = kd_gguf_writer_bytes(s.gguf);
         c = kd_gguf_writer_commit(s.gguf, e);

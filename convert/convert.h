@@ -4,7 +4,7 @@
 #ifndef KD_CONVERT_CONVERT_H
 #define KD_CONVERT_CONVERT_H
 
-#include "convert/importance.h"
+#include "convert/mix.h"
 #include "distill/base/pool.h"
 
 /* A name that --type takes. A plain type is every matrix in it (F16 where its blocks do not divide a row); names ending in _s, _m, _l are
@@ -28,6 +28,7 @@ typedef struct {
     bool allow_nonfinite;            /* NaN and infinities in weights are reported, not refused */
     bool force;                      /* replace a folder whatever is in it */
     const kd_importance *importance; /* weights of the squared error where a type searches, or NULL */
+    const kd_mix *mix;               /* or: each matrix's type (GGUF alone; then type is NULL) */
     const char *importance_name;     /* what the file says they come from; may be NULL */
     /* Called when the output is whole, before it takes dst's place; path: what can be opened as a model. Anything but KD_OK and the
      * output is thrown away, dst stays as it was. NULL: no check. Not for .safetensors, which are no model alone. */

@@ -48,8 +48,8 @@ static void rows_task(void *ctx, size_t task, int worker) {
     float *x = d->rows + (size_t)worker * 2 * d->cols, *y = x + d->cols;
     gap all = {.equal = true};
     for (size_t r = task * ROWS; r < end; r++) {
-        kd_dequantize(d->ma->type, kd_mat_row(d->ma, r), x, d->ma->cols);
-        kd_dequantize(d->mb->type, kd_mat_row(d->mb, r), y, d->ma->cols);
+        kd_mat_rows(d->ma, r, 1, x);
+        kd_mat_rows(d->mb, r, 1, y);
         gap g = compare(x, y, d->ma->cols);
         merge(&all, &g);
     }
@@ -69,10 +69,23 @@ static void report(differ *d, const char *name, const gap *g, const char *ta, co
     kd_jsonw_end_object(d->w);
 }
 
+static const char *type_name(const kd_mat *m) { return (int)m->type == KD_PACKED_TYPE ? "packed" : kd_dtype_get((int)m->type)->name; }
+
+static kd_code matrix(differ *d, const char *name, kd_pool *pool, kd_err *e) {
+    size_t tasks = (d->ma->rows + ROWS - 1) / ROWS;
+    gap all = {.equal = true};
+    if (!(d->gaps = kd_calloc(tasks + 1, sizeof *d->gaps))) return kd_fail(e, KD_ENOMEM, "no memory to compare %s", name);
+    kd_pool_run(pool, rows_task, d, tasks);
+    for (size_t i = 0; i < tasks; i++) merge(&all, &d->gaps[i]);
+    kd_free(d->gaps);
+    report(d, name, &all, type_name(d->ma), type_name(d->mb));
+    return KD_OK;
+}
+
 static kd_code one(differ *d, kd_role r, uint32_t layer, kd_pool *pool, kd_err *e) {
     char name[96];
-    size_t rows, cols;
-    kd_name_hf(name, r, layer);
+    size_t rows, cols, n = 1;
+    kd_name_stored(name, &d->a->config, false, r, layer, 0);
     kd_role_shape(&d->a->config, r, &rows, &cols);
     if (kd_role_present(&d->a->config, r) != kd_role_present(&d->b->config, r)) {
         d->missing++;
@@ -84,23 +97,23 @@ static kd_code one(differ *d, kd_role r, uint32_t layer, kd_pool *pool, kd_err *
         report(d, name, &g, "f32", "f32");
         return KD_OK;
     }
-    d->ma = kd_model_mat(d->a, r, layer);
-    d->mb = kd_model_mat(d->b, r, layer);
-    size_t tasks = (rows + ROWS - 1) / ROWS;
-    gap all = {.equal = true};
-    if (!(d->gaps = kd_calloc(tasks + 1, sizeof *d->gaps))) return kd_fail(e, KD_ENOMEM, "no memory to compare %s", name);
-    kd_pool_run(pool, rows_task, d, tasks);
-    for (size_t i = 0; i < tasks; i++) merge(&all, &d->gaps[i]);
-    kd_free(d->gaps);
-    report(d, name, &all, kd_dtype_get((int)d->ma->type)->name, kd_dtype_get((int)d->mb->type)->name);
-    return KD_OK;
+    const kd_mat *ma = kd_model_mats(d->a, r, layer, &n), *mb = kd_model_mats(d->b, r, layer, &n);
+    kd_code c = KD_OK;
+    for (size_t k = 0; k < n && !c; k++) {
+        d->ma = &ma[k], d->mb = &mb[k];
+        kd_name_stored(name, &d->a->config, false, r, layer, (uint32_t)k);
+        c = matrix(d, name, pool, e);
+    }
+    return c;
 }
 
 static kd_code all_tensors(differ *d, kd_pool *pool, kd_err *e) {
     const kd_config *c = &d->a->config;
     kd_code r = one(d, KD_EMBED, 0, pool, e);
-    for (uint32_t l = 0; l < c->L && !r; l++)
+    for (uint32_t l = 0; l < c->L && !r; l++) {
         for (int k = 0; k < KD_LAYER_ROLES && !r; k++) r = one(d, (kd_role)k, l, pool, e);
+        for (int k = KD_ROUTER; k < KD_ROLES && !r; k++) r = one(d, (kd_role)k, l, pool, e);
+    }
     if (!r) r = one(d, KD_FINAL_NORM, 0, pool, e);
     return r ? r : one(d, KD_HEAD, 0, pool, e);
 }
@@ -109,7 +122,7 @@ static kd_code open_model(kd_model **m, const char *path, kd_err *e) {
     kd_source s = {0};
     kd_code c = kd_source_resolve(&s, path, e);
     if (!c && s.adapter) c = kd_fail(e, KD_EUNSUPPORTED, "%s: an adapter on a model; merge it first (distill convert), then compare", path);
-    if (!c) c = kd_model_open(m, s.path, e);
+    if (!c) c = kd_model_open_stored(m, s.path, e);
     kd_source_clear(&s);
     return c;
 }
@@ -121,7 +134,7 @@ kd_code kd_inspect_diff(kd_jsonw *out, const char *a, const char *b, kd_pool *po
     if (c || (c = open_model(&d.b, b, e))) goto done;
     const kd_config *x = &d.a->config, *y = &d.b->config;
     if (x->arch != y->arch || x->L != y->L || x->C != y->C || x->H != y->H || x->G != y->G || x->D != y->D || x->F != y->F ||
-        x->V != y->V) {
+        x->V != y->V || x->experts != y->experts || x->expert_F != y->expert_F) {
         c = kd_fail(e, KD_EINVAL, "%s and %s are models of different shapes: %s of %u layers, %u wide; %s of %u layers, %u wide", a, b,
                     kd_arch_name(x->arch), x->L, x->C, kd_arch_name(y->arch), y->L, y->C);
         goto done;
@@ -129,6 +142,7 @@ kd_code kd_inspect_diff(kd_jsonw *out, const char *a, const char *b, kd_pool *po
     d.cols = (size_t)x->H * x->D;
     d.cols = x->C > d.cols ? x->C : d.cols;
     d.cols = x->F > d.cols ? x->F : d.cols;
+    d.cols = x->expert_F > d.cols ? x->expert_F : d.cols;
     if (!kd_mul_size(d.cols, 2 * sizeof(float) * (size_t)kd_pool_threads(pool), &n) || !(d.rows = kd_malloc(n))) {
         c = kd_fail(e, KD_ENOMEM, "no memory for rows of %zu", d.cols);
         goto done;

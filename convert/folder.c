@@ -64,7 +64,8 @@ static bool same_rope(const kd_config *a, const kd_config *b) {
 bool kd_config_same(const kd_config *a, const kd_config *b) {
     return a->arch == b->arch && a->L == b->L && a->C == b->C && a->H == b->H && a->G == b->G && a->D == b->D && a->F == b->F &&
            a->V == b->V && a->context == b->context && a->norm_eps == b->norm_eps && a->qkv_bias == b->qkv_bias && a->o_bias == b->o_bias &&
-           a->mlp_bias == b->mlp_bias && a->qk_norm == b->qk_norm && same_rope(a, b);
+           a->mlp_bias == b->mlp_bias && a->qk_norm == b->qk_norm && a->experts == b->experts && a->experts_used == b->experts_used &&
+           a->expert_F == b->expert_F && same_rope(a, b);
 }
 
 /* llama3 scaling whose factors are those of rope_freqs.weight. With s = (old/wavelen - low)/(high - low) a factor between 1 and the
@@ -109,7 +110,8 @@ bool kd_rope_fit_llama3(kd_config *c) {
 
 bool kd_config_kept(kd_config *out, const kd_plan *p, kd_str *text) {
     const kd_gguf *g = kd_model_gguf(p->model);
-    if (!g || !kd_gguf_str(g, "distill.hf.config", text) || kd_config_from_json(out, text->data, text->len, "distill.hf.config", NULL))
+    if (!g || !kd_gguf_str(g, "distill.hf.config", text) ||
+        kd_config_from_json_stored(out, text->data, text->len, "distill.hf.config", NULL))
         return false;
     if (kd_config_same(out, &p->model->config)) return true;
     kd_config_clear(out);

@@ -38,7 +38,7 @@ static kd_code open_it(inspection *x, const char *path, kd_err *e) {
     if (kd_source_resolve(&x->source, path, &x->no_model) == KD_OK) {
         path = x->source.path;
         if (x->source.adapter) x->adapter = x->source.adapter;
-        (void)kd_model_open(&x->model, path, &x->no_model);
+        (void)kd_model_open_stored(&x->model, path, &x->no_model);
     } else if (!loose && !kd_is_dir(path))
         return e ? (*e = x->no_model).code : x->no_model.code;
     if (x->source.path && x->source.kind == KD_SOURCE_GGUF)
@@ -88,6 +88,12 @@ static void config(kd_jsonw *w, const kd_config *c) {
     number(w, "kv_heads", c->G);
     number(w, "head_width", c->D);
     number(w, "feed_forward", c->F);
+    if (c->experts) {
+        number(w, "experts", c->experts);
+        number(w, "experts_used", c->experts_used);
+        number(w, "expert_feed_forward", c->expert_F);
+    }
+    if (c->packing.kind) text(w, "packed", kd_packing_name(&c->packing));
     number(w, "vocabulary", c->V);
     number(w, "context", c->context);
     kd_jsonw_key(w, "tied_head");
@@ -288,7 +294,7 @@ static kd_code body(inspection *x, kd_jsonw *w, const char *path, unsigned what,
     number(w, "files", kd_tensors_files(x->set));
     kd_str arch = {0};
     if (x->model)
-        text(w, "architecture", kd_arch_name(x->model->config.arch));
+        text(w, "architecture", kd_config_type(&x->model->config));
     else if (x->g && kd_gguf_str(x->g, "general.architecture", &arch))
         kd_jsonw_key(w, "architecture"), kd_jsonw_str(w, arch);
     number(w, "parameters", x->model ? kd_config_parameters(&x->model->config) : elements);

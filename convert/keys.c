@@ -62,6 +62,11 @@ static void sizes(keys *k, const kd_config *c) {
     u32(k, "context_length", c->context);
     u32(k, "embedding_length", c->C);
     u32(k, "feed_forward_length", c->F);
+    if (c->experts) {
+        u32(k, "expert_count", c->experts);
+        u32(k, "expert_used_count", c->experts_used);
+        if (c->arch != KD_LLAMA) u32(k, "expert_feed_forward_length", c->expert_F);
+    }
     u32(k, "attention.head_count", c->H);
     u32(k, "attention.head_count_kv", c->G);
     u32(k, "attention.key_length", c->D);
@@ -84,11 +89,11 @@ static uint32_t file_type(const kd_plan *p) {
 /* Keys of a GGUF source that stay true of the copy. */
 static bool stays(const kd_plan *p, kd_str key) {
     char tied[64];
-    snprintf(tied, sizeof tied, "%s.", kd_arch_name(p->config.arch));
+    snprintf(tied, sizeof tied, "%s.", kd_config_gguf_arch(&p->config));
     if (kd_str_starts(key, "split.") || kd_str_is(key, "general.alignment") || kd_str_is(key, "general.file_type") ||
         kd_str_is(key, "general.quantization_version") || (p->adapter && kd_str_starts(key, "general.base_model.")))
         return false;
-    if (kd_str_starts(key, "quantize.imatrix.")) return p->type == NULL;
+    if (kd_str_starts(key, "quantize.imatrix.")) return p->type == NULL && !p->mix;
     return true;
 }
 
@@ -175,7 +180,7 @@ static void importance_keys(keys *k, const kd_plan *p, const kd_convert_options 
 }
 
 kd_code kd_write_keys(kd_plan *p, kd_gguf_writer *w, const kd_convert_options *o, kd_err *e) {
-    keys k = {w, kd_arch_name(p->config.arch), KD_OK, e};
+    keys k = {w, kd_config_gguf_arch(&p->config), KD_OK, e};
     text(&k, "general.architecture", kd_str_of(k.arch));
     if (k.c) return k.c;
     if (kd_model_gguf(p->model))

@@ -53,6 +53,8 @@ static kd_dtype vector_type(const kd_plan *p, kd_role r, uint32_t layer) {
 }
 
 static kd_dtype matrix_type(kd_plan *p, kd_role r, uint32_t layer, const kd_mat *m) {
+    if (p->gguf && r == KD_ROUTER) return KD_F32; /* small, and what decides everything else */
+    if (p->mix) return kd_mix_type(p->mix, r, layer);
     if (p->gguf && p->type) {
         kd_dtype d = kd_convert_type_of(p->type, &p->config, r, layer, m->cols);
         p->result.fallbacks += m->cols % kd_dtype_get((int)p->type->type)->block != 0;
@@ -63,16 +65,14 @@ static kd_dtype matrix_type(kd_plan *p, kd_role r, uint32_t layer, const kd_mat 
     return m->type == KD_F16 || m->type == KD_BF16 ? m->type : KD_F32;
 }
 
-static void name(const kd_plan *p, kd_item *it) {
-    if (p->gguf)
-        kd_name_gguf(it->name, it->role, it->layer);
-    else
-        kd_name_hf(it->name, it->role, it->layer);
+static void name(const kd_plan *p, kd_item *it, uint32_t expert) {
+    kd_name_stored(it->name, &p->config, p->gguf, it->role, it->layer, expert);
 }
 
 static kd_code add_matrix(kd_plan *p, kd_role r, uint32_t layer, const uint32_t *map, kd_err *e) {
     const kd_config *c = &p->model->config;
-    const kd_mat *m = kd_model_mat(p->model, r, layer);
+    size_t n;
+    const kd_mat *m = kd_model_mats(p->model, r, layer, &n);
     kd_item it = {
         .role = r, .layer = layer, .ndim = 2, .shape = {m->rows, m->cols}, .rows = m->rows, .cols = m->cols, .from = m, .mats = 1};
     const float *saved = !p->adapter ? NULL : r == KD_EMBED ? p->adapter->saved_embed : r == KD_HEAD ? p->adapter->saved_head : NULL;
@@ -87,8 +87,29 @@ static kd_code add_matrix(kd_plan *p, kd_role r, uint32_t layer, const uint32_t 
     }
     it.type = matrix_type(p, r, layer, m);
     it.row_map = map;
-    name(p, &it);
+    name(p, &it, 0);
     return add(p, &it, e);
+}
+
+/* Experts: one stack in GGUF, a tensor each in Hugging Face's layout. */
+static kd_code add_experts(kd_plan *p, kd_role r, uint32_t layer, kd_err *e) {
+    size_t n;
+    const kd_mat *m = kd_model_mats(p->model, r, layer, &n);
+    kd_item it = {.role = r, .layer = layer, .cols = m->cols, .from = m, .type = matrix_type(p, r, layer, m)};
+    if (p->gguf) {
+        it.ndim = 3, it.mats = n, it.rows = n * m->rows;
+        it.shape[0] = n, it.shape[1] = m->rows, it.shape[2] = m->cols;
+        name(p, &it, 0);
+        return add(p, &it, e);
+    }
+    kd_code c = KD_OK;
+    it.ndim = 2, it.mats = 1, it.rows = m->rows, it.shape[0] = m->rows, it.shape[1] = m->cols;
+    for (size_t k = 0; k < n && !c; k++) {
+        it.from = &m[k];
+        name(p, &it, (uint32_t)k);
+        c = add(p, &it, e);
+    }
+    return c;
 }
 
 static kd_code add_vector(kd_plan *p, kd_role r, uint32_t layer, const uint32_t *map, kd_err *e) {
@@ -109,7 +130,7 @@ static kd_code add_vector(kd_plan *p, kd_role r, uint32_t layer, const uint32_t 
         it.values = v;
     }
     it.type = vector_type(p, r, layer);
-    name(p, &it);
+    name(p, &it, 0);
     return add(p, &it, e);
 }
 
@@ -132,13 +153,17 @@ static kd_code add_factors(kd_plan *p, kd_err *e) {
 }
 
 static kd_code list_layer(kd_plan *p, uint32_t l, const uint32_t *q_map, const uint32_t *k_map, kd_err *e) {
-    static const kd_role ORDER[] = {KD_ATTN_NORM, KD_Q,      KD_Q_BIAS,   KD_K,    KD_K_BIAS,    KD_V,  KD_V_BIAS,  KD_O,    KD_O_BIAS,
-                                    KD_Q_NORM,    KD_K_NORM, KD_MLP_NORM, KD_GATE, KD_GATE_BIAS, KD_UP, KD_UP_BIAS, KD_DOWN, KD_DOWN_BIAS};
+    static const kd_role ORDER[] = {KD_ATTN_NORM, KD_Q,         KD_Q_BIAS, KD_K,        KD_K_BIAS, KD_V,         KD_V_BIAS, KD_O,
+                                    KD_O_BIAS,    KD_Q_NORM,    KD_K_NORM, KD_MLP_NORM, KD_GATE,   KD_GATE_BIAS, KD_UP,     KD_UP_BIAS,
+                                    KD_DOWN,      KD_DOWN_BIAS, KD_ROUTER, KD_EXP_GATE, KD_EXP_UP, KD_EXP_DOWN};
     kd_code c = KD_OK;
     for (size_t i = 0; i < sizeof ORDER / sizeof *ORDER && !c; i++) {
         kd_role r = ORDER[i];
         const uint32_t *map = !p->gguf || !kd_role_permuted(p->config.arch, r) ? NULL : r == KD_Q || r == KD_Q_BIAS ? q_map : k_map;
-        if (kd_role_present(&p->config, r)) c = r < KD_MATS ? add_matrix(p, r, l, map, e) : add_vector(p, r, l, map, e);
+        if (!kd_role_present(&p->config, r)) continue;
+        c = r > KD_ROUTER                   ? add_experts(p, r, l, e)
+            : r < KD_MATS || r == KD_ROUTER ? add_matrix(p, r, l, map, e)
+                                            : add_vector(p, r, l, map, e);
     }
     return c;
 }
@@ -210,18 +235,24 @@ static kd_code open_adapter(kd_plan *p, const char *dir, kd_pool *pool, kd_err *
 }
 
 kd_code kd_plan_make(kd_plan *p, const char *src, const kd_convert_options *o, bool gguf, kd_pool *pool, kd_err *e) {
-    *p = (kd_plan){.gguf = gguf};
+    *p = (kd_plan){.gguf = gguf, .mix = o->mix};
+    if (o->mix && !gguf) return kd_fail(e, KD_EINVAL, "a mix of types goes into a GGUF file");
     if (o->type && !(p->type = kd_convert_type_named(o->type)))
         return kd_fail(e, KD_EINVAL,
                        "--type %s: no such type; f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k ... q6_k iq4_nl iq4_xs mxfp4, or q2_k_s q3_k_s "
                        "q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m",
                        o->type);
     kd_code c = kd_source_resolve(&p->source, src, e);
-    if (c || (c = kd_model_open(&p->model, p->source.path, e))) return c;
+    if (c || (c = kd_model_open_stored(&p->model, p->source.path, e))) return c;
     p->config = p->model->config;
+    if (p->mix && (kd_model_stored_only(p->model) || p->mix->L != p->config.L))
+        return kd_fail(e, KD_EINVAL, "%s: the mix was searched for another model", p->source.path);
     p->result.bytes_in = p->model->bytes;
     if (!kd_model_gguf(p->model) && (c = kd_safetensors_open(&p->st, p->source.path, e))) return c;
     const char *dir = o->adapter ? o->adapter : p->source.adapter;
+    if (dir && kd_model_stored_only(p->model))
+        return kd_fail(e, KD_EUNSUPPORTED, "%s: an adapter on %s: convert the base first, then merge", p->source.path,
+                       p->config.experts ? "a mixture of experts, which we do not have" : "packed weights");
     if (dir && (c = open_adapter(p, dir, pool, e))) return c;
     if ((c = gguf ? check_gguf(p, e) : check_folder(p, e)) || (c = list(p, e))) return c;
     return gguf && o->importance ? kd_plan_weigh(p, o->importance, e) : KD_OK;

@@ -14,7 +14,7 @@ typedef struct {
     kd_role role;
     uint32_t layer;
     int ndim;
-    uint64_t shape[2];
+    uint64_t shape[3];
     size_t rows, cols, row_bytes; /* a vector is one row */
     const kd_mat *from;           /* [mats] as stored, in Hugging Face's order of rows; rows / mats of each, one behind the other */
     size_t mats;                  /* 1, or the experts of a stack */
@@ -40,7 +40,8 @@ typedef struct {
     kd_safetensors *st; /* the source's, for the types of its vectors; NULL if it is a GGUF file */
     kd_adapter *adapter;
     kd_source source;
-    const kd_convert_type *type; /* NULL: as stored */
+    const kd_convert_type *type; /* NULL: as stored, or by */
+    const kd_mix *mix;           /* a search's choice, or NULL */
     bool gguf;                   /* the output is */
     kd_convert_result result;
     double check_seconds;

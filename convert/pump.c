@@ -39,7 +39,7 @@ typedef struct {
     uint64_t done;
 } pump;
 
-/* Row r of the piece's matrix (as the output orders them) in f32: w [cols]. */
+/* Row r of one matrix of the item (as the output orders them) in f32: w [cols]. */
 static void load_row(const kd_item *it, size_t mat, size_t r, float *w) {
     size_t src = it->row_map ? it->row_map[r] : r;
     const int32_t own = it->token_rows ? it->tokens->row_of[src] : -1;
@@ -48,7 +48,7 @@ static void load_row(const kd_item *it, size_t mat, size_t r, float *w) {
         return;
     }
     if (it->from)
-        kd_dequantize(it->from[mat].type, kd_mat_row(&it->from[mat], src), w, it->cols);
+        kd_mat_rows(&it->from[mat], src, 1, w);
     else
         memcpy(w, it->values + (it->ndim == 1 ? 0 : src * it->cols), it->cols * sizeof *w);
     if (it->lora) kd_lora_merge_row(it->lora, src, w, it->cols);
@@ -59,6 +59,14 @@ static void load_row(const kd_item *it, size_t mat, size_t r, float *w) {
         w[c] += l->scale * s;
     }
 }
+/* Rows [r, r + n): packed ones together, since neighbours share words. */
+static void load_rows(const kd_item *it, size_t mat, size_t r, size_t n, float *w) {
+    if (it->from && (int)it->from->type == KD_PACKED_TYPE && !it->row_map)
+        kd_mat_rows(&it->from[mat], r, n, w);
+    else
+        for (size_t i = 0; i < n; i++) load_row(it, mat, r + i, w + i * it->cols);
+}
+static bool is_packed(const kd_item *it) { return it->from && (int)it->from->type == KD_PACKED_TYPE; }
 
 /* Bytes that need no arithmetic. */
 static bool as_stored(const kd_item *it) { return it->from && it->from->type == it->type && !it->lora && !it->embed; }
@@ -73,14 +81,18 @@ static void compute(pump *p, piece *q, int worker) {
     unsigned char *out = p->fill.bytes + q->at;
     const float *im = it->importance ? it->importance[q->mat] : NULL;
     bool raw = as_stored(it), finite = true;
-    for (size_t i = 0; i < q->rows; i++, out += it->row_bytes) {
-        size_t r = q->first + i;
-        load_row(it, q->mat, r, w);
-        finite &= kd_all_finite(w, it->cols);
-        if (raw && !(it->token_rows && it->tokens->row_of[it->row_map ? it->row_map[r] : r] >= 0))
-            memcpy(out, kd_mat_row(&it->from[q->mat], it->row_map ? it->row_map[r] : r), it->row_bytes);
-        else if (kd_quantize(it->type, w, out, it->cols, im, NULL))
-            fault(p, it, KD_EBUG, "its rows cannot be written in its type");
+    size_t tile = is_packed(it) ? KD_PACKED_ROWS : 1;
+    for (size_t i = 0; i < q->rows; i += tile) {
+        size_t r = q->first + i, n = q->rows - i < tile ? q->rows - i : tile;
+        load_rows(it, q->mat, r, n, w);
+        finite &= kd_all_finite(w, n * it->cols);
+        for (size_t k = 0; k < n; k++, out += it->row_bytes) {
+            size_t src = it->row_map ? it->row_map[r + k] : r + k;
+            if (raw && !(it->token_rows && it->tokens->row_of[src] >= 0))
+                memcpy(out, kd_mat_row(&it->from[q->mat], src), it->row_bytes);
+            else if (kd_quantize(it->type, w + k * it->cols, out, it->cols, im, NULL))
+                fault(p, it, KD_EBUG, "its rows cannot be written in its type");
+        }
     }
     if (!finite) {
         q->nonfinite = true;
@@ -133,6 +145,11 @@ static void settle(const piece *q) {
     if (!it->from) return;
     const kd_mat *m = &it->from[q->mat];
     bool mapped = it->row_map || m->row_map, last = q->first + q->rows == m->rows;
+    if (is_packed(it)) {
+        const kd_tensor *t = ((const kd_packed *)m->data)->codes;
+        if (last) kd_pages_release(t->data, t->bytes);
+        return;
+    }
     if (mapped && !last) return;
     uintptr_t page = 4096, from = (uintptr_t)m->data + (mapped ? 0 : q->first * m->row_bytes);
     uintptr_t to = from + (mapped ? m->rows : q->rows) * m->row_bytes;
@@ -183,7 +200,10 @@ static kd_code run(pump *p, kd_pool *pool, kd_err *e) {
 
 kd_code kd_pump(kd_plan *plan, const kd_sink *s, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch, kd_err *e) {
     pump p = {.plan = plan, .sink = s, .refuse_nonfinite = !o->allow_nonfinite, .watch = watch};
-    for (size_t i = 0; i < plan->n; i++) p.widest = plan->v[i].cols > p.widest ? plan->v[i].cols : p.widest;
+    for (size_t i = 0; i < plan->n; i++) {
+        size_t n = plan->v[i].cols * (is_packed(&plan->v[i]) ? KD_PACKED_ROWS : 1);
+        p.widest = n > p.widest ? n : p.widest;
+    }
     size_t workers = (size_t)kd_pool_threads(pool), n;
     kd_code c = KD_ENOMEM;
     if (kd_mul_size(p.widest, workers, &n)) p.rows = kd_aligned_alloc(64, (n + 16) * sizeof(float));

@@ -74,7 +74,7 @@ static kd_code text_of(kd_buf *b, const kd_plan *p, const kd_card *c) {
         r = kd_buf_putc(b, (unsigned char)c->name.data[i] < ' ' || strchr("<>[]`|*#", c->name.data[i]) ? ' ' : c->name.data[i]);
     if (!r) r = kd_buf_puts(b, own ? "\n\nA student trained and merged by distill.\n" : "\n\nConverted by distill.\n");
     if (!r) r = kd_buf_puts(b, "\n| | |\n| --- | --- |\n");
-    if (!r) r = cell(b, "architecture", kd_str_of(kd_arch_name(p->config.arch)));
+    if (!r) r = cell(b, "architecture", kd_str_of(kd_config_type(&p->config)));
     if (!r) r = cell(b, "parameters", c->size_label);
     if (!r) r = cell(b, "made from", c->source);
     if (!r) r = cell(b, "run", c->run);

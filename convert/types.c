@@ -38,6 +38,7 @@ static kd_dtype mix_v(const kd_convert_type *t, const kd_config *c, uint32_t l) 
     case FT_Q5_K_M: d = more_bits(l, c->L) ? KD_Q6_K : d; break;
     default: break;
     }
+    if (c->experts == 8) return KD_Q8_0; /* small beside eight experts */
     /* 80 layers: llama.cpp's 70B, whose v matrices are small. */
     return c->L == 80 && c->H != c->G && c->arch == KD_LLAMA && (d == KD_Q3_K || d == KD_Q4_K) ? KD_Q5_K : d;
 }
@@ -57,7 +58,10 @@ static kd_dtype mix_down(const kd_convert_type *t, const kd_config *c, uint32_t 
 static kd_dtype mixed(const kd_convert_type *t, const kd_config *c, kd_role r, uint32_t l, size_t cols) {
     if (r == KD_HEAD || (r == KD_EMBED && c->tied)) return cols % 256 ? KD_Q8_0 : KD_Q6_K;
     if (r == KD_V) return mix_v(t, c, l);
-    if (r == KD_DOWN) return mix_down(t, c, l);
+    if (r == KD_K && c->experts == 8) return KD_Q8_0;
+    if (r == KD_DOWN || r == KD_EXP_DOWN) return mix_down(t, c, l);
+    if (r == KD_O && c->experts == 8)
+        return t->type == KD_Q5_K || t->file_type == FT_Q3_K_L || t->file_type == FT_Q2_K_S ? t->type : KD_Q5_K;
     if (r == KD_O && t->file_type == FT_Q3_K_M) return KD_Q4_K;
     if (r == KD_O && t->file_type == FT_Q3_K_L) return KD_Q5_K;
     return t->type;

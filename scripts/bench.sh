@@ -36,6 +36,9 @@ fi
 title "training: adapter and full, rows of 512 tokens packed"
 if [ -f scripts/bench_train.sh ]; then scripts/bench_train.sh "$build" "$model" || echo "bench_train.sh failed"; fi
 
+title "conversion: a bf16 folder of $(basename "$model")"
+scripts/bench_convert.sh "$build" "$model" || echo "bench_convert.sh failed"
+
 title "programs"
 for b in "$build"/tests/*/bench_* "$build"/tests/*/*/bench_*; do
     case $b in *.d | *.o | *'*') continue ;; esac

@@ -16,6 +16,10 @@ static const kd_opt options[] = {
      "mixes "
      "(default: as stored)",
      "Output"},
+    {"target-size", 0, KD_OPT_SIZE, "SIZE", NULL,
+     "search the mix of types that loses least in a file of at most this, by measured sensitivity", "Output"},
+    {"target-kl", 0, KD_OPT_FLOAT, "X", NULL, "search the smallest mix whose mean KL is at most X nats on the calibration's text", "Output",
+     .min = 1e-6, .max = 100},
     {"split-size", 0, KD_OPT_SIZE, "SIZE", NULL, "cut the output into files of at most this", "Output"},
     {"name", 0, KD_OPT_STRING, "NAME", NULL, "the model's name in the file (general.name)", "Output"},
     {"modelfile", 0, KD_OPT_FLAG, NULL, NULL, "a Modelfile for Ollama beside the GGUF file", "Output"},
@@ -24,7 +28,13 @@ static const kd_opt options[] = {
     {"adapter-only", 0, KD_OPT_FLAG, NULL, NULL, "the adapter by itself: NAME.gguf for llama.cpp's --lora, any other a PEFT folder",
      "Source"},
     {"allow-nonfinite", 0, KD_OPT_FLAG, NULL, NULL, "convert weights with NaN or infinities, and say which", "Source"},
-    KD_CALIBRATE_OPTIONS,
+    {"calibration", 0, KD_OPT_PATH, "FILE", NULL,
+     "text, .jsonl or study to run through the model: columns that matter there are stored better (default: what the study of --study "
+     "taught; none: leave it out)",
+     "Importance"},
+    {"calibration-tokens", 0, KD_OPT_INT, "N", "16384", "tokens of it; 0 = all", "Importance", .min = 0, .max = 1e15},
+    {"imatrix", 0, KD_OPT_PATH, "FILE", NULL, "importance from llama.cpp's imatrix file instead (GGUF or .dat)", "Importance"},
+    {"save-imatrix", 0, KD_OPT_PATH, "FILE", NULL, "keep the importance: GGUF, or llama.cpp's older form if named .dat", "Importance"},
     {"check", 0, KD_OPT_FLAG, NULL, "true", "with rows to measure on: end with KL, top-1 agreement and perplexity against the source",
      "Check"},
     {"data", 0, KD_OPT_PATH, "FILE", NULL,
@@ -102,6 +112,14 @@ static void calibration_json(kd_jsonw *w, const kd_calibration *m, const kd_conv
     kd_jsonw_key(w, "unweighted"), kd_jsonw_int(w, (int64_t)r->unweighted);
     kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, m->seconds);
     kd_jsonw_end_object(w);
+    if (!m->mix) return;
+    kd_jsonw_key(w, "search"), kd_jsonw_object(w);
+    kd_jsonw_key(w, "tokens"), kd_jsonw_int(w, (int64_t)m->mix->tokens);
+    kd_jsonw_key(w, "probes"), kd_jsonw_int(w, (int64_t)m->mix->probes);
+    kd_jsonw_key(w, "predicted_kl"), kd_jsonw_double(w, m->mix->predicted);
+    kd_jsonw_key(w, "measured_kl"), kd_jsonw_double(w, m->mix->measured);
+    kd_jsonw_key(w, "seconds"), kd_jsonw_double(w, m->mix->seconds);
+    kd_jsonw_end_object(w);
 }
 
 static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_convert_result *r, const check *k, const kd_calibration *m,
@@ -150,6 +168,9 @@ static kd_code report(kd_cli *cli, const kd_convert_result *r, const check *k, c
                      m->what ? ": " : "", m->what ? m->what : "", r->weighted, kd_human_time(m->seconds, took));
     else if (m->from)
         (void)kd_out(cli, "importance %s%s\n", m->from, m->importance ? "" : " (not run)");
+    if (m->mix)
+        (void)kd_out(cli, "search     %zu matrices tried alone on %zu tokens; the mix: KL %.6f measured there, %.6f predicted; in %s\n",
+                     m->mix->probes, m->mix->tokens, m->mix->measured, m->mix->predicted, kd_human_time(m->mix->seconds, took));
     kd_code c = kd_out(cli, "%s -> %s, %s -> %s%s%s\n", src, dst, kd_human_bytes(r->bytes_in, in), kd_human_bytes(r->bytes_out, out),
                        cli->dry_run ? " (nothing written)"
                        : kept       ? " in "
@@ -183,6 +204,28 @@ static bool searches(kd_cli *cli) {
     return t && kd_dtype_get((int)t->type)->quantized && t->type != KD_Q8_0 && kd_str_ends(kd_str_of(cli->args[1]), ".gguf");
 }
 
+/* Bytes of the output that are no matrix: header, vocabulary, vectors; with a little for what the search adds to the keys. */
+static kd_code beside_matrices(kd_cli *cli, const kd_convert_options *o, uint64_t *room, kd_err *e) {
+    kd_convert_options plan = *o;
+    kd_convert_result r = {0};
+    plan.type = "f16", plan.check = NULL;
+    kd_code c = kd_convert(cli->args[0], cli->args[1], &plan, true, NULL, NULL, &r, e);
+    if (!c) *room = r.bytes_out - r.type_bytes[KD_F16] + 4096;
+    return c;
+}
+
+/* The check runs the source: better said before the work than behind it. */
+static kd_code can_run(const char *src, kd_err *e) {
+    kd_source s;
+    kd_model *m = NULL;
+    kd_code c = kd_source_resolve(&s, src, e);
+    if (c) return c;
+    c = kd_model_open(&m, s.path, e);
+    kd_model_free(m);
+    kd_source_clear(&s);
+    return c;
+}
+
 static kd_code run(kd_cli *cli, kd_err *e) {
     kd_pool *pool;
     kd_convert_result r = {0};
@@ -202,8 +245,11 @@ static kd_code run(kd_cli *cli, kd_err *e) {
                             .check = k.rows ? price : NULL,
                             .check_ctx = &k};
     if (!c) c = kd_cli_pool(cli, &pool, e);
-    if (!c) c = kd_calibrate(&m, cli, cli->args[0], o.adapter, k.study, searches(cli) && !kd_opt_flag(cli, "adapter-only"), e);
-    o.importance = m.importance, o.importance_name = m.from;
+    uint64_t room = 0;
+    if (!c && k.rows) c = can_run(cli->args[0], e);
+    if (!c && kd_calibrate_targets(cli) && !kd_opt_string(cli, "type")) c = beside_matrices(cli, &o, &room, e);
+    if (!c) c = kd_calibrate(&m, cli, cli->args[0], o.adapter, k.study, searches(cli) && !kd_opt_flag(cli, "adapter-only"), room, e);
+    o.importance = m.importance, o.importance_name = m.from, o.mix = m.mix;
     if (!c && kd_opt_flag(cli, "adapter-only"))
         c = k.rows ? kd_fail(e, KD_EINVAL, "convert: an adapter by itself is not checked against its source")
                    : kd_convert_adapter(cli->args[0], cli->args[1], &o, cli->dry_run, &r, e);
@@ -230,6 +276,7 @@ const kd_cmd kd_cmd_convert = {
              "  distill convert run/ student.gguf --type q8_0       base and adapter of a run, merged\n"
              "  distill convert model.gguf folder/ --type bf16      back to what transformers loads\n"
              "  distill convert run/ student.gguf -t q4_k_m --study math.study --max-kl 0.05\n"
+             "  distill convert model/ small.gguf --target-size 800M --calibration text.txt\n"
              "  distill convert model/ small.gguf -t q3_k_m --calibration text.txt --save-imatrix model.imatrix.gguf",
     .opts = options,
     .min_args = 2,

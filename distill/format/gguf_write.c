@@ -260,6 +260,19 @@ kd_code kd_gguf_writer_begin(kd_gguf_writer *w, kd_err *e) {
     return c;
 }
 
+kd_code kd_gguf_writer_measure(const kd_gguf_writer *w, uint64_t *bytes, kd_err *e) {
+    kd_buf b = {0};
+    kd_code c = header(w, 0, &b);
+    uint64_t n = b.len;
+    kd_buf_clear(&b);
+    if (c) return kd_fail(e, c, "%s: no memory for its header", w->o.path);
+    for (size_t i = 0; i < w->o.n; i++)
+        if (!kd_add_u64(n, w->o.v[i].bytes, &n) || !kd_add_u64(n, (0 - (uint64_t)w->o.v[i].bytes) & (w->align - 1), &n))
+            return kd_fail(e, KD_EINVAL, "%s: the tensors do not fit into any file", w->o.path);
+    *bytes = n;
+    return KD_OK;
+}
+
 uint64_t kd_gguf_writer_bytes(const kd_gguf_writer *w) { return kd_output_bytes(&w->o); }
 
 kd_code kd_gguf_writer_put(kd_gguf_writer *w, size_t i, const void *p, size_t n, kd_err *e) { return kd_output_put(&w->o, i, p, n, e); }

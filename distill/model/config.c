@@ -11,6 +11,22 @@ static const struct {
     const char *type, *cls;
 } ARCH[KD_ARCHS] = {{"llama", "LlamaForCausalLM"}, {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}};
 
+/* Mixtures of experts, by the dense family that they are built on. */
+static const struct {
+    kd_arch base;
+    const char *type, *cls, *gguf;
+} MOE[] = {{KD_QWEN3, "qwen3_moe", "Qwen3MoeForCausalLM", "qwen3moe"}, {KD_LLAMA, "mixtral", "MixtralForCausalLM", "llama"}};
+enum { MOES = sizeof MOE / sizeof *MOE };
+
+static int moe_of(const kd_config *c) {
+    for (int i = 0; i < MOES; i++)
+        if (c->experts && MOE[i].base == c->arch) return i;
+    return -1;
+}
+const char *kd_config_type(const kd_config *c) { return moe_of(c) < 0 ? ARCH[c->arch].type : MOE[moe_of(c)].type; }
+const char *kd_config_class(const kd_config *c) { return moe_of(c) < 0 ? ARCH[c->arch].cls : MOE[moe_of(c)].cls; }
+const char *kd_config_gguf_arch(const kd_config *c) { return moe_of(c) < 0 ? ARCH[c->arch].type : MOE[moe_of(c)].gguf; }
+
 const char *kd_arch_name(kd_arch a) { return ARCH[a].type; }
 const char *kd_arch_class(kd_arch a) { return ARCH[a].cls; }
 
@@ -25,6 +41,8 @@ typedef struct {
     const char *what;
     kd_err *e;
     kd_code code;
+    int moe;     /* of MOE, or -1 */
+    bool stored; /* only converted: packed weights are welcome */
 } reader;
 
 static const kd_json_node *get(const kd_json_node *o, const char *key) {
@@ -101,13 +119,13 @@ static void refuse_features(reader *r, kd_arch arch) {
                 {"rope_interleaved", 0}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const kd_json_node *n = get(r->o, keys[i].key);
-        if (!n) continue;
+        if (!n || (r->moe >= 0 && (!strcmp(keys[i].key, "num_local_experts") || !strcmp(keys[i].key, "num_experts")))) continue;
         double v = kd_json_typeof(n) == KD_JSON_BOOL ? kd_json_bool(n, false) : kd_json_number(n, NAN);
         if (v != keys[i].neutral) fail(r, KD_EUNSUPPORTED, keys[i].key, "a feature that we do not have; a model that uses it is refused");
     }
-    if (get(r->o, "quantization_config"))
+    if (get(r->o, "quantization_config") && !r->stored)
         fail(r, KD_EUNSUPPORTED, "quantization_config",
-             "weights quantized inside safetensors; convert the unquantized model or a GGUF file");
+             "weights quantized inside safetensors, which are not computed with: convert them first");
     if (arch == KD_LLAMA && get(r->o, "sliding_window"))
         fail(r, KD_EUNSUPPORTED, "sliding_window", "windowed attention, which we do not have");
     const kd_json_node *types = get(r->o, "layer_types");
@@ -117,6 +135,23 @@ static void refuse_features(reader *r, kd_arch arch) {
     kd_str act = kd_json_string(get(r->o, "hidden_act"));
     if (act.data && !kd_str_is(act, "silu") && !kd_str_is(act, "swish"))
         fail(r, KD_EUNSUPPORTED, "hidden_act", "an activation that we do not have (only silu)");
+}
+
+/* Qwen3-MoE with every layer sparse, Mixtral. */
+static void read_experts(reader *r, kd_config *c) {
+    if (r->moe < 0) return;
+    const bool mixtral = MOE[r->moe].base == KD_LLAMA;
+    /* either word may stand for the number: transformers' writers changed */
+    c->experts = size_of(r, get(r->o, "num_experts") ? "num_experts" : "num_local_experts", mixtral ? 8 : 128, 4096);
+    c->experts_used = size_of(r, "num_experts_per_tok", mixtral ? 2 : 8, 4096);
+    c->expert_F = mixtral ? c->F : size_of(r, "moe_intermediate_size", 768, 1u << 22);
+    c->norm_topk = mixtral || bool_of(r, "norm_topk_prob", false);
+    if (c->experts_used > c->experts) fail(r, KD_EFORMAT, "num_experts_per_tok", "expected at most the number of experts");
+    if (!mixtral && number_of(r, r->o, "decoder_sparse_step", 1, true) != 1)
+        fail(r, KD_EUNSUPPORTED, "decoder_sparse_step", "layers without experts among others, which we do not have");
+    if (kd_json_count(get(r->o, "mlp_only_layers")))
+        fail(r, KD_EUNSUPPORTED, "mlp_only_layers", "layers without experts among others, which we do not have");
+    if (mixtral && get(r->o, "sliding_window")) fail(r, KD_EUNSUPPORTED, "sliding_window", "windowed attention, which we do not have");
 }
 
 static void read_rope(reader *r, kd_config *c) {
@@ -185,10 +220,10 @@ static void read_sizes(reader *r, kd_config *c) {
     c->C = size_of(r, "hidden_size", 0, 1u << 20);
     c->L = size_of(r, "num_hidden_layers", 0, 4096);
     c->H = size_of(r, "num_attention_heads", 0, 1u << 14);
-    c->G = size_of(r, "num_key_value_heads", c->arch == KD_LLAMA ? c->H : 32, 1u << 14);
+    c->G = size_of(r, "num_key_value_heads", r->moe >= 0 ? (c->arch == KD_LLAMA ? 8 : 4) : c->arch == KD_LLAMA ? c->H : 32, 1u << 14);
     c->F = size_of(r, "intermediate_size", 0, 1u << 22);
     c->V = size_of(r, "vocab_size", 0, 1u << 24);
-    c->D = size_of(r, "head_dim", c->arch == KD_QWEN3 ? 128 : c->C >= c->H ? c->C / c->H : 1, 4096);
+    c->D = size_of(r, "head_dim", c->arch == KD_QWEN3 && r->moe < 0 ? 128 : c->C >= c->H ? c->C / c->H : 1, 4096);
     c->context = size_of(r, "max_position_embeddings", c->arch == KD_LLAMA ? 2048 : 32768, 1u << 30);
     c->norm_eps = (float)number_of(r, r->o, "rms_norm_eps", 1e-6, true);
     c->initializer_range = number_of(r, r->o, "initializer_range", 0.02, true);
@@ -209,35 +244,52 @@ kd_code kd_config_check(const kd_config *c, const char *what, kd_err *e) {
     return KD_OK;
 }
 
-kd_code kd_config_from_json(kd_config *out, const char *text, size_t len, const char *what, kd_err *e) {
+static kd_code from_json(kd_config *out, const char *text, size_t len, const char *what, bool stored, kd_err *e) {
     memset(out, 0, sizeof *out);
     kd_json *doc = NULL;
     kd_code code = kd_json_parse(&doc, text, len, what, e);
     if (code) return code;
-    reader r = {.o = kd_json_root(doc), .what = what, .e = e};
+    reader r = {.o = kd_json_root(doc), .what = what, .e = e, .moe = -1, .stored = stored};
     kd_str type = kd_json_string(get(r.o, "model_type"));
     int arch = 0;
     while (arch < KD_ARCHS && !kd_str_is(type, ARCH[arch].type)) arch++;
+    for (int i = 0; i < MOES; i++)
+        if (kd_str_is(type, MOE[i].type)) r.moe = i, arch = (int)MOE[i].base;
+    if (r.moe >= 0 && !stored) {
+        code = kd_fail(e, KD_EUNSUPPORTED, "%s: model_type: '%s' is a mixture of experts, which can be converted but not run", what,
+                       type.data);
+        goto done;
+    }
     if (arch == KD_ARCHS) {
         code = kd_fail(e, KD_EUNSUPPORTED, "%s: model_type: '%.60s' is a family that we do not have (llama, qwen2, qwen3)", what,
                        type.data ? type.data : "");
         goto done;
     }
     kd_str cls = kd_json_string(kd_json_first(get(r.o, "architectures")));
-    if (cls.data && !kd_str_is(cls, ARCH[arch].cls)) {
-        code = kd_fail(e, KD_EUNSUPPORTED, "%s: architectures: expected %s, found '%.60s'", what, ARCH[arch].cls, cls.data);
+    const char *expected = r.moe < 0 ? ARCH[arch].cls : MOE[r.moe].cls;
+    if (cls.data && !kd_str_is(cls, expected)) {
+        code = kd_fail(e, KD_EUNSUPPORTED, "%s: architectures: expected %s, found '%.60s'", what, expected, cls.data);
         goto done;
     }
     out->arch = (kd_arch)arch;
     refuse_features(&r, out->arch);
     read_sizes(&r, out);
+    read_experts(&r, out);
     read_rope(&r, out);
     read_ids(&r, out);
+    if (!r.code && stored) r.code = kd_packing_read(&out->packing, get(r.o, "quantization_config"), what, e);
     code = r.code ? r.code : kd_config_check(out, what, e);
 done:
     if (code) kd_config_clear(out);
     kd_json_free(doc);
     return code;
+}
+
+kd_code kd_config_from_json(kd_config *out, const char *text, size_t len, const char *what, kd_err *e) {
+    return from_json(out, text, len, what, false, e);
+}
+kd_code kd_config_from_json_stored(kd_config *out, const char *text, size_t len, const char *what, kd_err *e) {
+    return from_json(out, text, len, what, true, e);
 }
 
 static void write_rope(kd_jsonw *w, const kd_rope_config *p) {
@@ -295,10 +347,10 @@ kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd
     kd_jsonw_object(&w);
     kd_jsonw_key(&w, "architectures");
     kd_jsonw_array(&w);
-    kd_jsonw_cstr(&w, kd_arch_class(c->arch));
+    kd_jsonw_cstr(&w, kd_config_class(c));
     kd_jsonw_end_array(&w);
     kd_jsonw_key(&w, "model_type");
-    kd_jsonw_cstr(&w, kd_arch_name(c->arch));
+    kd_jsonw_cstr(&w, kd_config_type(c));
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) kd_jsonw_key(&w, sizes[i].key), kd_jsonw_int(&w, sizes[i].v);
     kd_jsonw_key(&w, "hidden_act");
     kd_jsonw_cstr(&w, "silu");
@@ -314,11 +366,23 @@ kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd
     kd_jsonw_double(&w, c->initializer_range > 0 ? c->initializer_range : 0.02);
     kd_jsonw_key(&w, "tie_word_embeddings");
     kd_jsonw_bool(&w, c->tied);
-    if (c->arch != KD_QWEN2) kd_jsonw_key(&w, "attention_bias"), kd_jsonw_bool(&w, c->o_bias);
-    if (c->arch == KD_LLAMA)
+    if (c->arch != KD_QWEN2 && !(c->arch == KD_LLAMA && c->experts)) kd_jsonw_key(&w, "attention_bias"), kd_jsonw_bool(&w, c->o_bias);
+    if (c->arch == KD_LLAMA && c->experts)
+        kd_jsonw_key(&w, "sliding_window"), kd_jsonw_null(&w);
+    else if (c->arch == KD_LLAMA)
         kd_jsonw_key(&w, "mlp_bias"), kd_jsonw_bool(&w, c->mlp_bias);
     else
         kd_jsonw_key(&w, "use_sliding_window"), kd_jsonw_bool(&w, false);
+    if (c->experts) {
+        kd_jsonw_key(&w, c->arch == KD_LLAMA ? "num_local_experts" : "num_experts"), kd_jsonw_int(&w, c->experts);
+        kd_jsonw_key(&w, "num_experts_per_tok"), kd_jsonw_int(&w, c->experts_used);
+        if (c->arch != KD_LLAMA) {
+            kd_jsonw_key(&w, "moe_intermediate_size"), kd_jsonw_int(&w, c->expert_F);
+            kd_jsonw_key(&w, "norm_topk_prob"), kd_jsonw_bool(&w, c->norm_topk);
+            kd_jsonw_key(&w, "decoder_sparse_step"), kd_jsonw_int(&w, 1);
+            kd_jsonw_key(&w, "mlp_only_layers"), kd_jsonw_array(&w), kd_jsonw_end_array(&w);
+        }
+    }
     write_rope(&w, &c->rope);
     write_id(&w, "bos_token_id", c->bos);
     kd_jsonw_key(&w, "eos_token_id");
@@ -339,7 +403,8 @@ kd_code kd_config_to_json(kd_buf *out, const kd_config *c, const char *dtype, kd
 
 uint64_t kd_config_parameters(const kd_config *c) {
     uint64_t q = (uint64_t)c->H * c->D, k = (uint64_t)c->G * c->D, C = c->C, F = c->F;
-    uint64_t layer = 2 * q * C + 2 * k * C + 3 * F * C + 2 * C;
+    uint64_t layer = 2 * q * C + 2 * k * C + 2 * C;
+    layer += c->experts ? (uint64_t)c->experts * (3 * (uint64_t)c->expert_F + 1) * C : 3 * F * C;
     layer += c->qkv_bias ? q + 2 * k : 0;
     layer += c->o_bias ? C : 0;
     layer += c->mlp_bias ? 2 * F + C : 0;

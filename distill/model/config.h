@@ -1,9 +1,9 @@
 /* distill/model/config.h - what a model is: family, sizes, rope, biases; read from config.json (both spellings) or from GGUF keys.
- * A feature that a config asks for and we lack is refused by name. Leans on base/json.h, format/gguf.h. */
+ * A feature that a config asks for and we lack is refused by name. Leans on packed.h, base/json.h, format/gguf.h. */
 #ifndef KD_MODEL_CONFIG_H
 #define KD_MODEL_CONFIG_H
 
-#include "distill/base/json.h"
+#include "distill/model/packed.h"
 
 typedef struct kd_gguf kd_gguf; /* distill/format/gguf.h */
 
@@ -33,14 +33,27 @@ typedef struct {
     int eos_count;
     int64_t pad;
     double initializer_range;
+    uint32_t experts, experts_used,
+        expert_F;       /* mixture of experts: their number in a layer, how many a token takes, width of each; 0: dense */
+    bool norm_topk;     /* the weights of those taken are made to sum to 1 */
+    kd_packing packing; /* quantization_config; kd_config_from_json refuses it */
 } kd_config;
 
 const char *kd_arch_name(kd_arch a);  /* "llama", "qwen2", "qwen3": Hugging Face's model_type and GGUF's general.architecture alike */
 const char *kd_arch_class(kd_arch a); /* "LlamaForCausalLM" ... */
 
+/* The names of a config's family: Hugging Face's model_type and class, GGUF's architecture; those of the dense family but for experts ("qwen3_moe",
+ * "mixtral"; "qwen3moe", "llama"). */
+const char *kd_config_type(const kd_config *c);
+const char *kd_config_class(const kd_config *c);
+const char *kd_config_gguf_arch(const kd_config *c);
+
 /* From the text of config.json. what names it in messages. Errors: KD_EFORMAT a field that is absent, of the wrong type or out of bounds;
  * KD_EUNSUPPORTED a family or feature we lack, named. */
 kd_code kd_config_from_json(kd_config *out, const char *text, size_t len, const char *what, kd_err *e);
+/* The same for who only converts: mixtures of experts (Qwen3-MoE, Mixtral) and packed weights are read too. */
+kd_code kd_config_from_json_stored(kd_config *out, const char *text, size_t len, const char *what, kd_err *e);
+kd_code kd_config_from_gguf_stored(kd_config *out, const kd_gguf *g, kd_err *e);
 /* From GGUF metadata (and its rope_freqs.weight, and the presence of output.weight and biases). */
 kd_code kd_config_from_gguf(kd_config *out, const kd_gguf *g, kd_err *e);
 /* config.json for c, in Hugging Face's older spelling, which every version reads; dtype: "float32", "bfloat16", "float16". */

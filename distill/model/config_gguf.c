@@ -12,6 +12,7 @@ typedef struct {
     const char *path, *arch;
     kd_err *e;
     kd_code code;
+    bool stored; /* only converted: experts are welcome */
 } reader;
 
 static const char *key_of(const reader *r, char *s, const char *key) {
@@ -57,7 +58,7 @@ static void refuse(reader *r) {
                                        "residual_scale",      "attention.scale",          "attention.kv_lora_rank",
                                        "nextn_predict_layers"};
     char s[96];
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+    for (size_t i = r->stored ? 2 : 0; i < sizeof keys / sizeof *keys; i++) {
         double v = number_of(r, keys[i], 0);
         if (v != 0 && !r->code)
             r->code = kd_fail(r->e, KD_EUNSUPPORTED, "%s: %s = %g: a feature that we do not have", r->path, key_of(r, s, keys[i]), v);
@@ -160,25 +161,53 @@ static void read_sizes(reader *r, kd_config *c) {
     if (eos >= 0) c->eos[c->eos_count++] = eos;
 }
 
-kd_code kd_config_from_gguf(kd_config *out, const kd_gguf *g, kd_err *e) {
+static void read_experts(reader *r, kd_config *c, bool qwen) {
+    char s[96];
+    if (!r->stored || (!qwen && !kd_gguf_find(r->g, key_of(r, s, "expert_count")))) return;
+    int64_t n = 0;
+    if (!qwen && kd_gguf_i64(r->g, s, &n) && n == 0) return; /* some dense files say so */
+    c->experts = size_of(r, "expert_count", 0, 4096);
+    c->experts_used = size_of(r, "expert_used_count", 0, 4096);
+    c->expert_F = size_of(r, "expert_feed_forward_length", c->F, 1u << 22);
+    c->norm_topk = true;
+    c->mlp_bias = false;
+    if (number_of(r, "expert_shared_count", 0) != 0 || number_of(r, "expert_shared_feed_forward_length", 0) != 0) {
+        if (!r->code)
+            r->code = kd_fail(r->e, KD_EUNSUPPORTED, "%s: %s: experts that every token takes, which we do not have", r->path,
+                              key_of(r, s, "expert_shared_count"));
+    }
+    if (c->experts_used > c->experts && !r->code)
+        r->code = kd_fail(r->e, KD_EFORMAT, "%s: %s: expected at most the %u experts, found %u", r->path, key_of(r, s, "expert_used_count"),
+                          c->experts, c->experts_used);
+}
+
+static kd_code from_gguf(kd_config *out, const kd_gguf *g, bool stored, kd_err *e) {
     memset(out, 0, sizeof *out);
-    reader r = {.g = g, .path = "GGUF", .e = e};
+    reader r = {.g = g, .path = "GGUF", .e = e, .stored = stored};
     const kd_tensors *set = kd_gguf_tensors(g);
     if (kd_tensors_files(set)) r.path = kd_map_path(kd_tensors_map(set, 0));
     kd_str arch;
     if (!kd_gguf_str(g, "general.architecture", &arch))
         return kd_fail(e, KD_EFORMAT, "%s: general.architecture: expected a string, found none", r.path);
-    int a = 0;
-    while (a < KD_ARCHS && !kd_str_is(arch, kd_arch_name((kd_arch)a))) a++;
+    const bool qwen_moe = kd_str_is(arch, "qwen3moe");
+    int a = qwen_moe ? KD_QWEN3 : 0;
+    while (!qwen_moe && a < KD_ARCHS && !kd_str_is(arch, kd_arch_name((kd_arch)a))) a++;
+    if (qwen_moe && !stored)
+        return kd_fail(e, KD_EUNSUPPORTED,
+                       "%s: general.architecture: 'qwen3moe' is a mixture of experts, which can be converted but not run", r.path);
     if (a == KD_ARCHS)
         return kd_fail(e, KD_EUNSUPPORTED, "%s: general.architecture: '%.*s' is a family that we do not have (llama, qwen2, qwen3)", r.path,
                        (int)(arch.len < 60 ? arch.len : 60), arch.data);
     out->arch = (kd_arch)a;
-    r.arch = kd_arch_name(out->arch);
+    r.arch = qwen_moe ? "qwen3moe" : kd_arch_name(out->arch);
     refuse(&r);
     read_sizes(&r, out);
+    read_experts(&r, out, qwen_moe);
     read_rope(&r, out);
     kd_code code = r.code ? r.code : kd_config_check(out, r.path, e);
     if (code) kd_config_clear(out);
     return code;
 }
+
+kd_code kd_config_from_gguf(kd_config *out, const kd_gguf *g, kd_err *e) { return from_gguf(out, g, false, e); }
+kd_code kd_config_from_gguf_stored(kd_config *out, const kd_gguf *g, kd_err *e) { return from_gguf(out, g, true, e); }

@@ -333,7 +333,8 @@ static kd_code prepare(kd_forward *f, const kd_batch *b, kd_err *e) {
         pages += 2 * kd_kv_pages(b->seqs[s].kv);
     }
     if (rows != b->n) return kd_fail(e, KD_EINVAL, "forward pass: expected %zu rows over the sequences, found %zu", b->n, rows);
-    if (b->x && b->from >= c->L) return kd_fail(e, KD_EINVAL, "forward pass: layer %u: expected 0..%u", b->from, c->L - 1);
+    if ((b->x && b->from > c->L) || b->until > c->L || (b->until && b->x && b->from >= b->until))
+        return kd_fail(e, KD_EINVAL, "forward pass: layers %u to %u: expected within 0..%u", b->from, b->until, c->L);
     for (size_t i = 0; i < b->n && !b->x; i++)
         if (b->tokens[i] < 0 || (uint32_t)b->tokens[i] >= c->V)
             return kd_fail(e, KD_EINVAL, "forward pass: token %d: expected 0..%u", b->tokens[i], c->V - 1);
@@ -367,13 +368,15 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
         memcpy(f->x, b->x, b->n * c->C * sizeof(float));
     else
         embed(f, b->tokens, b->n);
-    for (uint32_t l = b->x ? b->from : 0; l < c->L; l++) {
+    const uint32_t end = b->until ? b->until : c->L;
+    for (uint32_t l = b->x ? b->from : 0; l < end; l++) {
         bool last = l + 1 == c->L;
         attention_part(f, b, l, last);
         mlp_part(f, last ? b->nwant : b->n, l);
     }
     for (size_t s = 0; s < b->nseq; s++) kd_kv_set_len(b->seqs[s].kv, kd_kv_len(b->seqs[s].kv) + b->seqs[s].rows);
-    if (b->nwant) {
+    if (f->tap) f->tap(f->tap_ctx, end < c->L ? KD_ATTN_NORM : KD_FINAL_NORM, end, f->x, end < c->L ? b->n : b->nwant);
+    if (b->nwant && !b->until) {
         kd_rmsnorm(f->h, NULL, f->x, f->m->final_norm, b->nwant, c->C, c->norm_eps);
         multiply(f, &f->head, f->h, logits, b->nwant, false);
         own_logits(f, logits, b->nwant);

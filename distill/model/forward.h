@@ -35,13 +35,14 @@ typedef struct {
     size_t nwant;
     const float *x; /* instead of tokens: the residual stream [n,C] as it enters layer `from` (what a tap of KD_ATTN_NORM saw) */
     uint32_t from;
+    uint32_t until; /* 0: all the way; else nothing from this layer on (layers in all: no head): a tap sees what would enter it */
 } kd_batch;
 /* logits [nwant, V] f32; NULL: everything but the head's product. Advances each kv by its rows. Errors: KD_EINVAL (sizes, token out of range,
  * context exceeded): nothing changed. */
 kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *e);
 
 /* Shown what every product is about to read: x [n, cols of the matrix r of that layer]; and as KD_ATTN_NORM the residual stream [n,C] that
- * enters a layer. On the caller's thread. fn NULL: no longer. */
+ * enters a layer, as KD_FINAL_NORM what leaves the last one. On the caller's thread. fn NULL: no longer. */
 typedef void kd_forward_tap_fn(void *ctx, kd_role r, uint32_t layer, const float *x, size_t n);
 void kd_forward_tap(kd_forward *f, kd_forward_tap_fn *fn, void *ctx);
 

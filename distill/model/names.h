@@ -31,6 +31,11 @@ typedef enum {
     KD_EMBED = KD_LAYER_ROLES,
     KD_FINAL_NORM,
     KD_HEAD,
+    /* of a layer again, in mixtures of experts: KD_ROUTER [experts, C]; of each expert KD_EXP_GATE, KD_EXP_UP [expert_F, C], KD_EXP_DOWN */
+    KD_ROUTER,
+    KD_EXP_GATE,
+    KD_EXP_UP,
+    KD_EXP_DOWN,
     KD_ROLES
 } kd_role;
 
@@ -41,6 +46,11 @@ void kd_role_shape(const kd_config *c, kd_role r, size_t *rows, size_t *cols);
 /* "model.layers.3.self_attn.q_proj.weight" / "blk.3.attn_q.weight"; s holds 96 bytes; returns s. */
 char *kd_name_hf(char *s, kd_role r, uint32_t layer);
 char *kd_name_gguf(char *s, kd_role r, uint32_t layer);
+/* The same by config, for the roles of experts too (KD_EXP_*: of one expert in Hugging Face's words, of the whole stack in GGUF's, where expert is
+ * ignored). */
+char *kd_name_stored(char *s, const kd_config *c, bool gguf, kd_role r, uint32_t layer, uint32_t expert);
+/* The inverse of it. */
+bool kd_name_parse_stored(const char *name, const kd_config *c, bool gguf, kd_role *r, uint32_t *layer, uint32_t *expert);
 const char *kd_module_name(kd_role r); /* "q_proj" ... "down_proj", "embed_tokens", "lm_head"; NULL for vectors */
 /* The inverse: true if name (either wording) is a tensor of the families we know; *layer set for roles of a layer. */
 bool kd_name_parse(const char *name, bool gguf, kd_role *r, uint32_t *layer);

@@ -9,7 +9,7 @@ kills=${KD_KILLS:-10}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 unset "${!DISTILL_@}"
-echo "1..2"
+echo "1..3"
 # TARGET: how long the whole takes, in microseconds; its hash goes to TARGET.sha256
 sum_of() { (cd "$1" 2>/dev/null && find . -type f | sort | xargs sha256sum) || sha256sum <"$1"; }
 whole() {
@@ -41,3 +41,9 @@ try() {
 }
 try out.gguf "-t q4_k" 2>/dev/null && echo "ok 1 - a GGUF file is whole or not there" || echo "not ok 1 - a GGUF file is whole or not there"
 try out "-t bf16" 2>/dev/null && echo "ok 2 - a folder is whole or not there" || echo "not ok 2 - a folder is whole or not there"
+# What killed runs left: gone at the next run, if nobody is writing it.
+touch -d '5 minutes ago' "$tmp/s.gguf.tmp-99999999-0" "$tmp/s-00001-of-00002.gguf.tmp-99999999-1" "$tmp/s.gguf.tmp-$$-0" "$tmp/other.gguf.tmp-99999999-0" "$tmp/s.gguf.tmp-99999999-0x"
+touch "$tmp/s.gguf.tmp-99999998-0"
+"$d" convert "$m" "$tmp/s.gguf" -q 2>/dev/null
+[ "$(cd "$tmp" && ls -d s*tmp* other* | tr '\n' ' ')" = "other.gguf.tmp-99999999-0 s.gguf.tmp-$$-0 s.gguf.tmp-99999998-0 s.gguf.tmp-99999999-0x " ] &&
+    echo "ok 3 - leftovers of dead processes are removed, others stay" || { ls "$tmp" | sed 's/^/# /'; echo "not ok 3 - leftovers of dead processes are removed, others stay"; }
