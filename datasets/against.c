@@ -8,7 +8,12 @@
 
 #include <string.h>
 
-enum { SHOWN = 120, A_GRAM = 8, KNOWN = 64 }; /* bytes of a question kept to show; questions remembered a gram; counted a text */
+enum {
+    SHOWN = 120,
+    A_GRAM = 8,
+    KNOWN = 64,
+    TABLE = 1 << 24
+}; /* bytes of a question kept to show; questions remembered a gram; counted a text; cells compared at most */
 
 typedef struct {
     size_t words_end; /* in words */
@@ -246,6 +251,23 @@ static size_t longest_run(const kd_word *x, size_t n, const uint32_t *y, size_t 
     return best;
 }
 
+static bool has_gram(const kd_against *a, uint64_t key, uint32_t q) {
+    for (size_t at = place(key, a->slots); a->grams[at].key; at = (at + 1) & (a->slots - 1))
+        if (a->grams[at].key == key && a->grams[at].question == q) return true;
+    return false;
+}
+
+/* The same where the table would be too large: the longest stretch of runs of 8 that the question holds, in linear time. It may join two places of the
+ * question that follow each other in the text. */
+static size_t longest_stretch(const kd_against *a, const kd_word *x, size_t n, uint32_t q) {
+    size_t best = 0, run = 0;
+    for (size_t i = 0; i + KD_SHORT_GRAM <= n; i++) {
+        run = has_gram(a, gram_of(x + i, KD_SHORT_GRAM), q) ? run + 1 : 0;
+        best = run > best ? run : best;
+    }
+    return best ? best + KD_SHORT_GRAM - 1 : 0;
+}
+
 kd_code kd_against_look(const kd_against *a, kd_scan_room *room, kd_str text, kd_contamination *out, kd_err *e) {
     kd_scan scan;
     tally t = {.n = 0};
@@ -264,7 +286,9 @@ kd_code kd_against_look(const kd_against *a, kd_scan_room *room, kd_str text, kd
     if (kd_grow((void **)&room->table, &room->table_cap, m + 1, sizeof *room->table))
         return kd_fail(e, KD_ENOMEM, "no memory to compare %zu words with %zu", n, m);
     memset(room->table, 0, (m + 1) * sizeof *room->table);
-    out->run = longest_run(scan.words, n, a->words + from, m, room->table);
+    const size_t run =
+        n <= TABLE / m ? longest_run(scan.words, n, a->words + from, m, room->table) : longest_stretch(a, scan.words, n, t.question[best]);
+    out->run = run < m ? run : m;
     out->share = (double)out->run / (double)(n < m ? n : m);
     out->grams8 = (double)hits / (double)grams;
     out->grams13 = n >= KD_LONG_GRAM ? (double)longs / (double)(n - KD_LONG_GRAM + 1) : 0;

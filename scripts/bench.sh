@@ -46,6 +46,13 @@ for b in "$build"/tests/*/bench_* "$build"/tests/*/*/bench_*; do
     */bench_tokenizer)
         scripts/bench_tokenizer.sh "$build" "$model" || echo "bench_tokenizer.sh failed"
         ;;
+    */bench_measures) # and its peers, where there is a Python
+        if command -v "${PEER_PYTHON:-python3}" >/dev/null; then
+            "${PEER_PYTHON:-python3}" scripts/bench_labels.py "$b" || echo "bench_labels.py failed"
+        else
+            "$b" || echo "$b failed"
+        fi
+        ;;
     *) "$b" || echo "$b failed" ;;
     esac
 done

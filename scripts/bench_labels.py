@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Text measures and language beside datatrove and langdetect, both in one run.
+"""Text measures, language and near-duplicates beside datatrove, langdetect and datasketch, both in one run.
 
   scripts/bench_labels.py BUILD/tests/datasets/bench_measures [MAN_DIR]
 
@@ -43,6 +43,30 @@ def speed():
         print("  langdetect detect                  %8.2f MB/s a core" % (sum(len(t.encode()) for t in some) / t / 1e6))
     except ImportError as e:
         print("  peer langdetect: absent (%s)" % e)
+
+
+def near_duplicates(n=3000):
+    dedup = os.path.join(os.path.dirname(bench), "bench_dedup")
+    if not os.path.exists(dedup):
+        return
+    path = os.path.join(tempfile.mkdtemp(), "questions.jsonl")
+    subprocess.run([dedup, "--write", path, str(n)], check=True)
+    print(subprocess.run([dedup, str(n)], check=True, capture_output=True, text=True).stdout, end="")
+    texts = [json.loads(line)["text"] for line in open(path)]
+    try:
+        from datasketch import MinHash, MinHashLSH
+    except ImportError as e:
+        print("  peer datasketch: absent (%s)" % e)
+        return
+    start, lsh, met = time.process_time(), MinHashLSH(params=(21, 6), num_perm=126), 0
+    for i, t in enumerate(texts):
+        w = re.findall(r"\w+", t.lower())
+        m = MinHash(num_perm=126)
+        m.update_batch([" ".join(w[k : k + 5]).encode() for k in range(max(1, len(w) - 4))])
+        met += bool(lsh.query(m))
+        lsh.insert(str(i), m)
+    t = time.process_time() - start
+    print("  datasketch MinHashLSH (21, 6), the same questions: %.0f questions/s, %d like one before" % (n / t, met))
 
 
 def man_paragraphs(path):
@@ -113,5 +137,6 @@ def accuracy(man):
 
 
 speed()
+near_duplicates()
 if len(sys.argv) > 2:
     accuracy(sys.argv[2])

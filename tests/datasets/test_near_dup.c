@@ -105,6 +105,54 @@ static void test_against(void **state) {
     kd_against_free(a);
 }
 
+/* Two long texts: compared in time that grows with their length, and the run is found. */
+static void test_long(void **state) {
+    (void)state;
+    kd_against *a = NULL;
+    kd_scan_room room = {0};
+    kd_rng r = {8, 1, 0};
+    kd_buf b = {0};
+    kd_contamination c;
+    make(&b, &r, 20000);
+    OK(kd_against_new(&a, &e));
+    OK(kd_against_add(a, kd_buf_view(&b), "long", 1, &e));
+    OK(kd_against_look(a, &room, kd_buf_view(&b), &c, &e));
+    assert_true(c.share == 1 && c.run == 20000 && c.grams13 == 1);
+    kd_scan_room_clear(&room);
+    kd_against_free(a);
+    kd_buf_clear(&b);
+}
+
+/* Each allocation failing in turn. */
+static void test_allocations(void **state) {
+    (void)state;
+    bool clean = false;
+    for (long at = 1; !clean && at < 500; at++) {
+        kd_near_dup *d = NULL;
+        kd_against *a = NULL;
+        kd_scan_room room = {0};
+        kd_contamination c;
+        kd_near_like l[3];
+        kd_near_report r;
+        kd_err e;
+        kd_alloc_fail_at(at);
+        kd_code rc = kd_near_dup_new(&d, &e);
+        for (int i = 0; i < 3 && !rc; i++) rc = kd_near_dup_add(d, kd_str_of(taken), &e);
+        if (!rc) rc = kd_near_dup_find(d, 0.8, NULL, l, NULL, &r, &e);
+        if (!rc) rc = kd_against_new(&a, &e);
+        if (!rc) rc = kd_against_add(a, kd_str_of(taken), "f", 1, &e);
+        if (!rc) rc = kd_against_look(a, &room, kd_str_of(taken), &c, &e);
+        clean = kd_alloc_count() < at;
+        kd_alloc_fail_at(0);
+        if (rc != (clean ? KD_OK : KD_ENOMEM)) fail_msg("allocation %ld: code %d", at, (int)rc);
+        if (clean) assert_true(r.exact == 2 && c.share == 1);
+        kd_scan_room_clear(&room);
+        kd_near_dup_free(d);
+        kd_against_free(a);
+    }
+    assert_true(clean);
+}
+
 static int told;
 static void pair(void *ctx, const char *kind, int64_t prompt, kd_str text, const char *file, int64_t other, kd_str other_text,
                  double share) {
@@ -166,6 +214,7 @@ static void test_study(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_pairs), cmocka_unit_test(test_against), cmocka_unit_test(test_study)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_pairs), cmocka_unit_test(test_against), cmocka_unit_test(test_study),
+                                       cmocka_unit_test(test_long), cmocka_unit_test(test_allocations)};
     return cmocka_run_group_tests_name("near_dup", tests, make_tmp, drop_tmp);
 }
