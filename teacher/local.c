@@ -337,7 +337,7 @@ static void engine_of(run *r, const loaded *l, const kd_local_opts *o, kd_engine
                                 .min_p = r->o->min_p >= 0 ? (float)r->o->min_p : 0,
                                 .top_k = r->o->top_k >= 0 ? (uint32_t)r->o->top_k : 0};
     *eo = (kd_engine_options){
-        .threads = o->threads, .sequences = r->parallel, .context = r->context, .kv_bytes = o->memory, .draft = 8, .exact = o->exact};
+        .threads = o->threads, .sequences = r->parallel, .context = r->context, .memory = o->memory, .draft = 8, .exact = o->exact};
 }
 
 /* The settings under which this model's answers stand in the study. */

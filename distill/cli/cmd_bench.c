@@ -16,7 +16,7 @@ static const kd_opt options[] = {
     {"adapter", 0, KD_OPT_PATH, "DIR", NULL, "an adapter on it (PEFT folder or run)", "Model"},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "f32 arithmetic instead of 8-bit activations", "Model"},
     {"repack", 0, KD_OPT_FLAG, NULL, "true", "weights re-laid in panels; --no-repack keeps the shared mapping", "Model"},
-    {"kv", 0, KD_OPT_ENUM, "f16|q8_0|f32", "f16", "type of keys and values", "Model"},
+    {"kv-type", 0, KD_OPT_ENUM, "f16|q8_0|f32", "f16", "type of keys and values", "Model"},
     {"prompt", 'p', KD_OPT_INT, "N", "512", "tokens of a prompt", "Work", .min = 1, .max = 1e7},
     {"generate", 0, KD_OPT_INT, "N", "128", "tokens generated behind each (0: prefill alone)", "Work", .min = 0, .max = 1e7},
     {"parallel", 0, KD_OPT_STRING, "B,B,...", "1", "how many sequences at once, point by point", "Work"},
@@ -131,10 +131,10 @@ static kd_code run(kd_cli *cli, kd_err *e) {
                            .sequences = most,
                            .context = b.prompt + b.generate + 1,
                            .rows = (size_t)kd_opt_int(cli, "rows"),
-                           .kv = kinds[kd_opt_word(cli, "kv")],
+                           .kv = kinds[kd_opt_word(cli, "kv-type")],
                            .exact = kd_opt_flag(cli, "exact"),
                            .no_repack = !kd_opt_flag(cli, "repack"),
-                           .kv_bytes = cli->memory};
+                           .memory = cli->memory};
     if (cli->dry_run) {
         c = dry_run(cli, l.model, &o, e);
         goto done;

@@ -358,7 +358,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
         c = kd_engine_new(&t.engine, l.model, l.adapter, l.tokenizer,
                           &(kd_engine_options){.threads = cli->threads,
                                                .sequences = 1,
-                                               .kv_bytes = cli->memory,
+                                               .memory = cli->memory,
                                                .draft = (size_t)kd_opt_int(cli, "draft"),
                                                .exact = kd_opt_flag(cli, "exact")},
                           e);

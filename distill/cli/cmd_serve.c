@@ -94,7 +94,7 @@ static kd_engine_options engine_options(const kd_cli *cli) {
     return (kd_engine_options){.threads = cli->threads,
                                .sequences = (size_t)kd_opt_int(cli, "parallel"),
                                .context = (size_t)kd_opt_int(cli, "context"),
-                               .kv_bytes = cli->memory,
+                               .memory = cli->memory,
                                .draft = (size_t)kd_opt_int(cli, "draft"),
                                .exact = kd_opt_flag(cli, "exact")};
 }

@@ -1,6 +1,7 @@
 /* distill/engine/engine.c - an engine is made, planned and freed, and requests are taken in. What a step does is schedule.c's. */
 #include "distill/base/clock.h"
 #include "distill/engine/engine_seq.h"
+#include "distill/math/linear.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -25,7 +26,6 @@ static kd_engine_options resolve(const kd_model *m, const kd_engine_options *o) 
     if (r.rows < r.sequences) r.rows = r.sequences;
     if (r.draft && r.rows < DRAFT_SEQS * (1 + r.draft)) r.rows = DRAFT_SEQS * (1 + r.draft);
     if (!r.context) r.context = m->config.context;
-    if (!r.kv_bytes) r.kv_bytes = kd_memory_free() / 2;
     return r;
 }
 
@@ -41,15 +41,28 @@ static uint64_t kv_a_token(const kd_config *c, kd_dtype t) {
     return 2 * (uint64_t)c->L * c->G * row;
 }
 
+/* Bytes of the panels of every matrix. */
+static uint64_t panels(const kd_model *m) {
+    uint64_t n = kd_qmat_plan(&m->head);
+    for (uint32_t l = 0; l < m->config.L; l++)
+        for (int r = 0; r < KD_MATS; r++) n += kd_qmat_plan(&m->layers[l].mat[r]);
+    return n;
+}
+
 kd_engine_plan kd_engine_plan_of(const kd_model *m, const kd_engine_options *o) {
     kd_engine_options r = resolve(m, o);
     const kd_config *c = &m->config;
     uint64_t a = kv_a_token(c, kv_type(c, r.kv)),
              wide = (uint64_t)c->C * 3 + 2 * (uint64_t)c->H * c->D + 2 * (uint64_t)c->G * c->D + 2 * (uint64_t)c->F;
-    return (kd_engine_plan){.weights = m->bytes,
-                            .work = 4 * (wide * r.rows + (uint64_t)c->V * most_draws(&r)) + (r.exact || r.no_repack ? 0 : m->bytes),
-                            .kv_a_token = a,
-                            .kv_full = a * r.context * r.sequences};
+    kd_engine_plan p = {.weights = m->bytes,
+                        .work = 4 * (wide * r.rows + (uint64_t)c->V * most_draws(&r)) + (r.exact || r.no_repack ? 0 : panels(m)) +
+                                kd_qlinear_scratch(c->F > c->C ? c->F : c->C, r.rows, r.pool ? kd_pool_threads(r.pool) : r.threads),
+                        .kv_a_token = a,
+                        .kv_full = a * r.context * r.sequences};
+    uint64_t held = p.weights + p.work, room = r.memory > held ? r.memory - held : 0;
+    p.kv_bound = r.kv_bytes ? r.kv_bytes : r.memory ? room : kd_memory_free() / 2;
+    if (r.memory && p.kv_bound > room) p.kv_bound = room;
+    return p;
 }
 
 static kd_code buffers(kd_engine *en, kd_err *e) {
@@ -74,6 +87,16 @@ kd_code kd_engine_new(kd_engine **out, const kd_model *m, kd_adapter *adapter, c
     *out = NULL;
     if (!en) return kd_fail(e, KD_ENOMEM, "no memory for an engine");
     en->model = m, en->tok = tok, en->V = m->config.V, en->o = resolve(m, o), en->max_draws = most_draws(&en->o);
+    kd_engine_plan plan = kd_engine_plan_of(m, o);
+    if (en->o.memory && plan.kv_bound < plan.kv_a_token * PAGE_ROWS) {
+        c = kd_fail(
+            e, KD_EINVAL,
+            "memory: %llu MiB at most were asked for; weights take %llu, panels and buffers %llu, a page of keys and values %llu KiB",
+            (unsigned long long)en->o.memory >> 20, (unsigned long long)plan.weights >> 20, (unsigned long long)plan.work >> 20,
+            (unsigned long long)(plan.kv_a_token * PAGE_ROWS) >> 10);
+        goto done;
+    }
+    en->o.kv_bytes = plan.kv_bound;
     if (en->o.context > m->config.context) {
         c = kd_fail(e, KD_EINVAL, "context: %zu asked for, the model has %u", en->o.context, m->config.context);
         goto done;

@@ -22,7 +22,8 @@ typedef struct {
     size_t context;   /* positions of a sequence, prompt and answer (the model's own) */
     size_t rows;      /* rows of a forward pass at most (512); prompts longer than what is left of it are computed in pieces */
     kd_kv_kind kv;
-    uint64_t kv_bytes; /* keys and values at most, cached prefixes included (half of what the machine has free) */
+    uint64_t memory;   /* weights, panels, buffers, keys and values together at most; 0: what the machine has free */
+    uint64_t kv_bytes; /* keys and values at most, cached prefixes included (what `memory` leaves; without it half of what is free) */
     bool exact;        /* f32 arithmetic instead of 8-bit activations */
     bool no_repack;    /* keep the shared mapping, no panels */
     bool no_share;     /* compute every prompt whole; for measuring */
@@ -126,6 +127,7 @@ kd_engine_stats kd_engine_get_stats(const kd_engine *en);
 /* What an engine with these options will hold, before it is made: panels and buffers, and keys and values of `sequences` full contexts. */
 typedef struct {
     uint64_t weights, work, kv_a_token, kv_full;
+    uint64_t kv_bound; /* what keys and values may take */
 } kd_engine_plan;
 kd_engine_plan kd_engine_plan_of(const kd_model *m, const kd_engine_options *o);
 

@@ -25,6 +25,7 @@ typedef struct kd_qmat kd_qmat;
 kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, kd_err *e);
 void kd_qmat_free(kd_qmat *q);
 size_t kd_qmat_bytes(const kd_qmat *q);     /* memory of its own */
+uint64_t kd_qmat_plan(const kd_mat *w);     /* what the panels of w will take on this CPU; 0 where it has none */
 const char *kd_qmat_kind(const kd_qmat *q); /* "int8 panels (avx512 vnni)", "f32", ...; static */
 /* As kd_linear_f32 in 8-bit arithmetic; scratch of kd_qlinear_scratch bytes. */
 void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,

@@ -56,6 +56,13 @@ static void *panel_memory(size_t n) {
     return p;
 }
 
+uint64_t kd_qmat_plan(const kd_mat *w) {
+    kd_qmat q = {.w = *w, .k = kd_qkernels_get()};
+    if (!q.k || w->cols % KD_QBLOCK || !w->cols || !kd_qformat_of((int)w->type, q.k->signed_bytes, &q.f)) return 0;
+    shape(&q);
+    return (uint64_t)q.panels * (q.code_bytes + q.scale_bytes);
+}
+
 kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, kd_err *e) {
     kd_qmat *q = kd_calloc(1, sizeof *q);
     *out = NULL;

@@ -107,9 +107,11 @@ static void alone_and_among_others(void **state) {
     (void)state;
     static got alone[REQS], many[REQS];
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        for (int exact = 0; exact < 2; exact++) {
+        for (int v = 0; v < 4; v++) { /* both arithmetics; the other types of keys and values, in two kinds of company */
+            bool exact = v == 1;
+            kd_kv_kind kv = v == 2 ? KD_KV_Q8_0 : v == 3 ? KD_KV_F32 : KD_KV_F16;
             kd_model *m = open_model(names[k]);
-            kd_engine_options one = {.threads = 1, .sequences = 1, .exact = exact, .no_share = true, .context = 128};
+            kd_engine_options one = {.threads = 1, .sequences = 1, .exact = exact, .kv = kv, .no_share = true, .context = 128};
             for (size_t i = 0; i < REQS; i++) run(m, &one, i, 1, alone, NULL);
             size_t page = 2 * (size_t)m->config.L * m->config.G * m->config.D * 2 * 32;
             const struct {
@@ -125,10 +127,10 @@ static void alone_and_among_others(void **state) {
                  {.threads = 1, .sequences = 1, .context = 128, .draft = 16, .draft_always = true, .kv_bytes = 5 * page}},
                 {"memory for few", {.threads = 2, .sequences = 64, .context = 128, .kv_bytes = 9 * page}},
             };
-            for (size_t w = 0; w < sizeof ways / sizeof *ways; w++) {
+            for (size_t w = 0; w < (v < 2 ? sizeof ways / sizeof *ways : 2); w++) {
                 kd_engine_options o = ways[w].o;
                 kd_engine_stats st;
-                o.exact = exact;
+                o.exact = exact, o.kv = kv;
                 run(m, &o, 0, REQS, many, &st);
                 for (size_t i = 0; i < REQS; i++) same(&alone[i], &many[i], ways[w].what, i);
                 assert_int_equal(st.waiting + st.running, 0);
@@ -139,6 +141,31 @@ static void alone_and_among_others(void **state) {
             }
             kd_model_free(m);
         }
+}
+
+/* `memory` bounds everything: keys and values get what is left, and where no page is left the engine is refused in words. */
+static void memory_bounds_all(void **state) {
+    (void)state;
+    kd_model *m = open_model(names[0]);
+    kd_engine *en;
+    kd_err e = {0};
+    kd_engine_options o = {.threads = 1, .sequences = 4, .rows = 32, .context = 128};
+    kd_engine_plan p = kd_engine_plan_of(m, &o);
+    uint64_t page = 32 * p.kv_a_token;
+    o.memory = p.weights + p.work + 3 * page + page / 2;
+    p = kd_engine_plan_of(m, &o);
+    assert_int_equal(p.kv_bound, 3 * page + page / 2);
+    assert_int_equal(kd_engine_new(&en, m, NULL, NULL, &o, &e), KD_OK);
+    assert_int_equal(kd_engine_context(en), 96);
+    kd_engine_free(en);
+    o.kv_bytes = 2 * page;
+    assert_int_equal(kd_engine_plan_of(m, &o).kv_bound, 2 * page);
+    o.kv_bytes = 0, o.memory = p.weights + p.work + page - 1;
+    assert_int_equal(kd_engine_new(&en, m, NULL, NULL, &o, &e), KD_EINVAL);
+    assert_non_null(strstr(e.msg, "memory"));
+    o.memory = 1;
+    assert_int_equal(kd_engine_new(&en, m, NULL, NULL, &o, &e), KD_EINVAL);
+    kd_model_free(m);
 }
 
 /* Long answers that repeat themselves: with guesses the same bits in fewer steps; another sample of the same question is a source too. */
@@ -404,9 +431,9 @@ static void without_memory(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax), cmocka_unit_test(alone_and_among_others),
-                                       cmocka_unit_test(guessing_ahead),   cmocka_unit_test(ends_and_refusals),
-                                       cmocka_unit_test(stop_strings),     cmocka_unit_test(thought_budget),
-                                       cmocka_unit_test(without_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(greedy_is_argmax),  cmocka_unit_test(alone_and_among_others),
+                                       cmocka_unit_test(memory_bounds_all), cmocka_unit_test(guessing_ahead),
+                                       cmocka_unit_test(ends_and_refusals), cmocka_unit_test(stop_strings),
+                                       cmocka_unit_test(thought_budget),    cmocka_unit_test(without_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
