@@ -33,6 +33,9 @@ else
     echo "peer llama.cpp: absent (PEER_LLAMA=DIR with llama-batched-bench)"
 fi
 
+title "the engine beside llama.cpp, shapes of Qwen2 at Q4_K_M (SHAPES=\"0.5b 1.5b\")"
+scripts/bench_engine.sh "$build" ${SHAPES:-0.5b} || echo "bench_engine.sh failed"
+
 title "training: adapter and full, rows of 512 tokens packed"
 if [ -f scripts/bench_train.sh ]; then scripts/bench_train.sh "$build" "$model" || echo "bench_train.sh failed"; fi
 
