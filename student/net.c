@@ -23,6 +23,7 @@ struct kd_net {
     const float *final_norm;
     float *d_final_norm;
     kd_net_layer *layers;
+    uint32_t lowest; /* layer that has something to learn: gradients go no further down */
     kd_tape tape;
     void *slab;
     bool dora;
@@ -51,8 +52,9 @@ static void wire_proj(kd_net *n, kd_proj *j, const kd_model *m, const kd_train_m
     j->dbias = kd_param_grad(p, b);
     const kd_param *A = kd_params_find(p, r, l, 'A'), *B = kd_params_find(p, r, l, 'B'), *M = kd_params_find(p, r, l, 'M');
     if (!A || !B) return;
-    j->r = tm->lora.r;
-    j->scale = tm->lora.alpha / (tm->lora.rslora ? sqrtf((float)tm->lora.r) : (float)tm->lora.r);
+    const kd_rank rank = kd_method_rank(tm, r, l);
+    j->r = rank.r;
+    j->scale = kd_lora_scale(rank.alpha, rank.r, tm->lora.rslora);
     j->dropout = tm->lora.dropout;
     j->a = kd_param_value(p, A);
     j->b = kd_param_value(p, B);
@@ -65,6 +67,16 @@ static void wire_proj(kd_net *n, kd_proj *j, const kd_model *m, const kd_train_m
     j->c = *dora;
     j->inv_norm = *dora + (M->n + 15) / 16 * 16;
     *dora += (M->n + 15) / 16 * 32;
+}
+
+static bool learns(const kd_net_layer *w) {
+    bool any = w->d_attn_norm || w->d_mlp_norm || w->d_q_norm || w->d_k_norm;
+    for (kd_role r = 0; r < KD_MATS; r++) any |= w->proj[r].r || w->proj[r].dw || w->proj[r].dbias;
+    return any;
+}
+static void find_lowest(kd_net *n) {
+    n->lowest = 0;
+    while (!n->d_embed && !n->tokens && n->lowest < n->c.L && !learns(&n->layers[n->lowest])) n->lowest++;
 }
 
 static void wire(kd_net *n, const kd_model *m, const kd_train_method *tm) {
@@ -102,6 +114,23 @@ static void wire(kd_net *n, const kd_model *m, const kd_train_method *tm) {
         w->d_q_norm = kd_param_grad(p, qn);
         w->d_k_norm = kd_param_grad(p, kn);
     }
+    find_lowest(n);
+}
+
+void kd_net_rewire(kd_net *n) {
+    const kd_params *p = n->params;
+    for (uint32_t l = 0; l < n->c.L; l++) {
+        kd_net_layer *w = &n->layers[l];
+        for (kd_role r = 0; r < KD_MATS; r++) {
+            w->proj[r].dw = kd_param_grad(p, kd_params_find(p, r, l, 0));
+            w->proj[r].dbias = kd_param_grad(p, kd_params_find(p, bias_of[r], l, 0));
+        }
+        w->d_attn_norm = kd_param_grad(p, kd_params_find(p, KD_ATTN_NORM, l, 0));
+        w->d_mlp_norm = kd_param_grad(p, kd_params_find(p, KD_MLP_NORM, l, 0));
+        w->d_q_norm = kd_param_grad(p, kd_params_find(p, KD_Q_NORM, l, 0));
+        w->d_k_norm = kd_param_grad(p, kd_params_find(p, KD_K_NORM, l, 0));
+    }
+    find_lowest(n);
 }
 
 static kd_code lay_out(kd_net *n, const kd_train_method *tm, kd_pool *pool, kd_err *e) {
@@ -298,10 +327,11 @@ void kd_net_run(kd_net *n, const kd_micro *b, const kd_ce *ce, uint64_t seed, ui
     for (uint32_t l = 0; l < L; l++) kd_layer_forward(l + 1 == L ? &last : &all, &n->layers[l], &t->layer[l], t->x[l + 1], t->x[l]);
     head(n, b, ce, train);
     if (!train) return;
-    for (uint32_t l = L; l-- > 0;) {
+    for (uint32_t l = L; l-- > n->lowest;) {
         const kd_layer_run *r = l + 1 == L ? &last : &all;
         if (l < n->shape.recompute && l + 1 < L) kd_layer_forward(r, &n->layers[l], &t->layer[l], NULL, t->x[l]);
-        kd_layer_backward(r, &n->layers[l], &t->layer[l], l + 1 == L ? t->dx_loss : t->dx, t->x[l], l > 0 || n->d_embed || n->tokens);
+        kd_layer_backward(r, &n->layers[l], &t->layer[l], l + 1 == L ? t->dx_loss : t->dx, t->x[l],
+                          l > n->lowest || n->d_embed || n->tokens);
     }
     if (n->d_embed || n->tokens) kd_pool_run(t->work.gemm.pool, embed_back_task, &j, blocks(n->c.C, COLS));
 }
@@ -314,16 +344,16 @@ double kd_net_flops(const kd_net *n, const kd_micro *b) {
         for (kd_role r = 0; r < KD_MATS; r++) {
             const kd_proj *p = &n->layers[l].proj[r];
             const double rows = r == KD_K || r == KD_V ? (double)b->N : NQ, w = (double)p->w.rows * (double)p->w.cols;
-            const bool dx = l > 0 || n->d_embed || n->tokens || r == KD_O || r >= KD_GATE;
+            const bool back = l >= n->lowest, dx = back && (l > n->lowest || n->d_embed || n->tokens || r == KD_O || r >= KD_GATE);
             total += 2 * rows * w * (1 + dx + (p->dw != NULL));
-            total += 2 * rows * (double)p->r * (double)(p->w.rows + p->w.cols) * 3;
+            total += 2 * rows * (double)p->r * (double)(p->w.rows + p->w.cols) * (back ? 3 : 1);
         }
         const kd_span *spans = l + 1 == c->L ? b->loss_spans : b->spans;
         const int32_t *pos = l + 1 == c->L ? b->loss_pos : b->pos;
         for (size_t s = 0; s < b->n_spans; s++)
-            for (size_t i = 0; i < spans[s].nq; i++) attention += (double)(pos[spans[s].q0 + i] + 1);
+            for (size_t i = 0; i < spans[s].nq; i++) attention += (double)(pos[spans[s].q0 + i] + 1) * (l >= n->lowest ? 2 + 5 : 2);
     }
-    total += attention * (double)c->H * (double)c->D * 2 * (2 + 5);
+    total += attention * (double)c->H * (double)c->D * 2;
     total += 2 * (double)b->NL * (double)c->V * (double)c->C * (2 + (n->d_head != NULL));
     return total;
 }

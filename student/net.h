@@ -54,6 +54,8 @@ typedef struct kd_net kd_net;
 kd_code kd_net_new(kd_net **out, const kd_model *m, kd_params *p, const kd_train_method *method, const kd_net_shape *s, kd_pool *pool,
                    kd_err *e);
 void kd_net_free(kd_net *n);
+/* Where gradients go, after another block of parameters became active. */
+void kd_net_rewire(kd_net *n);
 /* Bytes of the buffers that kd_net_new would make, by kind; nothing is made. */
 void kd_net_plan(size_t bytes[KD_MEM_KINDS], const kd_config *c, const kd_train_method *method, const kd_net_shape *s, int threads);
 

@@ -2,6 +2,7 @@
 #include "student/checkpoint.h"
 
 #include "distill/format/safetensors.h"
+#include "distill/math/codec.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,7 +19,11 @@ static kd_code whole(const char *dir, kd_code (*fill)(const result *r, const cha
     kd_code code = kd_buf_printf(&made, "%s.tmp", dir) == KD_OK ? KD_OK : kd_fail(e, KD_ENOMEM, "no memory to save %s", dir);
     if (code == KD_OK) code = kd_remove_tree(made.data, e);
     if (code == KD_OK) code = kd_mkdirs(made.data, e);
-    if (code == KD_OK) code = fill(r, made.data, e);
+    if (code == KD_OK) {
+        kd_trainer_swap_ema(r->t);
+        code = fill(r, made.data, e);
+        kd_trainer_swap_ema(r->t);
+    }
     if (code == KD_OK) code = kd_fsync_dir(made.data, e);
     if (code == KD_OK) code = kd_remove_tree(dir, e);
     if (code == KD_OK) code = kd_rename_dir(made.data, dir, e);
@@ -27,9 +32,29 @@ static kd_code whole(const char *dir, kd_code (*fill)(const result *r, const cha
     return code;
 }
 
+/* Modules whose rank or alpha is their own. */
+static kd_code set_ranks(kd_adapter *a, const kd_model *m, const kd_train_method *method, kd_err *e) {
+    const kd_adapter_config *ac = &method->lora;
+    kd_code code = KD_OK;
+    for (uint32_t i = 0; i < a->L * KD_MATS && code == KD_OK; i++) {
+        kd_lora *l = &a->layers[i];
+        const kd_rank want = method->ranks[i];
+        size_t out, in;
+        if (!l->r || (l->r == want.r && l->alpha == want.alpha)) continue;
+        kd_free(l->a);
+        kd_free(l->b);
+        kd_free(l->magnitude);
+        *l = (kd_lora){0};
+        kd_role_shape(&m->config, (kd_role)(i % KD_MATS), &out, &in);
+        code = kd_lora_new(l, want.r, want.alpha, ac->rslora, ac->dora, in, out, e);
+    }
+    return code;
+}
+
 static kd_code fill_adapter(const result *r, const char *to, kd_err *e) {
     kd_adapter *a = NULL;
     kd_code code = kd_adapter_new(&a, &r->m->config, &r->method->lora, e);
+    if (code == KD_OK && r->method->ranks) code = set_ranks(a, r->m, r->method, e);
     if (code == KD_OK) code = kd_params_to_adapter(kd_trainer_params(r->t), a, e);
     if (code == KD_OK) code = kd_adapter_save(a, to, &r->m->config, r->base, e);
     kd_adapter_free(a);
@@ -54,20 +79,58 @@ static kd_code copy_file(const char *from_dir, const char *to_dir, const char *n
     return code;
 }
 
-static kd_code fill_weights(const result *r, const char *path, kd_err *e) {
-    const kd_params *p = kd_trainer_params(r->t);
-    kd_safetensors_writer *w = NULL;
-    kd_code code = kd_safetensors_writer_new(&w, path, (uint64_t)5000000000u, e);
-    if (code == KD_OK) code = kd_safetensors_writer_meta(w, "format", KD_STR("pt"), e);
-    for (size_t i = 0; i < p->n && code == KD_OK; i++) {
-        const uint64_t shape[2] = {p->at[i].rows, p->at[i].cols};
-        code = kd_safetensors_writer_declare(w, p->at[i].name, KD_F32, p->at[i].cols ? 2 : 1, shape, NULL, e);
+/* Every weight of the model, role by role: its trained values, or the stored ones where it was not trained. */
+typedef struct {
+    const result *r;
+    kd_safetensors_writer *w;
+    float *row; /* NULL: declaring */
+    size_t at;
+} weights;
+static kd_code one_weight(weights *w, kd_role role, uint32_t layer, kd_err *e) {
+    const kd_params *p = kd_trainer_params(w->r->t);
+    const kd_param *q = kd_params_find(p, role, layer, 0);
+    char name[96];
+    size_t rows, cols;
+    kd_role_shape(&w->r->m->config, role, &rows, &cols);
+    kd_name_hf(name, role, layer);
+    if (!w->row) return kd_safetensors_writer_declare(w->w, name, KD_F32, cols ? 2 : 1, (const uint64_t[2]){rows, cols}, NULL, e);
+    const size_t i = w->at++;
+    if (q) return kd_safetensors_writer_put(w->w, i, p->value + q->at, q->n * sizeof(float), e);
+    if (!cols) return kd_safetensors_writer_put(w->w, i, kd_model_vec(w->r->m, role, layer), rows * sizeof(float), e);
+    const kd_mat *m = kd_model_mat(w->r->m, role, layer);
+    kd_code code = KD_OK;
+    for (size_t n = 0; n < rows && code == KD_OK; n++) {
+        kd_dequantize(m->type, kd_mat_row(m, n), w->row, cols);
+        code = kd_safetensors_writer_put(w->w, i, w->row, cols * sizeof(float), e);
     }
-    if (code == KD_OK) code = kd_safetensors_writer_begin(w, e);
-    for (size_t i = 0; i < p->n && code == KD_OK; i++)
-        code = kd_safetensors_writer_put(w, i, p->value + p->at[i].at, p->at[i].n * sizeof(float), e);
-    if (code == KD_OK) code = kd_safetensors_writer_commit(w, e);
-    kd_safetensors_writer_free(w);
+    return code;
+}
+static kd_code all_weights(weights *w, kd_err *e) {
+    const kd_config *c = &w->r->m->config;
+    kd_code code = one_weight(w, KD_EMBED, 0, e);
+    for (uint32_t l = 0; l < c->L; l++)
+        for (kd_role r = 0; r < KD_LAYER_ROLES && code == KD_OK; r++)
+            if (kd_role_present(c, r)) code = one_weight(w, r, l, e);
+    if (code == KD_OK) code = one_weight(w, KD_FINAL_NORM, 0, e);
+    if (code == KD_OK && !c->tied) code = one_weight(w, KD_HEAD, 0, e);
+    return code;
+}
+
+static kd_code fill_weights(const result *r, const char *path, kd_err *e) {
+    const kd_config *c = &r->m->config;
+    const size_t qd = (size_t)c->H * c->D, most = c->F > c->C ? c->F : c->C;
+    weights w = {.r = r};
+    float *row = kd_malloc((qd > most ? qd : most) * sizeof *row);
+    kd_code code =
+        row ? kd_safetensors_writer_new(&w.w, path, (uint64_t)5000000000u, e) : kd_fail(e, KD_ENOMEM, "no memory to save %s", path);
+    if (code == KD_OK) code = kd_safetensors_writer_meta(w.w, "format", KD_STR("pt"), e);
+    if (code == KD_OK) code = all_weights(&w, e);
+    if (code == KD_OK) code = kd_safetensors_writer_begin(w.w, e);
+    w.row = row;
+    if (code == KD_OK) code = all_weights(&w, e);
+    if (code == KD_OK) code = kd_safetensors_writer_commit(w.w, e);
+    kd_safetensors_writer_free(w.w);
+    kd_free(row);
     return code;
 }
 
@@ -78,14 +141,14 @@ static kd_code fill_model(const result *r, const char *to, kd_err *e) {
         "merges.txt",     "chat_template.jinja",   "chat_template.json",      "generation_config.json"};
     kd_buf text = {0};
     kd_code code = kd_config_to_json(&text, &r->m->config, "float32", e);
-    char *path = kd_path_join(to, "config.json"), *weights = kd_path_join(to, "model.safetensors");
-    if (code == KD_OK && (!path || !weights)) code = kd_fail(e, KD_ENOMEM, "no memory to save %s", to);
+    char *path = kd_path_join(to, "config.json"), *file = kd_path_join(to, "model.safetensors");
+    if (code == KD_OK && (!path || !file)) code = kd_fail(e, KD_ENOMEM, "no memory to save %s", to);
     if (code == KD_OK) code = kd_file_write(path, text.data, text.len, e);
-    if (code == KD_OK) code = fill_weights(r, weights, e);
+    if (code == KD_OK) code = fill_weights(r, file, e);
     for (size_t i = 0; i < sizeof beside / sizeof *beside && code == KD_OK && r->m->kind == KD_SOURCE_HF; i++)
         code = copy_file(r->m->path, to, beside[i], e);
     kd_free(path);
-    kd_free(weights);
+    kd_free(file);
     kd_buf_clear(&text);
     return code;
 }

@@ -21,7 +21,9 @@ size_t kd_logit_rows(const kd_net_shape *s, size_t V) {
     return rows < most ? rows : most;
 }
 
-static void lay_layer(kd_layer_tape *t, kd_bump *b, const kd_config *c, const kd_train_method *m, size_t N, size_t NQ, bool no_grad) {
+/* l: the layer whose ranks count; recomputed layers share a tape that has room for any of them. */
+static void lay_layer(kd_layer_tape *t, kd_bump *b, const kd_config *c, const kd_train_method *m, uint32_t l, bool share, size_t N,
+                      size_t NQ, bool no_grad) {
     const kd_mem_kind A = KD_MEM_ACTIVATIONS;
     const size_t HD = (size_t)c->H * c->D, GD = (size_t)c->G * c->D;
     t->rstd1 = floats(b, A, N);
@@ -45,7 +47,7 @@ static void lay_layer(kd_layer_tape *t, kd_bump *b, const kd_config *c, const kd
         if (!(m->lora.targets >> r & 1)) continue;
         size_t out, in, n = r == KD_K || r == KD_V ? N : NQ;
         kd_role_shape(c, r, &out, &in);
-        t->proj[r].xa = floats(b, A, n * m->lora.r);
+        t->proj[r].xa = floats(b, A, n * (share ? kd_method_most_rank(m, c) : kd_method_rank(m, r, l).r));
         if (m->lora.dora) t->proj[r].z = floats(b, A, n * out);
     }
 }
@@ -75,7 +77,7 @@ static void lay_work(kd_tape *t, kd_bump *b, const kd_config *c, const kd_train_
     t->gemm_scratch = take(b, W, kd_gemm_scratch(threads));
     t->attn_scratch = take(b, W, kd_attention_scratch(threads, c->D));
     if (m->method != KD_FULL) {
-        t->work.t = floats(b, W, N * m->lora.r);
+        t->work.t = floats(b, W, N * kd_method_most_rank(m, c));
         if (m->lora.dropout > 0) {
             t->work.xd = floats(b, W, N * widest);
             t->work.dxd = floats(b, W, N * widest);
@@ -114,7 +116,7 @@ void kd_tape_layout(kd_tape *t, kd_bump *b, const kd_config *c, const kd_train_m
             t->layer[l] = shared;
             continue;
         }
-        lay_layer(&t->layer[l], b, c, m, N, share ? N : NQ, s->no_grad);
+        lay_layer(&t->layer[l], b, c, m, l, share, N, share ? N : NQ, s->no_grad);
         if (share) {
             shared = t->layer[l];
             have_shared = true;

@@ -152,8 +152,19 @@ T256 static void pack_rows_f32(void *pd, size_t lanes, const float *src, size_t 
     }
 }
 
-static void pack_columns_f32(void *pd, size_t lanes, const float *src, size_t ld, size_t n, size_t depth) {
+/* Whole panels of a width known here: a copy of known size is a few moves, any other is a call. */
+static inline __attribute__((always_inline)) void copy_columns(float *dst, size_t lanes, const float *src, size_t ld, size_t depth) {
+    for (size_t k = 0; k < depth; k++, dst += lanes, src += ld) memcpy(dst, src, lanes * sizeof *dst);
+}
+T256 static void pack_columns_f32(void *pd, size_t lanes, const float *src, size_t ld, size_t n, size_t depth) {
     float *dst = pd;
+    if (n == lanes) switch (lanes) {
+        case M2: copy_columns(dst, M2, src, ld, depth); return;
+        case N2: copy_columns(dst, N2, src, ld, depth); return;
+        case M5: copy_columns(dst, M5, src, ld, depth); return;
+        case N5: copy_columns(dst, N5, src, ld, depth); return;
+        default: break;
+        }
     for (size_t k = 0; k < depth; k++, dst += lanes, src += ld) {
         memcpy(dst, src, n * sizeof *dst);
         if (n < lanes) memset(dst + n, 0, (lanes - n) * sizeof *dst);
