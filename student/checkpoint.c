@@ -307,13 +307,14 @@ kd_code kd_checkpoint_load(kd_trainer *t, const char *dir, kd_progress_state *s,
 
 kd_code kd_checkpoint_load_step(kd_trainer *t, const char *dir, uint64_t step, kd_err *e) {
     kd_progress_state s;
+    kd_train_guard g;
     char *path = step_dir(dir, step, "");
     kd_code code =
         !path         ? no_memory(e)
-        : sound(path) ? read_state(path, &s, e)
+        : sound(path) ? read_state(path, &s, &g, e)
                       : kd_fail(e, KD_EFORMAT, "%s: the checkpoint of update %llu is not there, or damaged", dir, (unsigned long long)step);
-    if (code == KD_OK) code = read_tensors(t, path, e);
-    if (code == KD_OK) kd_trainer_resume(t, step);
+    if (code == KD_OK) code = read_tensors(t, path, step, e);
+    if (code == KD_OK) kd_trainer_resume(t, step, &g);
     kd_free(path);
     return code;
 }

@@ -258,6 +258,34 @@ kd_code kd_params_from_adapter(kd_params *p, const kd_adapter *a, kd_err *e) {
     return KD_OK;
 }
 
+/* Modules whose rank or alpha is their own. */
+static kd_code set_ranks(kd_adapter *a, const kd_config *c, const kd_train_method *method, kd_err *e) {
+    const kd_adapter_config *ac = &method->lora;
+    kd_code code = KD_OK;
+    for (uint32_t i = 0; i < a->L * KD_MATS && code == KD_OK; i++) {
+        kd_lora *l = &a->layers[i];
+        const kd_rank want = method->ranks[i];
+        size_t out, in;
+        if (!l->r || (l->r == want.r && l->alpha == want.alpha)) continue;
+        kd_free(l->a);
+        kd_free(l->b);
+        kd_free(l->magnitude);
+        *l = (kd_lora){0};
+        kd_role_shape(c, (kd_role)(i % KD_MATS), &out, &in);
+        code = kd_lora_new(l, want.r, want.alpha, ac->rslora, ac->dora, in, out, e);
+    }
+    return code;
+}
+
+kd_code kd_params_adapter(kd_adapter **out, const kd_config *c, const kd_train_method *method, kd_err *e) {
+    kd_code code = kd_adapter_new(out, c, &method->lora, e);
+    if (code == KD_OK && method->ranks) code = set_ranks(*out, c, method, e);
+    if (code == KD_OK || !*out) return code;
+    kd_adapter_free(*out);
+    *out = NULL;
+    return code;
+}
+
 static kd_code make_saved(float **to, size_t n, kd_err *e) {
     if (!*to) *to = kd_malloc(n * sizeof **to);
     return *to ? KD_OK : kd_fail(e, KD_ENOMEM, "no memory for the weights beside the adapter");

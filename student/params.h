@@ -74,6 +74,8 @@ void kd_params_from_model(kd_params *p, const kd_model *m, kd_pool *pool);
 void kd_params_init_lora(kd_params *p, uint64_t seed);
 /* Rows of tokens beside an adapter as m has them. */
 void kd_params_rows_from_model(kd_params *p, const kd_train_method *method, const kd_model *m);
+/* An adapter of zeros as the method has it, every module's own rank and alpha. */
+kd_code kd_params_adapter(kd_adapter **out, const kd_config *c, const kd_train_method *method, kd_err *e);
 /* Values from and to an adapter; shapes and targets must agree: KD_EINVAL names what does not. Weights trained whole beside it become its
  * modules_to_save; tied ones are saved as embedding and as head, as PEFT loads them. */
 kd_code kd_params_from_adapter(kd_params *p, const kd_adapter *a, kd_err *e);

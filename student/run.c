@@ -222,8 +222,14 @@ static kd_code add_metrics(FILE *f, kd_run *r, const kd_train_report *s, size_t 
     kd_jsonw_double(&w, s->seconds > 0 ? (double)s->tokens / s->seconds : 0);
     kd_jsonw_key(&w, "flops_per_second");
     kd_jsonw_double(&w, s->seconds > 0 ? s->flops / s->seconds : 0);
+    kd_jsonw_key(&w, "processor_seconds");
+    kd_jsonw_double(&w, s->processor_seconds);
     kd_jsonw_key(&w, "peak_rss_bytes");
     kd_jsonw_int(&w, (int64_t)kd_peak_rss());
+    if (s->skipped) {
+        kd_jsonw_key(&w, "skipped");
+        kd_jsonw_bool(&w, true);
+    }
     kd_jsonw_end_object(&w);
     kd_code code = w.code == KD_OK ? kd_buf_putc(&b, '\n') : w.code;
     if (code != KD_OK)
@@ -337,6 +343,7 @@ static kd_code updates(life *l, kd_run_report *out, kd_err *e) {
         code = kd_trainer_step(l->t, &s, e);
         if (code == KD_OK) code = add_metrics(l->metrics, l->r, &s, l->ro->n_sources, e);
         if (code != KD_OK) return code;
+        if (s.skipped) say(l, s.why);
         add_up(l, out, &s);
         show(l, &s);
         const bool due = l->ro->save_every ? s.step % l->ro->save_every == 0 : kd_now() - l->last_save > SAVE_SECONDS;

@@ -32,29 +32,9 @@ static kd_code whole(const char *dir, kd_code (*fill)(const result *r, const cha
     return code;
 }
 
-/* Modules whose rank or alpha is their own. */
-static kd_code set_ranks(kd_adapter *a, const kd_model *m, const kd_train_method *method, kd_err *e) {
-    const kd_adapter_config *ac = &method->lora;
-    kd_code code = KD_OK;
-    for (uint32_t i = 0; i < a->L * KD_MATS && code == KD_OK; i++) {
-        kd_lora *l = &a->layers[i];
-        const kd_rank want = method->ranks[i];
-        size_t out, in;
-        if (!l->r || (l->r == want.r && l->alpha == want.alpha)) continue;
-        kd_free(l->a);
-        kd_free(l->b);
-        kd_free(l->magnitude);
-        *l = (kd_lora){0};
-        kd_role_shape(&m->config, (kd_role)(i % KD_MATS), &out, &in);
-        code = kd_lora_new(l, want.r, want.alpha, ac->rslora, ac->dora, in, out, e);
-    }
-    return code;
-}
-
 static kd_code fill_adapter(const result *r, const char *to, kd_err *e) {
     kd_adapter *a = NULL;
-    kd_code code = kd_adapter_new(&a, &r->m->config, &r->method->lora, e);
-    if (code == KD_OK && r->method->ranks) code = set_ranks(a, r->m, r->method, e);
+    kd_code code = kd_params_adapter(&a, &r->m->config, r->method, e);
     if (code == KD_OK) code = kd_params_to_adapter(kd_trainer_params(r->t), a, e);
     if (code == KD_OK) code = kd_adapter_save(a, to, &r->m->config, r->base, e);
     kd_adapter_free(a);

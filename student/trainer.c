@@ -182,9 +182,12 @@ static bool faulty(const kd_trainer *t, const kd_train_report *r, char *why, siz
     else
         return false;
     at += snprintf(why + at, n - (size_t)at, "; its lessons are of rows ");
-    for (size_t i = 0; i < t->o.batch_size && at > 0 && (size_t)at + 24 < n; i++)
-        at += i == 16 || (size_t)at + 48 > n ? snprintf(why + at, n - (size_t)at, " ..."),
-            (int)n                           : snprintf(why + at, n - (size_t)at, "%s%zu", i ? ", " : "", t->rows.lessons[i]->row);
+    for (size_t i = 0; i < t->o.batch_size && (size_t)at + 32 < n; i++) {
+        const bool enough = i == 16 || (size_t)at + 64 > n;
+        at += enough ? snprintf(why + at, n - (size_t)at, " ...")
+                     : snprintf(why + at, n - (size_t)at, "%s%zu", i ? ", " : "", t->rows.lessons[i]->row);
+        if (enough) break;
+    }
     return true;
 }
 

@@ -17,7 +17,7 @@ kd_code kd_view_make(kd_view *v, kd_trainer *t, const kd_model *m, const kd_trai
     const kd_config *c = &m->config;
     *v = (kd_view){.model = *m};
     if (method->method != KD_FULL) {
-        kd_code code = kd_adapter_new(&v->adapter, c, &method->lora, e);
+        kd_code code = kd_params_adapter(&v->adapter, c, method, e);
         if (code == KD_OK) code = kd_params_to_adapter(p, v->adapter, e);
         if (code != KD_OK) kd_view_clear(v);
         return code;

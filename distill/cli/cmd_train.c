@@ -27,12 +27,19 @@ static const kd_opt options[] = {
      "Model"},
     {"eos", 0, KD_OPT_STRING, "TOKEN", NULL, "what ends an assistant's turn, and a generation", "Model"},
     {"rope-theta", 0, KD_OPT_FLOAT, "X", NULL, "base of the rotary embedding, instead of the model's own", "Model", .min = 1, .max = 1e12},
-    {"method", 0, KD_OPT_ENUM, "lora|dora|full", "lora", "what is trained", "Method"},
+    {"method", 0, KD_OPT_ENUM, "lora|dora|full|badam", "lora", "what is trained; badam: all weights of the layers, one layer at a time",
+     "Method"},
     {"lora-rank", 0, KD_OPT_INT, "R", "16", "rank of the adapter", "Method", .min = 1, .max = 4096},
     {"lora-alpha", 0, KD_OPT_FLOAT, "A", "32", "its scale is alpha / rank", "Method", .min = 1e-6, .max = 1e6},
     {"lora-targets", 0, KD_OPT_STRING, "LIST", "all-linear",
      "modules, comma-separated: q_proj k_proj v_proj o_proj gate_proj up_proj down_proj", "Method"},
     {"lora-dropout", 0, KD_OPT_FLOAT, "P", "0", "share of an adapter's inputs left out", "Method", .min = 0, .max = 0.99},
+    {"lora-rank-pattern", 0, KD_OPT_STRING, "LIST", NULL,
+     "ranks of modules by PEFT's patterns: q_proj=8,layers.0.mlp.down_proj=32; the first that fits counts", "Method"},
+    {"lora-alpha-pattern", 0, KD_OPT_STRING, "LIST", NULL, "alphas likewise", "Method"},
+    {"modules-to-save", 0, KD_OPT_STRING, "LIST", NULL, "trained whole beside the adapter: embed_tokens, lm_head", "Method"},
+    {"badam-switch-interval", 0, KD_OPT_INT, "N", "50", "updates before the next layer's turn", "Method", .min = 1, .max = 1e9},
+    {"badam-switch-mode", 0, KD_OPT_ENUM, "descending|random", "descending", "from the last layer to the first, or shuffled", "Method"},
     {"rslora", 0, KD_OPT_FLAG, NULL, NULL, "scale by alpha / sqrt(rank)", "Method"},
     {"learning-rate", 0, KD_OPT_FLOAT, "LR", NULL, "its peak; 2e-4 for adapters, 2e-5 for full training unless given", "Optimization",
      .min = 0, .max = 1e3},
@@ -41,12 +48,19 @@ static const kd_opt options[] = {
     {"epochs", 0, KD_OPT_FLOAT, "N", "3", "times through the lessons", "Optimization", .min = 1e-9, .max = 1e6},
     {"max-steps", 0, KD_OPT_INT, "N", NULL, "updates, instead of epochs", "Optimization", .min = 1, .max = 1e12},
     {"batch-size", 0, KD_OPT_INT, "N", "16", "sequences an update", "Optimization", .min = 1, .max = 1e6},
-    {"optimizer", 0, KD_OPT_ENUM, "adamw|sgd", "adamw", "which", "Optimization"},
+    {"optimizer", 0, KD_OPT_ENUM, "adamw|sgd|adamw_8bit|adafactor|muon", "adamw",
+     "which; adamw takes a byte a moment where --memory asks for it and this is not given", "Optimization"},
     {"weight-decay", 0, KD_OPT_FLOAT, "X", "0", "on matrices and embeddings, not on norms and biases", "Optimization", .min = 0,
      .max = 1e3},
     {"beta1", 0, KD_OPT_FLOAT, "X", "0.9", "of AdamW", "Optimization", .min = 0, .max = 0.999999999},
     {"beta2", 0, KD_OPT_FLOAT, "X", "0.999", "of AdamW", "Optimization", .min = 0, .max = 0.999999999},
     {"epsilon", 0, KD_OPT_FLOAT, "X", "1e-8", "of AdamW", "Optimization", .min = 0, .max = 1},
+    {"momentum", 0, KD_OPT_FLOAT, "X", "0.95", "of Muon", "Optimization", .min = 1e-6, .max = 0.999999},
+    {"ema", 0, KD_OPT_FLOAT, "D", "0", "the result is the running average of the weights with this decay; 0: the weights themselves",
+     "Optimization", .min = 0, .max = 0.9999999},
+    {"on-fault", 0, KD_OPT_ENUM, "stop|skip", "stop", "an update whose loss or gradient is not finite, or spikes", "Optimization"},
+    {"loss-spike", 0, KD_OPT_FLOAT, "X", "0", "a loss above X times the mean of the last 32 updates' is a fault; 0: never", "Optimization",
+     .min = 0, .max = 1e9},
     {"clip-norm", 0, KD_OPT_FLOAT, "X", "1", "longest gradient; 0 is no clipping", "Optimization", .min = 0, .max = 1e30},
     {"label-smoothing", 0, KD_OPT_FLOAT, "X", "0", "share of the target spread over all tokens", "Optimization", .min = 0, .max = 0.999},
     {"z-loss", 0, KD_OPT_FLOAT, "X", "0", "weight of the squared log of the softmax's sum", "Optimization", .min = 0, .max = 1},
@@ -94,6 +108,7 @@ typedef struct {
     kd_source source;
     kd_model *m;
     kd_adapter *start;
+    kd_rank *ranks;    /* of modules, where they differ */
     kd_extension *ext; /* what the model lacked, or NULL */
     kd_tokenizer *tokenizer;
     kd_chat *chat; /* of the student; ext's where there is one */
@@ -130,6 +145,21 @@ static kd_code read_targets(const char *list, uint32_t *targets, kd_err *e) {
     return *targets ? KD_OK : kd_fail(e, KD_EINVAL, "--lora-targets names no module");
 }
 
+static kd_code read_saved(const kd_cli *cli, kd_train_method *m, kd_err *e) {
+    const char *list = kd_opt_string(cli, "modules-to-save");
+    for (const char *p = list ? list : ""; *p;) {
+        const size_t n = strcspn(p, ", ");
+        if (n == strlen("embed_tokens") && strncmp(p, "embed_tokens", n) == 0)
+            m->embed = true;
+        else if (n == strlen("lm_head") && strncmp(p, "lm_head", n) == 0)
+            m->head = true;
+        else if (n)
+            return kd_fail(e, KD_EINVAL, "--modules-to-save: expected embed_tokens or lm_head, found %.*s", (int)n, p);
+        p += n + (p[n] != 0);
+    }
+    return KD_OK;
+}
+
 /* An adapter to start from says its rank, alpha and kind; flags may only agree. */
 static kd_code follow_adapter(job *j, kd_err *e) {
     const kd_cli *cli = j->cli;
@@ -147,12 +177,23 @@ static kd_code follow_adapter(job *j, kd_err *e) {
         return kd_fail(e, KD_EINVAL, "--method %s, but the adapter is of %s", kd_opt_string(cli, "method"), a->dora ? "dora" : "lora");
     if (kd_opt_given(cli, "lora-targets") && l->targets != a->targets)
         return kd_fail(e, KD_EINVAL, "--lora-targets are not those of the adapter");
+    if (kd_opt_given(cli, "lora-rank-pattern") || kd_opt_given(cli, "lora-alpha-pattern") || kd_opt_given(cli, "modules-to-save"))
+        return kd_fail(e, KD_EINVAL, "the adapter to start from says which ranks, alphas and modules it has");
+    if (j->start->embed.r || j->start->head.r)
+        return kd_fail(e, KD_EUNSUPPORTED, "the adapter has low-rank factors on embed_tokens or lm_head; such are not trained here");
+    bool differ = false;
+    j->ranks = kd_calloc((size_t)j->start->L * KD_MATS, sizeof *j->ranks);
+    if (!j->ranks) return kd_fail(e, KD_ENOMEM, "no memory for ranks");
     for (uint32_t i = 0; i < j->start->L * KD_MATS; i++) {
         const kd_lora *one = &j->start->layers[i];
-        if ((a->targets >> i % KD_MATS & 1) && (one->r != a->r || one->alpha != a->alpha))
-            return kd_fail(e, KD_EUNSUPPORTED,
-                           "the adapter has ranks or alphas that differ by module; training goes on only from even ones");
+        j->ranks[i] = (kd_rank){one->r, one->alpha};
+        if (!(a->targets >> i % KD_MATS & 1)) continue;
+        if (!one->r) return kd_fail(e, KD_EUNSUPPORTED, "the adapter has %s in some layers only", kd_module_name((kd_role)(i % KD_MATS)));
+        differ |= one->r != a->r || one->alpha != a->alpha;
     }
+    if (differ) j->o.method.ranks = j->ranks;
+    j->o.method.embed = j->start->saved_embed != NULL;
+    j->o.method.head = j->start->saved_head != NULL;
     if (j->ext && j->ext->n)
         return kd_fail(e, KD_EUNSUPPORTED, "--add-tokens with --adapter: merge the adapter first (distill convert), then add tokens");
     if (j->start->rows.n && !a->tokens)
@@ -169,8 +210,13 @@ static kd_code read_options(job *j, kd_err *e) {
     const kd_cli *cli = j->cli;
     kd_train_options *o = &j->o;
     const char *method = kd_opt_string(cli, "method");
-    const bool full = strcmp(method, "full") == 0;
-    *o = (kd_train_options){.method = {.method = full ? KD_FULL : KD_LORA_METHOD},
+    const bool badam = strcmp(method, "badam") == 0, full = badam || strcmp(method, "full") == 0;
+    *o = (kd_train_options){.method = {.method = full ? KD_FULL : KD_LORA_METHOD,
+                                       .interval = badam ? (uint64_t)kd_opt_int(cli, "badam-switch-interval") : 0,
+                                       .random_blocks = kd_opt_word(cli, "badam-switch-mode") == 1},
+                            .any_state = !kd_opt_given(cli, "optimizer"),
+                            .skip_faults = kd_opt_word(cli, "on-fault") == 1,
+                            .spike = kd_opt_float(cli, "loss-spike"),
                             .learning_rate = kd_opt_given(cli, "learning-rate") ? kd_opt_float(cli, "learning-rate")
                                              : full                             ? 2e-5
                                                                                 : 2e-4,
@@ -190,12 +236,16 @@ static kd_code read_options(job *j, kd_err *e) {
                                           .beta1 = (float)kd_opt_float(cli, "beta1"),
                                           .beta2 = (float)kd_opt_float(cli, "beta2"),
                                           .eps = (float)kd_opt_float(cli, "epsilon"),
+                                          .momentum = (float)kd_opt_float(cli, "momentum"),
+                                          .ema = (float)kd_opt_float(cli, "ema"),
                                           .decay = (float)kd_opt_float(cli, "weight-decay")};
     const int arithmetic = kd_opt_word(cli, "arithmetic");
     if (arithmetic == 1 && !kd_cpu_get()->avx512_bf16)
         return kd_fail(e, KD_EUNSUPPORTED, "--arithmetic bf16: this CPU (%s) does not multiply bfloat16; use f32 or auto",
                        kd_cpu_describe());
     o->bf16 = arithmetic > 0 && kd_cpu_get()->avx512_bf16;
+    if (badam && j->ext && j->ext->n)
+        return kd_fail(e, KD_EUNSUPPORTED, "--method badam leaves the embedding as it is: new tokens would learn nothing");
     if (full) return KD_OK;
     o->method.lora = (kd_adapter_config){.r = (uint32_t)kd_opt_int(cli, "lora-rank"),
                                          .alpha = (float)kd_opt_float(cli, "lora-alpha"),
@@ -203,7 +253,14 @@ static kd_code read_options(job *j, kd_err *e) {
                                          .rslora = kd_opt_flag(cli, "rslora"),
                                          .dora = strcmp(method, "dora") == 0};
     if (j->ext && j->ext->n) o->method.lora.first_token = j->ext->first, o->method.lora.tokens = j->ext->n;
-    return read_targets(kd_opt_string(cli, "lora-targets"), &o->method.lora.targets, e);
+    kd_code code = read_targets(kd_opt_string(cli, "lora-targets"), &o->method.lora.targets, e);
+    if (code == KD_OK) code = read_saved(cli, &o->method, e);
+    const char *ranks = kd_opt_string(cli, "lora-rank-pattern"), *alphas = kd_opt_string(cli, "lora-alpha-pattern");
+    if (code != KD_OK || (!ranks && !alphas)) return code;
+    j->ranks = kd_calloc((size_t)j->m->config.L * KD_MATS, sizeof *j->ranks);
+    if (!j->ranks) return kd_fail(e, KD_ENOMEM, "no memory for ranks");
+    o->method.ranks = j->ranks;
+    return kd_ranks_resolve(j->ranks, &j->m->config, &o->method.lora, ranks, alphas, e);
 }
 
 /* The student's own words: those of ext, or the model's. A model without a tokenizer may still learn rows of tokens. */
@@ -283,9 +340,9 @@ static kd_code settings(const job *j, kd_buf *out) {
     if (code == KD_OK)
         code = kd_buf_printf(out,
                              "# base: %s\n# base_bytes: %llu\n# lessons: %zu\n# lessons_sha256: %s\n# updates: %llu\n# rows_at_once: "
-                             "%zu\n# products: %s\n# date: %lld\n",
+                             "%zu\n# products: %s\n# optimizer_state: %s\n# date: %lld\n",
                              j->base, (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps,
-                             j->plan.shape.rows, j->o.bf16 ? "bf16" : "f32", (long long)j->now);
+                             j->plan.shape.rows, j->o.bf16 ? "bf16" : "f32", kd_optimizer_name(j->plan.optimizer), (long long)j->now);
     for (size_t i = 0; i < j->data.parts && code == KD_OK; i++) {
         const kd_train_part *p = &j->data.part[i];
         code = kd_buf_printf(out, "# source_%zu: %s, %zu lessons, %zu tokens to learn", i, p->name, p->lessons, p->loss_tokens);
@@ -313,6 +370,10 @@ static kd_code plan(job *j, kd_err *e) {
     char rows[32];
     if (j->run && j->o.rows == 0 && kd_run_recorded(j->run, "rows_at_once", rows, sizeof rows))
         j->o.rows = (size_t)strtoull(rows, NULL, 10);
+    if (j->run && j->o.any_state && kd_run_recorded(j->run, "optimizer_state", rows, sizeof rows)) {
+        (void)kd_optimizer_named(rows, &j->o.optimizer.kind); /* a run goes on with the state it has */
+        j->o.any_state = false;
+    }
     return kd_train_plan_make(&j->plan, j->m, j->lessons.at, j->lessons.n, &j->o, kd_pool_threads(j->pool), e);
 }
 
@@ -563,6 +624,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_chat_free(j.chat);
     kd_tokenizer_free(j.tokenizer);
     kd_adapter_free(j.start);
+    kd_free(j.ranks);
     kd_model_free(j.m);
     kd_source_clear(&j.source);
     return code;

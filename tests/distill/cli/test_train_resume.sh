@@ -10,7 +10,7 @@ n=0; failed=0
 ok() { n=$((n + 1)); echo "ok $n - $1"; }
 not_ok() { n=$((n + 1)); failed=1; echo "not ok $n - $1"; }
 check() { if "${@:2}"; then ok "$1"; else not_ok "$1"; fi; }
-strip() { sed -E 's/,"(tokens_per_second|flops_per_second|peak_rss_bytes)":[^,}]*//g' "$1/metrics.jsonl"; }
+strip() { sed -E 's/,"(tokens_per_second|flops_per_second|processor_seconds|peak_rss_bytes)":[^,}]*//g' "$1/metrics.jsonl"; }
 same() { # RUN RUN RESULT STEP
     if [ -e "$1/evals.jsonl" ]; then cmp "$1/evals.jsonl" "$2/evals.jsonl" || return 1; fi
     if [ -d "$1/base" ]; then diff -r "$1/base" "$2/base" >/dev/null && cmp "$1/adapter/tokenizer.json" "$2/adapter/tokenizer.json" || return 1; fi
