@@ -227,27 +227,28 @@ static void test_guards(void **state) {
         kd_train_options o = options(KD_LORA_METHOD, KD_ADAMW);
         o.batch_size = 1;
         o.skip_faults = true;
-        o.spike = kind ? 1.1 : 0;
+        o.spike = kind ? 0.5 : 0; /* every loss is a spike once four are known */
         run r;
         kd_train_report s;
         start(&r, "qwen2-tied", &o, 1);
-        updates(&r, 5);
+        const unsigned done = kind ? 4 : 5;
+        updates(&r, (int)done);
         const size_t floats = kd_trainer_params(r.t)->floats;
         float *before = kd_malloc(floats * sizeof *before);
         memcpy(before, kd_trainer_params(r.t)->value, floats * sizeof *before);
         float *value = kd_trainer_params(r.t)->value;
-        for (size_t i = 0; i < floats; i++) value[i] = kind ? value[i] * 100 : NAN; /* as a broken row would have it */
+        for (size_t i = 0; i < floats && !kind; i++) value[i] = NAN; /* as a broken row would have it */
         OK(kd_trainer_step(r.t, &s, ERR));
-        assert_true(kind == 0 || memcmp(before, value, floats * sizeof *before) != 0);
+        if (kind) assert_memory_equal(before, value, floats * sizeof *before);
         memcpy(value, before, floats * sizeof *before);
         printf("# guard %d: loss %g, %s\n", kind, s.loss, s.why);
         assert_true(s.skipped);
         assert_non_null(strstr(s.why, kind ? "times the mean" : "not finite"));
-        assert_non_null(strstr(s.why, "rows 6"));
+        assert_non_null(strstr(s.why, kind ? "rows 5" : "rows 6"));
         assert_int_equal(kd_trainer_guard(r.t)->skipped, 1);
-        assert_int_equal(kd_trainer_guard(r.t)->optimizer_steps, 5);
+        assert_int_equal(kd_trainer_guard(r.t)->optimizer_steps, done);
         updates(&r, 1);
-        assert_int_equal(kd_trainer_steps(r.t), 7);
+        assert_int_equal(kd_trainer_steps(r.t), done + 2);
         kd_free(before);
         end(&r);
     }
