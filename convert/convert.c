@@ -1,7 +1,7 @@
 /* convert/convert.c - the whole conversion: plan, room on the disk, outputs under names of their own until they are whole. Leans on plan.h. */
 #include "convert/convert.h"
 
-#include "convert/plan.h"
+#include "convert/resume.h"
 
 #include "distill/base/clock.h"
 
@@ -74,13 +74,16 @@ static uint64_t weight_bytes(const kd_plan *p) {
 
 static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch,
                     kd_err *e) {
-    sweep(dst);
     kd_code c = check_disk(dst, p->result.bytes_out, e);
     if (c) return c;
     kd_plan_warn_unweighted(p, watch);
     kd_emit(watch, (kd_event){.kind = KD_EV_BEGIN, .stage = "convert", .total = p->result.bytes_out, .unit = "bytes"});
-    c = s->gguf ? kd_gguf_writer_begin(s->gguf, e) : kd_safetensors_writer_begin(s->st, e);
-    if (!c) c = kd_pump(p, s, o, pool, watch, e);
+    kd_sink sink = *s;
+    if (s->gguf && !o->split_bytes) c = kd_resume_open(&sink.resume, p, dst, o->window ? o->window : 16u << 20, e);
+    sweep(dst); /* what there is to go on with is open already */
+    if (!c) c = s->gguf ? kd_gguf_writer_begin(s->gguf, e) : kd_safetensors_writer_begin(s->st, e);
+    if (!c) c = kd_pump(p, &sink, o, pool, watch, e);
+    kd_resume_close(sink.resume, true);
     kd_emit(watch,
             (kd_event){.kind = KD_EV_END, .stage = "convert", .done = p->result.bytes_out, .total = p->result.bytes_out, .unit = "bytes"});
     for (size_t i = 0; i < p->n && !c; i++)

@@ -26,6 +26,7 @@ typedef struct {
     const char *name;                /* general.name; NULL: from the source's path */
     uint64_t split_bytes;            /* cut the output into parts of at most this; 0: one file */
     bool allow_nonfinite;            /* NaN and infinities in weights are reported, not refused */
+    uint64_t window;                 /* bytes of output computed and written at a time (0: 16 MB) */
     bool force;                      /* replace a folder whatever is in it */
     const kd_importance *importance; /* weights of the squared error where a type searches, or NULL */
     const kd_mix *mix;               /* or: each matrix's type (GGUF alone; then type is NULL) */
@@ -44,7 +45,8 @@ typedef struct {
     size_t weighted, unweighted;   /* matrices searched with importance; with none, or none for some experts, though there was some given */
     uint64_t type_bytes[KD_TYPES]; /* of the output, by type */
     size_t type_tensors[KD_TYPES];
-    double seconds; /* without the check */
+    uint64_t resumed; /* bytes taken from what a killed run left */
+    double seconds;   /* without the check */
 } kd_convert_result;
 
 /* dst: NAME.gguf, NAME.safetensors (weights alone, Hugging Face's names), any other: a Hugging Face folder. plan_only: everything is checked

@@ -59,6 +59,7 @@ void kd_plan_warn_unweighted(const kd_plan *p, const kd_watch *watch);
 typedef struct {
     kd_gguf_writer *gguf;
     kd_safetensors_writer *st;
+    struct kd_resume *resume; /* or NULL */
 } kd_sink;
 kd_code kd_sink_declare(const kd_sink *s, kd_plan *p, kd_err *e);
 /* Computes and writes every tensor. KD_EINTERRUPT or KD_ETERMINATE when watch says stop. */

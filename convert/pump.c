@@ -1,7 +1,7 @@
 /* convert/pump.c - the pass: rows are read, merged, quantized and written, window after window, over all workers. Leans on plan.h, math/codec.h.
  * A window is some megabytes of output. While the workers fill one, one of them writes the one before (task 0): computing and
  * writing overlap without a thread of their own. What is read stays in the map and is given back behind us, so memory does not grow. */
-#include "convert/plan.h"
+#include "convert/resume.h"
 
 #include "distill/base/clock.h"
 #include "distill/math/codec.h"
@@ -23,7 +23,7 @@ typedef struct {
     unsigned char *bytes;
     size_t len, cap;
     piece *v;
-    size_t n, n_cap;
+    size_t n, n_cap, number; /* number: which window of the output */
 } window;
 
 typedef struct {
@@ -36,7 +36,8 @@ typedef struct {
     kd_err write_err, compute_err;
     atomic_int failed; /* compute_err is taken */
     const kd_watch *watch;
-    uint64_t done;
+    uint64_t done, size;
+    size_t filled; /* windows begun */
 } pump;
 
 /* Row r of one matrix of the item (as the output orders them) in f32: w [cols]. */
@@ -102,14 +103,34 @@ static void compute(pump *p, piece *q, int worker) {
 
 static kd_code drain(pump *p) {
     const window *w = &p->drain;
+    bool finite = true;
     for (size_t i = 0; i < w->n; i++) {
         const piece *q = &w->v[i];
         size_t n = q->rows * q->item->row_bytes;
         kd_code c = p->sink->gguf ? kd_gguf_writer_put(p->sink->gguf, q->item->index, w->bytes + q->at, n, &p->write_err)
                                   : kd_safetensors_writer_put(p->sink->st, q->item->index, w->bytes + q->at, n, &p->write_err);
         if (c) return c;
+        finite &= !q->nonfinite;
     }
+    if (w->n) kd_resume_note(p->sink->resume, w->bytes, w->len, finite);
     return KD_OK;
+}
+
+/* The full window from what a killed run left, if it is there whole. */
+static bool had(pump *p) {
+    window *w = &p->fill;
+    const kd_resume *r = p->sink->resume;
+    if (!kd_resume_has(r, w->number, w->len)) return false;
+    for (size_t i = 0; i < w->n; i++) {
+        const piece *q = &w->v[i];
+        const size_t row = q->mat * (q->item->rows / q->item->mats) + q->first;
+        if (!kd_resume_read(r, kd_gguf_writer_offset(p->sink->gguf, q->item->index) + (uint64_t)row * q->item->row_bytes, w->bytes + q->at,
+                            q->rows * q->item->row_bytes))
+            return false;
+    }
+    if (!kd_resume_same(r, w->number, w->bytes, w->len)) return false;
+    p->plan->result.resumed += w->len;
+    return true;
 }
 
 static void task(void *ctx, size_t i, int worker) {
@@ -160,7 +181,8 @@ static void settle(const piece *q) {
 
 /* Computes the window that is full while the one before is written; then they change places. */
 static kd_code turn(pump *p, kd_pool *pool, kd_err *e) {
-    kd_pool_run(pool, task, p, p->fill.n + 1);
+    p->fill.number = p->filled++;
+    kd_pool_run(pool, task, p, had(p) ? 1 : p->fill.n + 1);
     if (atomic_load(&p->failed)) {
         if (e) *e = p->compute_err;
         return p->compute_err.code;
@@ -190,7 +212,7 @@ static kd_code run(pump *p, kd_pool *pool, kd_err *e) {
         for (size_t k = 0; k < it->mats && !c; k++)
             for (size_t r = 0; r < rows && !c; r += step) {
                 c = window_add(&p->fill, it, k, r, rows - r < step ? rows - r : step, e);
-                if (!c && p->fill.len >= WINDOW) c = turn(p, pool, e);
+                if (!c && p->fill.len >= p->size) c = turn(p, pool, e);
             }
     }
     for (int last = 0; last < 2 && !c; last++) /* what is full, then what was just computed */
@@ -199,7 +221,7 @@ static kd_code run(pump *p, kd_pool *pool, kd_err *e) {
 }
 
 kd_code kd_pump(kd_plan *plan, const kd_sink *s, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch, kd_err *e) {
-    pump p = {.plan = plan, .sink = s, .refuse_nonfinite = !o->allow_nonfinite, .watch = watch};
+    pump p = {.plan = plan, .sink = s, .refuse_nonfinite = !o->allow_nonfinite, .watch = watch, .size = o->window ? o->window : WINDOW};
     for (size_t i = 0; i < plan->n; i++) {
         size_t n = plan->v[i].cols * (is_packed(&plan->v[i]) ? KD_PACKED_ROWS : 1);
         p.widest = n > p.widest ? n : p.widest;
