@@ -578,17 +578,17 @@ static void goes_on(void **state) {
         if (!child) {
             int steps = 6;
             kd_watch w = {.stop = die_now, .ctx = &steps};
-            (void)convert_in_windows(temp("again.gguf"), &w, NULL, NULL);
+            (void)convert_in_windows(temp("onward.gguf"), &w, NULL, NULL);
             _exit(0);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
         assert_int_equal(WEXITSTATUS(status), 9);
-        assert_false(kd_file_exists(temp("again.gguf")));
+        assert_false(kd_file_exists(temp("onward.gguf")));
         must(kd_list_dir(temp_dir, &names, &n, er));
         for (size_t i = 0; i < n; i++)
-            if (strstr(names[i], "again.gguf.tmp-")) snprintf(left, sizeof left, "%.60s/%.200s", temp_dir, names[i]);
+            if (strstr(names[i], "onward.gguf.tmp-")) snprintf(left, sizeof left, "%.60s/%.200s", temp_dir, names[i]);
         kd_names_free(names, n);
-        assert_true(left[0] && kd_file_exists(temp("again.gguf.resume")));
+        assert_true(left[0] && kd_file_exists(temp("onward.gguf.resume")));
         if (damaged) { /* a byte of what was written last but two */
             uint64_t size;
             must(kd_file_size(left, &size, er));
@@ -600,12 +600,12 @@ static void goes_on(void **state) {
             assert_int_equal(fputc(byte ^ 1, f), byte ^ 1);
             fclose(f);
         }
-        must(convert_in_windows(temp("again.gguf"), NULL, &r, er));
+        must(convert_in_windows(temp("onward.gguf"), NULL, &r, er));
         if (r.resumed < (damaged ? 1u : 4u) * 4096) fail_msg("%d: %llu bytes were taken over", damaged, (unsigned long long)r.resumed);
-        same_files(temp("fresh.gguf"), temp("again.gguf"));
+        same_files(temp("fresh.gguf"), temp("onward.gguf"));
         assert_false(kd_file_exists(left));
-        assert_false(kd_file_exists(temp("again.gguf.resume")));
-        must(kd_remove_tree(temp("again.gguf"), er));
+        assert_false(kd_file_exists(temp("onward.gguf.resume")));
+        must(kd_remove_tree(temp("onward.gguf"), er));
     }
 }
 

@@ -30,6 +30,12 @@ assert a["kept"] and 1e-5 < b["kl_mean"] < 1
 PY
 check "the price is what compare says of the kept file" $?
 
+run compare "$m" "$tmp/a.gguf" --data "$tmp/rows.jsonl" --json --tensor-errors
+[ "$rc" -eq 0 ] && python3 -c '
+import json, sys
+v = json.load(open(sys.argv[1]))["tensor_errors"]
+assert len(v) > 5 and all(0 < x["relative"] < 0.2 and x["b"] in ("q4_0", "f16") for x in v), v' "$tmp/out" 2>"$tmp/err"
+check "--tensor-errors: each matrix, and how far it is off" $?
 sha256sum "$tmp/a.gguf" >"$tmp/before"
 run convert "$m" "$tmp/a.gguf" -t q4_1 --data "$tmp/rows.jsonl" --max-kl 1e-9 --json
 [ "$rc" -eq 1 ] && grep -q '"kept":false' "$tmp/out" && grep -q 'above --max-kl' "$tmp/err" && sha256sum -c --quiet "$tmp/before" && [ "$(left)" = "a.gguf " ]
