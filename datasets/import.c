@@ -23,14 +23,14 @@ typedef struct {
 } importing;
 
 /* sha256 over messages and tools as canonical JSON: the identity of a prompt. */
-static void prompt_hash(const kd_row_parts *p, unsigned char out[32]) {
+void kd_prompt_hash(kd_str messages, kd_str tools, unsigned char out[32]) {
     kd_sha256 h;
     kd_sha256_init(&h);
     kd_sha256_add(&h, "messages\n", 9);
-    kd_sha256_add(&h, p->messages.data, p->messages.len);
-    if (p->tools.len) {
+    kd_sha256_add(&h, messages.data, messages.len);
+    if (tools.len) {
         kd_sha256_add(&h, "\ntools\n", 7);
-        kd_sha256_add(&h, p->tools.data, p->tools.len);
+        kd_sha256_add(&h, tools.data, tools.len);
     }
     kd_sha256_end(&h, out);
 }
@@ -55,7 +55,7 @@ static kd_code put_prompt(importing *im, const kd_row_parts *p, size_t line, int
     kd_stmt *q;
     bool row;
     unsigned char hash[32];
-    prompt_hash(p, hash);
+    kd_prompt_hash(p->messages, p->tools, hash);
     kd_str h = {(const char *)hash, sizeof hash};
     kd_str split = or_cstr(im->o->split, p->split, "train");
     kd_str task = or_cstr(im->o->task, p->task, looks_math(p->gold) ? "math" : "text");

@@ -3,6 +3,7 @@
 #ifndef KD_DATASETS_LABEL_INT_H
 #define KD_DATASETS_LABEL_INT_H
 
+#include "datasets/db.h"
 #include "datasets/label.h"
 #include "datasets/language.h"
 #include "datasets/scan.h"
@@ -19,7 +20,9 @@ typedef struct {
     kd_scan scan[KD_PARTS];
     kd_telling telling[KD_PARTS];
     bool scanned[KD_PARTS], told[KD_PARTS];
-    int64_t prompt; /* whose question it remembers */
+    int64_t prompt;      /* whose question it remembers */
+    kd_sandbox *sandbox; /* NULL: programs are not run */
+    const kd_code_opts *code;
 } kd_label_room;
 
 /* What is judged, copied out of the study; and the verdicts, one a check. */
@@ -36,9 +39,10 @@ typedef struct {
     kd_value_kind kind;
     double number;
     const char *word; /* static */
-    char detail[96];
+    bool machine;     /* unknown for want of something on this machine: judged again by the next run */
+    char detail[256];
 } kd_value;
-enum { KD_NEEDS_QUESTION = 1 };
+enum { KD_NEEDS_QUESTION = 1, KD_NEEDS_SANDBOX = 2 };
 typedef struct {
     const char *name;
     int version; /* of its rule: a new one is judged anew */
@@ -67,5 +71,11 @@ kd_code kd_judge_thought_tokens(const kd_subject *s, kd_value *v, kd_err *e);
 /* The room forgets the sample it knew (the question stays while the prompt does). */
 void kd_label_room_next(kd_label_room *r, int64_t prompt);
 void kd_label_room_clear(kd_label_room *r);
+
+/* label_verify.c: the texts of a sample out of its raw body, if it has one (bodies: SELECT body, prefill, by sample); a value beside the label that stands (labels:
+ * SELECT value, detail, by sample, name, version). */
+kd_code kd_verify_text(kd_stmt *bodies, const kd_label_opts *o, kd_arena *arena, kd_subject *s, kd_label_report *r, kd_err *e);
+kd_code kd_verify_label(kd_stmt *labels, const kd_label_opts *o, int64_t sample, const kd_check *c, const kd_value *v, kd_label_report *r,
+                        kd_err *e);
 
 #endif

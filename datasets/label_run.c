@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BATCH = 512, BATCH_BYTES = 16 << 20, BATCHES_A_LOOK = 40, UNDER_WAY = 3, CHOSEN = 64, SHARE = 8 };
+enum { BATCH = 512, BATCH_BYTES = 16 << 20, BATCHES_A_LOOK = 40, UNDER_WAY = 3, CHOSEN = 64, SHARE = 8, PROGRAMS = 8 };
 
 typedef struct {
     kd_arena arena;
@@ -21,8 +21,9 @@ typedef struct {
     kd_study *s;
     const kd_label_opts *o;
     const kd_check *chosen[CHOSEN];
-    size_t n_chosen;
+    size_t n_chosen, batch_most, share; /* share: samples a task; programs take seconds, so that each is a task, and a batch is small */
     unsigned needs;
+    kd_code_opts code;
     kd_buf expr;       /* the samples that lack a label, as a selection */
     size_t expr_fixed; /* its part that stays; a place to go on from follows */
     batch batches[UNDER_WAY], *reading, *judging, *writing;
@@ -37,6 +38,9 @@ typedef struct {
     int64_t prompt, settings; /* key of the last sample read */
     int number;
     kd_label_report *r;
+    kd_db *beside; /* verify: a connection of the reader's own, for bodies; labels are read by the writer's */
+    kd_stmt *bodies, *labels;
+    kd_label_report read_report;
 } labelling;
 
 static kd_code no_check(kd_str name, kd_err *e) {
@@ -57,12 +61,18 @@ static void take(labelling *l, const kd_check *c) {
 }
 
 static kd_code choose(labelling *l, kd_err *e) {
-    const char *p = l->o->checks ? l->o->checks : "math,finished,repeats,empty";
+    const char *p = l->o->checks    ? l->o->checks
+                    : l->o->verify  ? "all"
+                    : l->o->sandbox ? "math,code,finished,repeats,empty"
+                                    : "math,finished,repeats,empty";
     while (*p) {
         const kd_str name = {p, strcspn(p, ",")};
         const kd_check *c = kd_check_named(name);
         if (kd_str_is(name, "all")) {
-            for (size_t i = 0; kd_check_at(i); i++) take(l, kd_check_at(i));
+            for (size_t i = 0; kd_check_at(i); i++)
+                if (l->o->sandbox || !(kd_check_at(i)->needs & KD_NEEDS_SANDBOX)) take(l, kd_check_at(i));
+        } else if (c && (c->needs & KD_NEEDS_SANDBOX) && !l->o->sandbox) {
+            return kd_fail(e, KD_EINVAL, "label: the check %s runs programs of the answers: it takes --sandbox besides", c->name);
         } else if (c) {
             take(l, c);
         } else if (name.len) {
@@ -77,7 +87,7 @@ static kd_code choose(labelling *l, kd_err *e) {
 static kd_code build_expression(labelling *l, kd_err *e) {
     kd_buf *b = &l->expr;
     kd_code rc = kd_buf_printf(b, "(%s)", l->o->select ? l->o->select : "1");
-    if (!rc && !l->o->again) {
+    if (!rc && !l->o->again && !l->o->verify) {
         rc = kd_buf_puts(b, " AND (SELECT count(*) FROM labels WHERE sample = sample_id AND (");
         for (size_t i = 0; i < l->n_chosen && !rc; i++)
             rc = kd_buf_printf(b, "%s(name = '%s' AND version = %d)", i ? " OR " : "", l->chosen[i]->name, l->chosen[i]->version);
@@ -123,6 +133,7 @@ static kd_code keep_row(labelling *l, batch *b, const kd_row *r, kd_err *e) {
     kd_str *const to[] = {&s->answer, &s->thought, &s->gold, &s->task, &s->finish};
     kd_code rc = KD_OK;
     for (int i = 0; i < 5 && !rc; i++) rc = kd_str_keep(&b->arena, from[i], to[i], e);
+    if (!rc && l->bodies) rc = kd_verify_text(l->bodies, l->o, &b->arena, s, &l->read_report, e);
     if (rc || !(l->needs & KD_NEEDS_QUESTION)) return rc;
     if (!before || before->prompt != s->prompt) return read_question(b, r->messages, &s->question, e);
     s->question = before->question;
@@ -136,7 +147,7 @@ static kd_code read_batch(labelling *l, batch *b, kd_err *e) {
     kd_code rc = !l->more || (l->q && l->looked < BATCHES_A_LOOK) ? KD_OK : look(l, e);
     b->n = 0;
     kd_arena_clear(&b->arena);
-    while (!rc && l->more && b->n < BATCH && bytes < BATCH_BYTES) {
+    while (!rc && l->more && b->n < l->batch_most && bytes < BATCH_BYTES) {
         if ((rc = kd_select_next(l->q, &r, &found, e))) break;
         if (!(l->more = found)) break;
         rc = keep_row(l, b, &r, e);
@@ -187,7 +198,7 @@ static kd_code write_label(labelling *l, int64_t sample, const kd_check *c, cons
     else
         kd_bind_null(q, 3);
     kd_bind_text(q, 4, v->detail[0] ? kd_str_of(v->detail) : (kd_str){NULL, 0});
-    kd_bind_int(q, 5, c->version);
+    kd_bind_int(q, 5, v->machine ? 0 : c->version); /* no version of the rule: the next run judges it again */
     return kd_stmt_run(q, e);
 }
 
@@ -201,8 +212,18 @@ static kd_code write_names(labelling *l, kd_err *e) {
     return rc;
 }
 
+static kd_code compare_batch(labelling *l, batch *b, kd_err *e) {
+    kd_code rc = KD_OK;
+    for (size_t i = 0; i < b->n && !rc; i++)
+        for (size_t k = 0; k < l->n_chosen && !rc; k++)
+            rc = kd_verify_label(l->labels, l->o, b->subjects[i].id, l->chosen[k], &b->values[i * l->n_chosen + k], l->r, e);
+    l->r->looked += b->n;
+    return rc;
+}
+
 static kd_code write_batch(labelling *l, batch *b, kd_err *e) {
     if (!b->n) return KD_OK;
+    if (l->o->verify) return compare_batch(l, b, e);
     kd_code rc = kd_db_begin(l->s->db, e);
     if (rc) return rc;
     for (size_t i = 0; i < b->n && !rc; i++)
@@ -228,14 +249,14 @@ static void work(void *ctx, size_t task, int worker) {
         l->read_rc = read_batch(l, l->reading, &l->read_err);
     } else {
         batch *b = l->judging;
-        const size_t from = (task - 2) * SHARE, to = from + SHARE < b->n ? from + SHARE : b->n;
+        const size_t from = (task - 2) * l->share, to = from + l->share < b->n ? from + l->share : b->n;
         for (size_t i = from; i < to && !l->worker_rc[worker]; i++)
             l->worker_rc[worker] = judge_one(l, &b->subjects[i], &b->values[i * l->n_chosen], &l->rooms[worker], &l->worker_err[worker]);
     }
 }
 
 static kd_code step(labelling *l, kd_err *e) {
-    kd_pool_run(l->o->pool, work, l, 2 + (l->judging->n + SHARE - 1) / SHARE);
+    kd_pool_run(l->o->pool, work, l, 2 + (l->judging->n + l->share - 1) / l->share);
     if (l->write_rc) return kd_fail(e, l->write_rc, "%s", l->write_err.msg);
     l->writing->n = 0;
     for (int i = 0; i < l->n_rooms; i++)
@@ -246,6 +267,17 @@ static kd_code step(labelling *l, kd_err *e) {
     l->judging = l->reading;
     l->reading = free_now;
     return KD_OK;
+}
+
+static kd_code prepare_verify(labelling *l, kd_err *e) {
+    kd_code rc = kd_stmt_new(&l->labels, l->s->db, "SELECT value, detail FROM labels WHERE sample=?1 AND name=?2 AND version=?3", e);
+    if (!rc && l->o->reread) rc = kd_db_open(&l->beside, kd_study_path(l->s), KD_DB_READ, e);
+    if (!rc && l->o->reread)
+        rc = kd_stmt_new(&l->bodies, l->beside,
+                         "SELECT b.body, json_extract(t.json, '$.prefill') FROM bodies b JOIN samples s ON s.id=b.sample JOIN settings t "
+                         "ON t.id=s.settings WHERE b.sample=?1",
+                         e);
+    return rc;
 }
 
 static kd_code prepare(labelling *l, kd_err *e) {
@@ -263,7 +295,14 @@ static kd_code prepare(labelling *l, kd_err *e) {
     l->worker_rc = kd_calloc((size_t)l->n_rooms, sizeof *l->worker_rc);
     if (!room || !l->rooms || !l->worker_err || !l->worker_rc) return kd_fail(e, KD_ENOMEM, "label: no memory");
     if ((rc = kd_lexicon_new(&l->lexicon, e))) return rc;
-    for (int i = 0; i < l->n_rooms; i++) l->rooms[i].lexicon = l->lexicon;
+    l->batch_most = l->needs & KD_NEEDS_SANDBOX ? PROGRAMS * (size_t)l->n_rooms : BATCH;
+    if (l->batch_most > BATCH) l->batch_most = BATCH;
+    l->share = l->needs & KD_NEEDS_SANDBOX ? 1 : SHARE;
+    for (int i = 0; i < l->n_rooms; i++) {
+        l->rooms[i].lexicon = l->lexicon;
+        l->rooms[i].sandbox = l->o->sandbox;
+        l->rooms[i].code = &l->code;
+    }
     l->reading = &l->batches[0];
     l->judging = &l->batches[1];
     l->writing = &l->batches[2];
@@ -273,7 +312,7 @@ static kd_code prepare(labelling *l, kd_err *e) {
         kd_select_close(q);
     }
     if (!rc) rc = build_expression(l, e);
-    return rc ? rc : write_names(l, e);
+    return rc ? rc : l->o->verify ? prepare_verify(l, e) : write_names(l, e);
 }
 
 static void clear(labelling *l) {
@@ -283,6 +322,11 @@ static void clear(labelling *l) {
         kd_free(l->batches[i].values);
     }
     for (int i = 0; i < l->n_rooms && l->rooms; i++) kd_label_room_clear(&l->rooms[i]);
+    l->r->bodies += l->read_report.bodies;
+    l->r->differ += l->read_report.differ;
+    kd_stmt_free(l->labels);
+    kd_stmt_free(l->bodies);
+    kd_db_close(l->beside);
     kd_select_close(l->q);
     kd_lexicon_free(l->lexicon);
     kd_buf_clear(&l->expr);
@@ -291,12 +335,18 @@ static void clear(labelling *l) {
     kd_free(l->worker_rc);
 }
 
+static bool asked_to_stop(void *ctx) { return kd_stopping(ctx) != 0; }
+
 kd_code kd_label_run(kd_study *s, const kd_label_opts *o, const kd_watch *w, kd_label_report *out, kd_err *e) {
     static const kd_label_opts nothing;
     kd_label_report mine;
     kd_event ev = {KD_EV_BEGIN, "label", 0, 0, "samples", NULL};
     labelling l = {.s = s, .o = o ? o : &nothing, .prompt = -1, .more = true, .r = out ? out : &mine};
+    kd_watch watch = w ? *w : (kd_watch){0};
     *l.r = (kd_label_report){0};
+    l.code = l.o->code;
+    l.code.stop = asked_to_stop;
+    l.code.ctx = &watch;
     kd_code rc = prepare(&l, e);
     kd_emit(w, ev);
     ev.kind = KD_EV_STEP;
@@ -305,6 +355,7 @@ kd_code kd_label_run(kd_study *s, const kd_label_opts *o, const kd_watch *w, kd_
         ev.done = l.r->looked;
         kd_emit(w, ev);
         const int stop = kd_stopping(w);
+        if (rc == KD_EINTERRUPT && stop) rc = KD_OK; /* a program that was running: its sample stays to be judged */
         if (!rc && stop && (l.more || l.judging->n || l.writing->n))
             rc = kd_fail(e, (kd_code)stop, "interrupted behind %llu samples; run it again to go on", (unsigned long long)l.r->looked);
     }

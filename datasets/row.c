@@ -1,6 +1,8 @@
 /* datasets/row.c - one line of a question file, whatever its form, read into a conversation, a completion and a reference. Leans on import.h, base. */
 #include "datasets/import.h"
+#include "datasets/code_int.h"
 #include "datasets/math_int.h"
+#include "datasets/row_int.h"
 #include "datasets/study_int.h"
 
 #include <stdio.h>
@@ -25,7 +27,7 @@ typedef struct {
     kd_jsonw *w;
     kd_arena *arena;
     kd_row_parts *out;
-    const char *used[24]; /* members that have their place; the rest is meta */
+    const char *used[48]; /* members that have their place; the rest is meta */
     size_t n_used;
     kd_err *e;
 } reading;
@@ -237,8 +239,9 @@ static kd_code read_alpaca(reading *r) {
 }
 
 static kd_code read_question(reading *r) {
-    const kd_json_node *q = member(r, "question");
-    if (!q) q = member(r, "problem");
+    static const char *const names[] = {"question", "problem", "question_content", "text"};
+    const kd_json_node *q = NULL;
+    for (int i = 0; i < 4 && !q; i++) q = member(r, names[i]);
     if (kd_json_string(q).len == 0)
         return kd_json_typeof(q) == KD_JSON_STRING ? kd_fail(r->e, KD_EFORMAT, "question: expected text, found an empty one")
                                                    : wrong_type(r, "question", "text", q);
@@ -249,11 +252,32 @@ static kd_code read_question(reading *r) {
 }
 
 /* ---- what every form may carry ---- */
+/* A row of code: its tests are the gold answer. */
+static kd_code take_tests(reading *r, bool *any) {
+    kd_row_used used;
+    kd_buf b = {0};
+    kd_str solution = {NULL, 0};
+    kd_code rc = kd_row_tests(&b, r->root, &used, r->e);
+    *any = !rc && b.len > 0;
+    if (*any) rc = keep(r, kd_buf_view(&b), &r->out->gold);
+    for (size_t i = 0; *any && i < used.n; i++) (void)member(r, used.key[i]);
+    if (!rc && *any && kd_json_typeof(kd_json_get(r->root, "solution")) == KD_JSON_STRING)
+        rc = scalar(r, member(r, "solution"), "solution", &solution);
+    if (!rc && *any && !solution.data && kd_json_typeof(kd_json_get(r->root, "reference")) == KD_JSON_STRING)
+        rc = scalar(r, member(r, "reference"), "reference", &solution);
+    r->out->reference = solution;
+    kd_buf_clear(&b);
+    return rc;
+}
+
 /* `answer` (or gold) is the reference: what stands behind its last ####, or inside a solution's last box, or the whole. */
 static kd_code take_reference(reading *r) {
     kd_row_parts *o = r->out;
     kd_str whole, solution;
-    kd_code rc = scalar(r, member(r, "answer"), "answer", &whole);
+    bool tests;
+    kd_code rc = take_tests(r, &tests);
+    if (rc || tests) return rc;
+    rc = scalar(r, member(r, "answer"), "answer", &whole);
     if (!rc && !whole.data) rc = scalar(r, member(r, "gold"), "gold", &whole);
     if (!rc) rc = scalar(r, member(r, o->form == KD_ROW_QUESTION ? "solution" : "reference"), "solution", &solution);
     if (rc) return rc;
@@ -262,7 +286,9 @@ static kd_code take_reference(reading *r) {
         o->gold = kd_last_boxed(solution);
         if (!o->gold.data && kd_last_of(solution, "####")) whole = solution;
     }
-    if (whole.data) {
+    if (whole.data && kd_tests_look(whole)) {
+        o->gold = whole;
+    } else if (whole.data) {
         const char *mark = kd_last_of(whole, "####");
         kd_str boxed = kd_last_boxed(whole);
         o->gold = kd_trim(mark ? (kd_str){mark + 4, (size_t)(whole.data + whole.len - mark - 4)} : boxed.data ? boxed : whole);
@@ -388,6 +414,7 @@ static kd_row_form sniff(const kd_json_node *root) {
     if (there(root, "conversations")) return KD_ROW_SHAREGPT;
     if (there(root, "instruction")) return KD_ROW_ALPACA;
     if (there(root, "prompt")) return KD_ROW_PROMPT;
+    if (there(root, "question_content") || (there(root, "text") && there(root, "test_list"))) return KD_ROW_QUESTION;
     return there(root, "question") || there(root, "problem") ? KD_ROW_QUESTION : KD_ROW_SNIFF;
 }
 
@@ -404,6 +431,7 @@ static kd_code read_row(reading *r, kd_row_form form) {
     if (!rc) rc = take_tools(r);
     if (!rc) rc = take_lineage(r);
     if (!rc) rc = scalar(r, member(r, "task"), "task", &o->task);
+    if (!rc && !o->task.data && o->gold.data && kd_tests_look(o->gold)) o->task = KD_STR("code");
     if (!rc) rc = scalar(r, member(r, "split"), "split", &o->split);
     return rc ? rc : take_meta(r);
 }

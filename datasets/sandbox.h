@@ -66,6 +66,7 @@ typedef struct {
  * used again. Errors: KD_ENOMEM, KD_EINVAL (a name that is no plain file name); KD_EUNSUPPORTED no sandbox. What the program did is in r, no error. */
 kd_code kd_sandbox_run(kd_sandbox *b, const kd_box_spec *spec, bool (*stop)(void *ctx), void *ctx, kd_box_result *r, kd_err *e);
 void kd_box_clear(kd_box_result *r);
+kd_box_spec kd_box_defaults(const kd_box_spec *spec); /* with what stands for its zeros */
 /* Is this program (a bare name) where the sandbox looks? */
 bool kd_sandbox_has(const char *program);
 

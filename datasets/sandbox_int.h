@@ -54,6 +54,5 @@ typedef struct {
     uint64_t ours;                  /* bytes that we had resident when it was forked off: the kernel counts them as its most */
 } kd_started;
 kd_code kd_sandbox_start(kd_sandbox *b, const kd_box_spec *spec, kd_started *s, kd_err *e);
-kd_box_spec kd_box_defaults(const kd_box_spec *spec);
 
 #endif

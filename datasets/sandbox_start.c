@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -190,6 +191,7 @@ static _Noreturn void child(const launch *l) {
     if (!s->unlimited_space) limit(RLIMIT_AS, 4 * s->memory);
     if (l->box->root && (setgroups(0, NULL) != 0 || setresgid(NOBODY, NOBODY, NOBODY) != 0 || setresuid(NOBODY, NOBODY, NOBODY) != 0))
         _exit(126);
+    (void)personality(ADDR_NO_RANDOMIZE); /* addresses in messages are the same on every run */
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)execve(l->box->bwrap, (char *const *)(uintptr_t)l->word, (char *const *)(uintptr_t)environment);
     _exit(127);

@@ -22,7 +22,8 @@ struct kd_select {
 };
 
 static const char default_split[] = "split = 'train'";
-static const char default_select[] = "finished = 1 AND (gold IS NULL OR math = 'right')";
+static const char default_select[] = "finished = 1 AND (gold IS NULL OR math = 'right' OR EXISTS(SELECT 1 FROM labels WHERE"
+                                     " sample = sample_id AND name = 'code' AND value = 'right'))";
 
 /* The columns an expression may use, besides the names of labels. */
 #define PROMPT_LABEL(name) " (SELECT value FROM prompt_labels WHERE prompt=s.prompt AND name='" name "') AS " name
@@ -32,7 +33,7 @@ static const char columns[] =
     " s.finish AS finish, s.thought AS thought, s.answer AS answer, s.thought_from AS thought_from, s.prompt_tokens AS prompt_tokens,"
     " s.completion_tokens AS completion_tokens, s.reasoning_tokens AS reasoning_tokens, s.cost AS cost, s.seconds AS seconds,"
     " s.attempts AS attempts, s.created AS created, s.meta AS meta,"
-    " (SELECT avg(l.value = 'right') FROM samples o CROSS JOIN labels l ON l.sample=o.id AND l.name='math' AND l.value IS NOT NULL"
+    " (SELECT avg(l.value = 'right') FROM samples o CROSS JOIN labels l ON l.sample=o.id AND l.name IN ('math','code') AND l.value IS NOT NULL"
     " WHERE o.prompt=s.prompt) AS pass_rate," PROMPT_LABEL("duplicate_of") "," PROMPT_LABEL("contaminated") "," PROMPT_LABEL(
         "agreement") "," PROMPT_LABEL("majority") "," PROMPT_LABEL("gold_doubt");
 static const char column_names[] =
@@ -104,7 +105,8 @@ static kd_code build_from(kd_select *q, kd_buf *names, kd_err *e) {
     if (!b)
         b = kd_buf_puts(
             &q->from,
-            " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt CROSS JOIN settings t ON t.id=s.settings)");
+            " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt CROSS JOIN settings t ON t.id=s.settings"
+            " WHERE " KD_NOT_JUDGE("p.split") ")");
     kd_stmt_free(l);
     return rc ? rc : b ? kd_fail(e, b, "select: no memory") : KD_OK;
 }

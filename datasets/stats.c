@@ -117,7 +117,8 @@ static kd_code tell_labels(telling *t, kd_err *e) {
         rc = table(t, "pass", NAMES("split", "settings", "prompts", "samples", "right", "rate", "solved"),
                    "SELECT split, settings, count(*), sum(n), sum(r), total(r)/sum(n), sum(r > 0) FROM (SELECT p.split AS split, "
                    "s.settings AS settings,"
-                   " count(*) AS n, sum(l.value = 'right') AS r FROM samples s CROSS JOIN labels l ON l.sample=s.id AND l.name='math' AND "
+                   " count(*) AS n, sum(l.value = 'right') AS r FROM samples s CROSS JOIN labels l ON l.sample=s.id AND l.name IN "
+                   "('math','code') AND "
                    "l.value IS NOT NULL"
                    " JOIN prompts p ON p.id=s.prompt GROUP BY s.prompt, s.settings) GROUP BY split, settings ORDER BY split, settings",
                    e);
@@ -129,11 +130,13 @@ static kd_code tell_funnel(telling *t, kd_err *e) {
     return table(
         t, "funnel", NAMES("step", "fails_alone", "left"),
         "WITH v AS MATERIALIZED (SELECT p.split = 'train' AS a, (SELECT value FROM labels WHERE sample=s.id AND name='finished') IS 1 AS b,"
-        " p.gold IS NULL OR (SELECT value FROM labels WHERE sample=s.id AND name='math') IS 'right' AS c"
-        " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt)"
-        " SELECT 'samples', 0, count(*) FROM v UNION ALL SELECT 'split train', coalesce(sum(NOT a),0), coalesce(sum(a),0) FROM v"
-        " UNION ALL SELECT 'finished', coalesce(sum(NOT b),0), coalesce(sum(a AND b),0) FROM v"
-        " UNION ALL SELECT 'right, or no gold answer', coalesce(sum(NOT c),0), coalesce(sum(a AND b AND c),0) FROM v",
+        " p.gold IS NULL OR EXISTS(SELECT 1 FROM labels WHERE sample=s.id AND name IN ('math','code') AND value='right') AS c"
+        " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt WHERE " KD_NOT_JUDGE(
+            "p.split") ")"
+                       " SELECT 'samples', 0, count(*) FROM v UNION ALL SELECT 'split train', coalesce(sum(NOT a),0), coalesce(sum(a),0) "
+                       "FROM v"
+                       " UNION ALL SELECT 'finished', coalesce(sum(NOT b),0), coalesce(sum(a AND b),0) FROM v"
+                       " UNION ALL SELECT 'right, or no gold answer', coalesce(sum(NOT c),0), coalesce(sum(a AND b AND c),0) FROM v",
         e);
 }
 

@@ -241,9 +241,11 @@ kd_code kd_prompts_open(kd_prompts **out, kd_study *s, const char *split, uint64
     if ((rc = kd_db_open(&p->db, kd_study_path(s), KD_DB_READ, e))) goto done;
     int64_t most = limit && limit < INT64_MAX ? (int64_t)limit : -1;
     if (count) {
-        if ((rc = kd_stmt_new(&q, p->db,
-                              "SELECT count(*) FROM (SELECT 1 FROM prompts INDEXED BY prompts_walk WHERE ?1 IS NULL OR split=?1 LIMIT ?2)",
-                              e)))
+        if ((rc = kd_stmt_new(
+                 &q, p->db,
+                 "SELECT count(*) FROM (SELECT 1 FROM prompts INDEXED BY prompts_walk WHERE split=?1 OR (?1 IS NULL AND " KD_NOT_JUDGE(
+                     "split") ") LIMIT ?2)",
+                 e)))
             goto done;
         kd_bind_text(q, 1, kd_str_of(split));
         kd_bind_int(q, 2, most);
@@ -252,7 +254,7 @@ kd_code kd_prompts_open(kd_prompts **out, kd_study *s, const char *split, uint64
     }
     rc = kd_stmt_new(&p->q, p->db,
                      "SELECT id, messages, tools, gold, reference, task, split, source, meta, line FROM prompts "
-                     "WHERE ?1 IS NULL OR split=?1 ORDER BY id LIMIT ?2",
+                     "WHERE split=?1 OR (?1 IS NULL AND " KD_NOT_JUDGE("split") ") ORDER BY id LIMIT ?2",
                      e);
     if (rc) goto done;
     kd_bind_text(p->q, 1, kd_str_of(split)); /* borrowed until the close; callers pass what lives as long */

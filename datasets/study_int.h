@@ -71,6 +71,12 @@ const char *kd_select_where(const kd_select *q); /* the condition alone */
 bool kd_select_takes(const kd_select *q); /* options take a part of what the condition leaves: the rows taken have the name kd_rows */
 /* Objects {source, step, fails_alone, left} into an open array by_source, and without source into whole (or NULL). */
 kd_code kd_funnel_write(kd_jsonw *by_source, kd_jsonw *whole, kd_select *q, kd_err *e);
+/* import.c: the identity of a prompt, sha256 over its messages and tools (or {NULL,0}), both canonical JSON. */
+void kd_prompt_hash(kd_str messages, kd_str tools, unsigned char out[32]);
+
+/* Questions to a judge stand in splits of their own, which "every split" leaves out (judge.h). */
+#define KD_JUDGE_SPLIT "judge:"
+#define KD_NOT_JUDGE(column) "(" column " < 'judge:' OR " column " >= 'judge;')"
 
 bool kd_check_known(const char *name); /* label.c: a check that `distill label` can run */
 

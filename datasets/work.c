@@ -35,9 +35,10 @@ static kd_code find_last(kd_work *w, uint64_t limit, kd_err *e) {
     bool row;
     w->last = INT64_MAX;
     if (!limit || limit > INT64_MAX) return KD_OK;
-    kd_code rc =
-        kd_stmt_new(&q, w->db, "SELECT id FROM prompts INDEXED BY prompts_walk WHERE ?1 IS NULL OR split=?1 ORDER BY id LIMIT 1 OFFSET ?2",
-                    e);
+    kd_code rc = kd_stmt_new(&q, w->db,
+                             "SELECT id FROM prompts INDEXED BY prompts_walk WHERE split=?1 OR (?1 IS NULL AND " KD_NOT_JUDGE(
+                                 "split") ") ORDER BY id LIMIT 1 OFFSET ?2",
+                             e);
     if (!rc) {
         kd_bind_text(q, 1, kd_str_of(w->split));
         kd_bind_int(q, 2, (int64_t)limit - 1);
@@ -57,8 +58,10 @@ static kd_code prepare(kd_work *w, kd_err *e) {
         kd_stmt **q;
         const char *sql;
     } list[] = {
-        {&w->walk, "SELECT p.id FROM prompts p INDEXED BY prompts_walk WHERE p.id>=?1 AND p.id<=?2 AND (?3 IS NULL OR p.split=?3) AND"
-                   " " UNSETTLED " ORDER BY p.id LIMIT ?6"},
+        {&w->walk,
+         "SELECT p.id FROM prompts p INDEXED BY prompts_walk WHERE p.id>=?1 AND p.id<=?2 AND (p.split=?3 OR (?3 IS NULL AND " KD_NOT_JUDGE(
+             "p.split") ")) AND"
+                        " " UNSETTLED " ORDER BY p.id LIMIT ?6"},
         {&w->spent,
          "SELECT (SELECT total(cost) FROM totals WHERE settings=?1) + (SELECT total(flying*worst) FROM leases WHERE settings=?1)"},
         /* answers, right ones, those without a verdict yet, and leases of a question */
@@ -71,8 +74,9 @@ static kd_code prepare(kd_work *w, kd_err *e) {
          "SELECT prompt FROM (SELECT s.prompt AS prompt, count(*) AS n, total(EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND"
          " l.value='right')) AS ok, total(EXISTS(SELECT 1 FROM labels l WHERE l.sample=s.id AND l.value IN ('right','wrong'))) AS told"
          " FROM samples s INDEXED BY samples_key CROSS JOIN prompts p ON p.id=s.prompt WHERE s.settings=?4 AND s.number<?5 AND p.id<=?2"
-         " AND (?3 IS NULL OR p.split=?3) GROUP BY s.prompt) q WHERE n<?5 AND told>0 AND NOT EXISTS(SELECT 1 FROM leases x WHERE"
-         " x.settings=?4 AND x.prompt=q.prompt) ORDER BY abs((ok+1.0)/(told+2.0)-0.5), n, prompt LIMIT ?6"},
+         " AND (p.split=?3 OR (?3 IS NULL AND " KD_NOT_JUDGE(
+             "p.split") ")) GROUP BY s.prompt) q WHERE n<?5 AND told>0 AND NOT EXISTS(SELECT 1 FROM leases x WHERE"
+                        " x.settings=?4 AND x.prompt=q.prompt) ORDER BY abs((ok+1.0)/(told+2.0)-0.5), n, prompt LIMIT ?6"},
         {&w->numbers, "SELECT number FROM samples WHERE prompt=?1 AND settings=?2 AND number<?3"},
         {&w->prompt, "SELECT messages, tools, gold, task FROM prompts WHERE id=?1"},
         {&w->lease, "INSERT INTO leases(settings, prompt, number, owner) VALUES(?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING"},
@@ -473,9 +477,11 @@ static kd_code count_one(const kd_work *w, const char *sql, uint64_t *out, kd_er
 /* until: questions, and those that are settled. Here ?4 is the settings and ?5 the samples, as in UNSETTLED. */
 static kd_code count_questions(const kd_work *w, kd_work_state *out, kd_err *e) {
     static const char *const sql[] = {
-        "SELECT count(*) FROM prompts p INDEXED BY prompts_walk WHERE p.id<=?2 AND (?3 IS NULL OR p.split=?3) AND ?4=?4 AND ?5=?5 AND "
-        "?7=?7",
-        "SELECT count(*) FROM prompts p INDEXED BY prompts_walk WHERE p.id<=?2 AND (?3 IS NULL OR p.split=?3) AND NOT (" UNSETTLED ")"};
+        "SELECT count(*) FROM prompts p INDEXED BY prompts_walk WHERE p.id<=?2 AND (p.split=?3 OR (?3 IS NULL AND " KD_NOT_JUDGE(
+            "p.split") ")) AND ?4=?4 AND ?5=?5 AND "
+                       "?7=?7",
+        "SELECT count(*) FROM prompts p INDEXED BY prompts_walk WHERE p.id<=?2 AND (p.split=?3 OR (?3 IS NULL AND " KD_NOT_JUDGE(
+            "p.split") ")) AND NOT (" UNSETTLED ")"};
     uint64_t *const to[] = {&out->total, &out->done};
     kd_code rc = KD_OK;
     for (int i = 0; i < 2 && !rc; i++) {
@@ -499,7 +505,9 @@ static kd_code count_all(const kd_work *w, kd_work_state *out, kd_err *e) {
     *out = (kd_work_state){0};
     if (w->until) return count_questions(w, out, e);
     kd_code rc =
-        count_one(w, "SELECT count(*) * ?4 FROM prompts INDEXED BY prompts_walk WHERE id<=?2 AND (?1 IS NULL OR split=?1) AND ?3=?3",
+        count_one(w,
+                  "SELECT count(*) * ?4 FROM prompts INDEXED BY prompts_walk WHERE id<=?2 AND (split=?1 OR (?1 IS NULL AND " KD_NOT_JUDGE(
+                      "split") ")) AND ?3=?3",
                   &out->total, e);
     if (rc) return rc;
     if (!w->split && w->last == INT64_MAX)
@@ -507,7 +515,7 @@ static kd_code count_all(const kd_work *w, kd_work_state *out, kd_err *e) {
                          &out->done, e);
     return count_one(w,
                      "SELECT count(*) FROM prompts p INDEXED BY prompts_walk CROSS JOIN samples s INDEXED BY samples_key ON s.prompt=p.id "
-                     "WHERE p.id<=?2 AND (?1 IS NULL OR p.split=?1) AND s.settings=?3 AND s.number<?4",
+                     "WHERE p.id<=?2 AND (p.split=?1 OR (?1 IS NULL AND " KD_NOT_JUDGE("p.split") ")) AND s.settings=?3 AND s.number<?4",
                      &out->done, e);
 }
 

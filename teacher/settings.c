@@ -31,6 +31,7 @@ kd_code kd_teach_settings(kd_buf *out, const kd_teach_opts *o, const char *teach
         kd_jsonw_end_array(&w);
     }
     if (o->prefill) kd_jsonw_key(&w, "prefill"), kd_jsonw_cstr(&w, o->prefill);
+    if (o->purpose) kd_jsonw_key(&w, "purpose"), kd_jsonw_cstr(&w, o->purpose);
     kd_jsonw_key(&w, "seed"), kd_jsonw_int(&w, (int64_t)(o->seed & INT64_MAX));
     kd_code c = w.code;
     if (!c && extra && *extra) c = kd_buf_printf(out, ",%s", extra);

@@ -23,6 +23,7 @@ typedef struct {
     /* Called on the committing thread with questions that have new answers in s (and once at the start, n = 0: whatever lacks a verdict). NULL: nobody judges. */
     kd_code (*judge)(void *ctx, kd_study *s, int64_t settings, const int64_t *prompts, size_t n, kd_err *e);
     void *judge_ctx;
+    const char *purpose; /* what else than answers is asked for ("judge"), a member of the settings; NULL: answers */
 } kd_teach_opts;
 
 typedef struct {
