@@ -52,7 +52,7 @@ static kd_code judge_finished(const kd_subject *s, kd_value *v, kd_err *e) {
 
 /* In the order in which they are told. all: `--checks all` runs it. */
 static const kd_check checks[] = {
-    {"math", 2, 0, judge_math},
+    {"math", 3, 0, judge_math},
     {"code", 1, KD_NEEDS_SANDBOX, judge_code},
     {"finished", 1, 0, judge_finished},
     {"repeats", 1, 0, kd_judge_repeats},

@@ -171,8 +171,27 @@ static bool cross(kd_pair *p, const kd_node *a, kd_node *g) {
     return x && same_value(p, x, g) == KD_RIGHT;
 }
 
+/* 4.5 million (dollars): the word of the number goes into the value, what follows it stays the unit. */
+static void spell_out(kd_math *m, dressed *d) {
+    static const struct {
+        const char *word;
+        long times;
+    } list[] = {{"hundred", 100}, {"thousand", 1000}, {"million", 1000000}, {"billion", 1000000000}, {"trillion", 1000000000000}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        const size_t n = strlen(list[i].word);
+        if (!kd_str_starts(d->unit, list[i].word) || (d->unit.len > n && d->unit.data[n] != ' ')) continue;
+        kd_node *x = times(m, d->value, list[i].times, 1);
+        if (!x) return;
+        d->value = x;
+        d->unit = d->unit.len > n ? (kd_str){d->unit.data + n + 1, d->unit.len - n - 1} : (kd_str){NULL, 0};
+        return;
+    }
+}
+
 static kd_verdict scalar(kd_pair *p, kd_node *an, kd_node *gn) {
     dressed a = undress(p->m, an), g = undress(p->m, gn);
+    spell_out(p->m, &a);
+    spell_out(p->m, &g);
     const unit *ua = unit_of(a.unit), *ug = unit_of(g.unit);
     if (ua && ug && ua != ug) {
         if (ua->what != ug->what) return say(p, KD_UNKNOWN, "units of different things");
@@ -181,6 +200,11 @@ static kd_verdict scalar(kd_pair *p, kd_node *an, kd_node *gn) {
     }
     kd_verdict v = same_value(p, a.value, g.value);
     if (v == KD_RIGHT && kd_str_is(a.unit, "ordinal") != kd_str_is(g.unit, "ordinal")) return say(p, KD_UNKNOWN, "an ordinal");
+    if (v == KD_WRONG && (ua || ug) && !(a.unit.data && g.unit.data)) { /* 25 cents against 0.25 */
+        kd_node *x = ua ? times(p->m, a.value, ua->num, ua->den) : a.value, *y = ug ? times(p->m, g.value, ug->num, ug->den) : g.value;
+        if (x && y && same_value(p, x, y) == KD_RIGHT) return say(p, KD_UNKNOWN, "the same, if the bare number is of the larger unit");
+        p->why = "another number";
+    }
     if (v == KD_WRONG && cross(p, a.value, g.value)) return say(p, KD_UNKNOWN, "an x that may be a sign of times");
     if (v == KD_WRONG && a.percent != g.percent) { /* 50% is 50 with its unit, and it is 0.5 */
         kd_node *x = a.percent ? times(p->m, a.value, 1, 100) : a.value, *y = g.percent ? times(p->m, g.value, 1, 100) : g.value;
@@ -293,7 +317,7 @@ static kd_verdict by_name(kd_pair *p, const items *a, const items *g) {
 static bool interval_like(const kd_node *n) {
     if (n->kind == N_CUP || n->kind == N_BUILDER || n->kind == N_FIELD) return true;
     if (n->kind == N_TUPLE && n->n == 2) return n->open == '[' || n->close == '[' || kd_node_has(n, N_INF);
-    if (n->kind == N_LIST && n->any_or) return n->kid[0]->kind == N_REL && n->kid[0]->ops[0] != TOK_EQ;
+    if (n->kind == N_LIST) return n->kid[0]->kind == N_REL && n->kid[0]->ops[0] != TOK_EQ;
     return n->kind == N_REL && n->ops[0] != TOK_EQ;
 }
 
@@ -482,12 +506,21 @@ static kd_verdict odd_kinds(kd_pair *p, kd_node *a, kd_node *g, bool *done) {
     return KD_UNKNOWN;
 }
 
+/* 3/4 or 75%: each of them is the gold one. */
+static bool said_twice(kd_pair *p, const kd_node *a, kd_node *g) {
+    for (int i = 0; i < a->n; i++)
+        if (equal(p, a->kid[i], g) != KD_RIGHT) return false;
+    return true;
+}
+
 static kd_verdict equal_in(kd_pair *p, kd_node *a, kd_node *g) {
     bool done;
     if (a->kind == N_APPROX || g->kind == N_APPROX) {
         const kd_verdict v = equal(p, a->kind == N_APPROX ? a->kid[0] : a, g->kind == N_APPROX ? g->kid[0] : g);
         return v == KD_WRONG ? v : say(p, KD_UNKNOWN, "about, not exactly");
     }
+    if (a->kind == N_REL && a->n == 2 && a->ops[0] == TOK_APPROX && a->kid[0]->kind != N_NAME && equal(p, a->kid[0], g) == KD_RIGHT)
+        return say(p, KD_RIGHT, "the same, an approximation behind it");
     if (a->kind == N_REL && a->n == 2 && a->ops[0] == TOK_APPROX)
         return equal(p, a->kid[1], g) == KD_WRONG ? KD_WRONG : say(p, KD_UNKNOWN, "about, not exactly");
     if (equation(a) && equation(g)) return equations(p, a, g);
@@ -496,6 +529,7 @@ static kd_verdict equal_in(kd_pair *p, kd_node *a, kd_node *g) {
     if (kd_node_has(g, N_EMPTY) + kd_node_has(a, N_EMPTY) == 0 && (kd_node_has(a, N_PM) || kd_node_has(g, N_PM))) return lists(p, a, g);
     const kd_verdict v = odd_kinds(p, a, g, &done);
     if (done) return v;
+    if (a->kind == N_LIST && a->any_or && kd_node_scalar(g) && said_twice(p, a, g)) return say(p, KD_RIGHT, "the same, said twice");
     if (collection(a) && !collection(g) && a->kind == N_LIST && a->n == 2 && kd_node_scalar(g)) return decimal_comma(p, a, g);
     if (collection(a) || collection(g)) return lists(p, a, g);
     if (kd_node_scalar(a) && kd_node_scalar(g)) return scalar(p, a, g);

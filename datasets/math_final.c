@@ -86,11 +86,16 @@ static const char *last_word(kd_str s, const char *word) {
 
 /* What is said from p on, to the end of the line or sentence: a full stop that a space or the end follows. */
 static kd_str sentence(const char *p, const char *end) {
-    while (p < end && (space(*p) || *p == ':' || *p == '*' || *p == '=')) p++;
+    while (p < end && (space(*p) || *p == ':' || *p == '*' || *p == '=' || *p == '}')) p++; /* \text{The answer is } 8 */
     const char *from = p;
     for (; p < end && *p != '\n'; p++)
         if (*p == '.' && (p + 1 == end || space(p[1]) || p[1] == '*' || p[1] == '$')) break;
     return kd_trim((kd_str){from, (size_t)(p - from)});
+}
+
+/* A point and three digits, no fourth. */
+static bool triple(const char *p, const char *end) {
+    return end - p >= 4 && *p == '.' && digit(p[1]) && digit(p[2]) && digit(p[3]) && (end - p == 4 || !digit(p[4]));
 }
 
 /* One number that starts at p: 1,234.5  .5  3/4  12%. Its end, or NULL. */
@@ -99,6 +104,13 @@ const char *kd_number_end(const char *p, const char *end) {
     while (p < end && digit(*p)) p++;
     if (p - from >= 1 && p - from <= 3)
         while (end - p >= 4 && *p == ',' && digit(p[1]) && digit(p[2]) && digit(p[3]) && (end - p == 4 || !digit(p[4]))) p += 4;
+    /* 1.234,50 and 1.234.567: points that group, by what follows them */
+    if (p - from >= 1 && p - from <= 3 && triple(p, end) && (triple(p + 4, end) || (end - p >= 6 && p[4] == ',' && digit(p[5])))) {
+        while (triple(p, end)) p += 4;
+        if (end - p >= 2 && *p == ',' && digit(p[1]))
+            for (p++; p < end && digit(*p);) p++;
+        return p;
+    }
     bool whole = p > from;
     if (end - p >= 2 && *p == '.' && digit(p[1]))
         for (p++; p < end && digit(*p);) p++;
@@ -111,6 +123,27 @@ const char *kd_number_end(const char *p, const char *end) {
     else if (end - p >= 2 && p[0] == '\\' && p[1] == '%')
         p += 2;
     return p;
+}
+
+/* A number that is the lower part of a \frac{}{}: the whole fraction, its sign with it. */
+static kd_str whole_fraction(kd_str text, kd_str n) {
+    static const char *const words[] = {"\\frac{", "\\dfrac{", "\\tfrac{"};
+    const kd_str before = {text.data, (size_t)(n.data - text.data)};
+    const char *end = text.data + text.len, *at = NULL;
+    size_t skip = 0;
+    for (size_t i = 0; i < 3; i++) {
+        const char *p = kd_last_of(before, words[i]);
+        if (p && (!at || p > at)) {
+            at = p;
+            skip = strlen(words[i]) - 1;
+        }
+    }
+    const char *upper = at ? closing(at + skip, end) : NULL;
+    if (!upper || upper + 1 >= n.data || upper[1] != '{' || upper + 2 > n.data) return n;
+    const char *lower = closing(upper + 1, end);
+    if (!lower || lower < n.data + n.len) return n;
+    if (at > text.data && at[-1] == '-') at--;
+    return (kd_str){at, (size_t)(lower + 1 - at)};
 }
 
 static kd_str last_number(kd_str s) {
@@ -196,6 +229,7 @@ kd_str kd_math_final(kd_str text, const char **how) {
     }
     *how = "last number";
     found = last_number(text);
+    if (found.data) found = whole_fraction(text, found);
     if (!found.data) *how = "none";
     return found;
 }

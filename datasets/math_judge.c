@@ -319,7 +319,9 @@ static kd_verdict by_tree(kd_pair *p, kd_str a, kd_str g) {
     if (x && y) v = kd_nodes_equal(p, x, y);
     const kd_str wa = words_of(p->m->arena, a), wg = words_of(p->m->arena, g);
     if (v == KD_RIGHT || !wordy(wa)) return v;
-    if (wa.len && kd_str_eq(wa, wg)) {
+    const bool told =
+        v == KD_WRONG && !kd_node_has(x, N_TEXT) && !kd_node_has(y, N_TEXT); /* [0,\infty) and (0,\infty) have the same letters */
+    if (!told && wa.len && kd_str_eq(wa, wg)) {
         p->why = "the same words";
         return KD_RIGHT;
     }
@@ -334,10 +336,24 @@ static kd_verdict by_tree(kd_pair *p, kd_str a, kd_str g) {
     return kd_nodes_equal(p, z, y);
 }
 
+/* ]a, b[ as the French write an open interval: the brackets of others. A copy in buf, or s itself. */
+static kd_str french(kd_str s, char buf[160]) {
+    if (s.len < 5 || s.len >= 160) return s;
+    const char first = s.data[0], last = s.data[s.len - 1];
+    if (!((first == ']' && (last == '[' || last == ']')) || (first == '[' && last == '['))) return s;
+    for (size_t i = 1; i + 1 < s.len; i++)
+        if (strchr("[]()", s.data[i])) return s;
+    memcpy(buf, s.data, s.len);
+    if (first == ']') buf[0] = '(';
+    if (last == '[') buf[s.len - 1] = ')';
+    return (kd_str){buf, s.len};
+}
+
 static kd_verdict judge(kd_str a, kd_str g, const char **why) {
     decimal x, y;
-    a = peel(a);
-    g = peel(g);
+    char room_a[160], room_g[160];
+    a = french(peel(a), room_a);
+    g = french(peel(g), room_g);
     *why = "the same number";
     if (read_decimal(&x, a) && read_decimal(&y, g)) {
         if (x.v == y.v && x.scale == y.scale && x.neg == y.neg) return KD_RIGHT;
@@ -375,6 +391,13 @@ kd_code kd_math_equal(kd_verdict *out, kd_str a, kd_str b, kd_err *e) {
     return KD_OK;
 }
 
+/* "?", "...", "--": signs of punctuation alone. */
+static bool says_nothing(kd_str s) {
+    for (size_t i = 0; i < s.len; i++)
+        if (!strchr("?!.,;:-_ \t\n*`'\"", s.data[i]) || !s.data[i]) return false;
+    return true;
+}
+
 kd_code kd_label_math(kd_judgement *out, kd_str text, kd_str gold, kd_err *e) {
     const char *how, *why = "";
     (void)e;
@@ -384,6 +407,7 @@ kd_code kd_label_math(kd_judgement *out, kd_str text, kd_str gold, kd_err *e) {
         return KD_OK;
     }
     kd_str final = kd_math_final(text, &how);
+    if (final.data && says_nothing(final)) final.data = NULL;
     if (!final.data) {
         out->verdict = KD_WRONG;
         (void)snprintf(out->reason, sizeof out->reason, "no answer found");

@@ -83,12 +83,30 @@ static void grouped(lexer *x, kd_buf *b, char *which, int *groups) {
     }
 }
 
+/* 12,34,567: groups of two, the last of three, as India writes them. Its length, 0 if it is none. */
+static size_t indian(const lexer *x) {
+    const char *p = x->p;
+    int pairs = 0;
+    if (x->depth > 0) return 0;
+    while (p < x->end && digit(*p)) p++;
+    if (p == x->p || p - x->p > 2) return 0;
+    while (x->end - p >= 4 && *p == ',' && digit(p[1]) && digit(p[2]) && p[3] == ',') {
+        p += 3;
+        pairs++;
+    }
+    return pairs && *p == ',' && triple(x, p + 1) ? (size_t)(p + 4 - x->p) : 0;
+}
+
 static void number(lexer *x) {
     kd_buf b = {0};
     char which = 0;
     int groups = 0, scale = 0;
     bool other = false;
-    grouped(x, &b, &which, &groups);
+    const size_t all = indian(x);
+    for (size_t i = 0; i < all; i++)
+        if (x->p[i] != ',') (void)kd_buf_putc(&b, x->p[i]);
+    x->p += all;
+    if (!all) grouped(x, &b, &which, &groups);
     const char point = which == '.' ? ',' : '.';
     if (x->end - x->p >= 2 && *x->p == point && digit(x->p[1])) {
         const char *from = ++x->p;
@@ -470,6 +488,7 @@ bool kd_math_lex(kd_tok *t, kd_str s, kd_arena *a) {
     s = flatten(s, a);
     if (!s.data) return false;
     lexer x = {.p = s.data, .end = s.data + s.len, .t = t, .a = a};
+    x.euro = memmem(s.data, s.len, "\xe2\x82\xac", 3) != NULL; /* before or behind its number */
     while (x.p < x.end && !x.bad) one(&x);
     t[x.n] = (kd_tok){.kind = TOK_END};
     return !x.bad;

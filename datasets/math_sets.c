@@ -127,6 +127,41 @@ static bool relation(kd_math *m, kd_pieces *out, const kd_node *n) {
     return half(m, out, n->kid[0], n->kid[1], n->ops[0], names.name[0]);
 }
 
+/* Both at once. */
+static bool meet(kd_pieces *out, const kd_pieces *a, const kd_pieces *b) {
+    *out = (kd_pieces){0};
+    for (int i = 0; i < a->n; i++)
+        for (int k = 0; k < b->n; k++) {
+            const kd_piece *x = &a->piece[i], *y = &b->piece[k];
+            int lo, hi;
+            if (!end_cmp(x->lo, y->lo, &lo) || !end_cmp(x->hi, y->hi, &hi)) return false;
+            const bool lo_closed = lo > 0 ? x->lo_closed : lo < 0 ? y->lo_closed : x->lo_closed && y->lo_closed;
+            const bool hi_closed = hi < 0 ? x->hi_closed : hi > 0 ? y->hi_closed : x->hi_closed && y->hi_closed;
+            if (!add(out, lo > 0 ? x->lo : y->lo, hi < 0 ? x->hi : y->hi, lo_closed, hi_closed)) return false;
+        }
+    return true;
+}
+
+/* x > 2 and x <= 5: inequalities of one unknown that hold together. */
+static bool together(kd_math *m, kd_pieces *out, const kd_node *n) {
+    kd_point names = {0};
+    kd_pieces all = {0}, one, both;
+    if (!kd_point_names(&names, n) || names.n != 1 || n->n > 4) return false;
+    for (int i = 0; i < n->n; i++) {
+        one = (kd_pieces){0};
+        if (n->kid[i]->kind != N_REL || n->kid[i]->ops[0] == TOK_EQ || !read_into(m, &one, n->kid[i])) return false;
+        if (i == 0) {
+            all = one;
+            continue;
+        }
+        if (!meet(&both, &all, &one)) return false;
+        all = both;
+    }
+    if (out->n + all.n > 16) return false;
+    for (int i = 0; i < all.n; i++) out->piece[out->n++] = all.piece[i];
+    return true;
+}
+
 static bool read_into(kd_math *m, kd_pieces *out, const kd_node *n) {
     switch (n->kind) {
     case N_TUPLE:
@@ -145,6 +180,7 @@ static bool read_into(kd_math *m, kd_pieces *out, const kd_node *n) {
             if (!constant(n->kid[i]) || !add(out, n->kid[i], n->kid[i], true, true)) return false;
         return true;
     case N_LIST:
+        if (!n->any_or) return together(m, out, n);
         for (int i = 0; i < n->n; i++)
             if (!n->any_or || n->kid[i]->kind != N_REL || !read_into(m, out, n->kid[i])) return false;
         return true;

@@ -56,6 +56,14 @@ for b in "$build"/tests/*/bench_* "$build"/tests/*/*/bench_*; do
             "$b" || echo "$b failed"
         fi
         ;;
+    */bench_math)
+        "$b" || echo "$b failed"
+        if "${PEER_PYTHON:-python3}" -c 'import math_verify' 2>/dev/null; then
+            "${PEER_PYTHON:-python3}" tests/datasets/compare_math_verify.py --bench 2>/dev/null
+        else
+            echo "peer math-verify: absent (PEER_PYTHON=PYTHON with math-verify)"
+        fi
+        ;;
     *) "$b" || echo "$b failed" ;;
     esac
 done

@@ -1,29 +1,72 @@
 #!/usr/bin/env python3
-"""The peer on the same table: math-verify (PyPI) on tests/datasets/math_pairs.tsv. Prints its agreement with the verdicts decided by hand.
-It has no third verdict: equal is right, not equal is wrong, an answer it cannot parse is counted as unknown.
-  python3 tests/datasets/compare_math_verify.py [-v]"""
+"""Our verdicts and those of the peer, math-verify (PyPI), on the same tables: agreement with what was decided by hand.
+math-verify has no third verdict: equal is right, not equal is wrong, an answer it cannot parse is counted as unknown.
+  python3 tests/datasets/compare_math_verify.py [-v] [DISTILL]     -v: every row where one of the two is not as decided by hand
+  python3 tests/datasets/compare_math_verify.py --bench            verdicts a second of math-verify on the rows of bench_math.c"""
+import json
+import os
+import sqlite3
+import subprocess
 import sys
+import tempfile
 import time
 from math_verify import parse, verify
 
-rows = [l.rstrip("\n").split("\t") for l in open("tests/datasets/math_pairs.tsv", encoding="utf-8") if not l.startswith("#")]
-same = opposite = unsure = 0
-start = time.time()
-for gold, text, by_hand, *_ in rows:
+TABLES = ["tests/datasets/math_pairs.tsv", "tests/datasets/math_pairs_2.tsv"]
+
+
+def theirs(gold, text):
     try:
-        g, a = parse("$" + gold + "$"), parse(text.replace("⏎", "\n"))
+        g, a = parse("$" + gold + "$"), parse(text)
         if not g:
             g = parse(gold)
-        found = "unknown" if not a or not g else "right" if verify(g, a) else "wrong"
+        return "unknown" if not a or not g else "right" if verify(g, a) else "wrong"
     except Exception:
-        found = "unknown"
-    if found == by_hand:
-        same += 1
-    elif "unknown" in (found, by_hand):
-        unsure += 1
-    else:
-        opposite += 1
-    if found != by_hand and "-v" in sys.argv:
-        print(f"{found}\t{by_hand}\t{gold}\t{text[-60:]}")
-print(f"math-verify: {same} of {len(rows)} pairs as decided by hand ({100 * same / len(rows):.1f} %), {opposite} opposite, {unsure} unknown on one side, "
-      f"{len(rows) / (time.time() - start):.0f} pairs/s")
+        return "unknown"
+
+
+def ours(distill, rows):
+    with tempfile.TemporaryDirectory() as d:
+        with open(d + "/rows.jsonl", "w", encoding="utf-8") as f:
+            for i, (gold, text, *_) in enumerate(rows):
+                f.write(json.dumps({"prompt": f"row {i}", "answer": gold, "completion": text, "task": "math"}) + "\n")
+        for words in (["import", d + "/s.study", d + "/rows.jsonl"], ["label", d + "/s.study", "--checks", "math"]):
+            subprocess.run([distill, *words, "-q"], check=True, stdout=subprocess.DEVNULL)
+        q = sqlite3.connect(d + "/s.study").execute(
+            "SELECT p.line, l.value FROM prompts p JOIN samples s ON s.prompt=p.id JOIN labels l ON l.sample=s.id AND l.name='math'")
+        found = dict(q.fetchall())
+        return [found[i + 1] for i in range(len(rows))]
+
+
+def count(found, rows):
+    same = sum(f == r[2] for f, r in zip(found, rows))
+    unsure = sum(f != r[2] and "unknown" in (f, r[2]) for f, r in zip(found, rows))
+    return f"{same:5d} as decided ({100 * same / len(rows):.1f} %), {len(rows) - same - unsure:3d} opposite, {unsure:3d} unknown on one side"
+
+
+def bench():
+    step = "Each day she sells 16 - 3 - 4 = 9 eggs for $2 each, so she makes 9 * 2 = 18 dollars. "
+    for name, before, n in (("plain numbers", "", 4000), ("plain numbers behind 1 KB", step * (1024 // len(step)), 1000)):
+        start, right = time.process_time(), 0
+        for i in range(n):
+            v = i * 7919 % 100003
+            w = v if i % 5 else v + 1
+            text = before + (f"\\boxed{{{w}}}" if i % 2 else f"\n#### {w}")
+            right += theirs(str(v), text) == "right"
+        print(f"math-verify, {name}: {n / (time.process_time() - start):.0f} a second ({n} rows, {right} right)")
+
+
+if "--bench" in sys.argv:
+    bench()
+    sys.exit()
+words = [a for a in sys.argv[1:] if not a.startswith("-")]
+distill = os.path.abspath(words[0] if words else "build/release/distill")
+for table in TABLES:
+    with open(table, encoding="utf-8") as f:
+        rows = [line.rstrip("\n").replace("⏎", "\n").split("\t") for line in f if not line.startswith("#")]
+    a, b = ours(distill, rows), [theirs(r[0], r[1]) for r in rows]
+    print(f"{os.path.basename(table)}, {len(rows)} pairs\n  distill      {count(a, rows)}\n  math-verify  {count(b, rows)}")
+    if "-v" in sys.argv:
+        for r, x, y in zip(rows, a, b):
+            if x != r[2] or y != r[2]:
+                print(f"  {'us' if x != r[2] else '--'} {'them' if y != r[2] else '----'}  by hand {r[2]}, distill {x}, math-verify {y}: {r[0]} | {r[1][-70:]!r} {r[3]}")
