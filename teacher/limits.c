@@ -15,7 +15,7 @@ double kd_bucket_wait(kd_bucket *b, double n, double now) {
 
 void kd_bucket_take(kd_bucket *b, double n) { b->level = fmin(b->cap, b->level - n); }
 
-enum { START = 256, MEASURE = 128, PATIENCE = 8, MOST_PATIENCE = 32 };
+enum { START = 1024, MEASURE = 128, PATIENCE = 8, MOST_PATIENCE = 32 };
 static const double UP = 2, DOWN = 0.7, SHARE = 0.2, LOSS = 0.1, SHORT = 0.05;
 
 kd_pace kd_pace_of(double most) {
