@@ -250,6 +250,8 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     if (!c && kd_calibrate_targets(cli) && !kd_opt_string(cli, "type")) c = beside_matrices(cli, &o, &room, e);
     if (!c) c = kd_calibrate(&m, cli, cli->args[0], o.adapter, k.study, searches(cli) && !kd_opt_flag(cli, "adapter-only"), room, e);
     o.importance = m.importance, o.importance_name = m.from, o.mix = m.mix;
+    if (!c && cli->dry_run && kd_calibrate_targets(cli))
+        kd_note(cli, "a target's mix is searched only when it is written: what follows is the model as stored");
     if (!c && kd_opt_flag(cli, "adapter-only"))
         c = k.rows ? kd_fail(e, KD_EINVAL, "convert: an adapter by itself is not checked against its source")
                    : kd_convert_adapter(cli->args[0], cli->args[1], &o, cli->dry_run, &r, e);

@@ -64,6 +64,18 @@ check "weights alone cannot be checked" $?
 run convert "$m" "$tmp/x.gguf" --data "$tmp/none.jsonl"
 [ "$rc" -eq 66 ]
 check "rows that are not there: 66 before any work" $?
+q=$PWD/tests/oracle/models/qwen3-untied
+run convert "$q" "$tmp/t.gguf" --target-size 60K --calibration "$q/sequences.jsonl" --save-imatrix "$tmp/im.gguf" --json
+[ "$rc" -eq 0 ] && [ "$(stat -c %s "$tmp/t.gguf")" -le 61440 ] && grep -q '"measured_kl"' "$tmp/out" && run inspect --verify "$tmp/t.gguf" && [ "$rc" -eq 0 ]
+check "--target-size keeps to it" $?
+run convert "$q" "$tmp/i.gguf" -t q4_0 --imatrix "$tmp/im.gguf" --json
+[ "$rc" -eq 0 ] && grep -q '"weighted":22' "$tmp/out" && rm -f "$tmp"/[ti].gguf "$tmp/im.gguf"
+check "--imatrix reads what --save-imatrix wrote" $?
+for bad in "--target-size 60K" "--target-size 1K --calibration $q/sequences.jsonl" "--target-size 60K --target-kl 1 --calibration $q/sequences.jsonl" "--target-kl 1 -t q4_0 --calibration $q/sequences.jsonl" "-t f16 --calibration $q/sequences.jsonl" "-t q4_0 --save-imatrix $tmp/im"; do
+    run convert "$q" "$tmp/x.gguf" $bad
+    [ "$rc" -eq 64 ] && [ ! -e "$tmp/x.gguf" ]
+    check "a usage error: $bad" $?
+done
 run convert "$m" "$tmp/o.gguf" --modelfile -q
 [ "$rc" -eq 0 ] && grep -qx 'FROM ./o.gguf' "$tmp/Modelfile" && grep -q '^TEMPLATE' "$tmp/Modelfile" && [ ! -s "$tmp/err" ]
 check "--modelfile lies beside the file" $?
