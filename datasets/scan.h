@@ -48,7 +48,7 @@ typedef struct {
 } kd_scan_room; /* {0} is empty */
 void kd_scan_room_clear(kd_scan_room *r);
 
-/* Reads text whole. O(n), about two cycles a byte for prose; malformed UTF-8 is bytes. Errors: KD_ENOMEM; KD_ELIMIT beyond 4 GiB.
+/* Reads text whole. O(n); malformed UTF-8 is bytes. Errors: KD_ENOMEM; KD_ELIMIT beyond 4 GiB.
  * Test: tests/datasets/test_scan.c (against a walk by definition), fuzz_scan.c. */
 kd_code kd_scan_text(kd_scan *out, kd_scan_room *room, kd_str text, kd_err *e);
 
