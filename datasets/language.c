@@ -367,6 +367,7 @@ static double share_of(const kd_scan *scan, const weighing *w, kd_script script,
 
 void kd_language_tell(kd_telling *o, const kd_lexicon *x, const kd_scan *scan, kd_str text, int target) {
     uint64_t most;
+    if (target < 0 || target >= LANGUAGES) target = KD_NO_LANGUAGE;
     const kd_script mine = main_script(scan, &most), script = target >= 0 ? script_of_language(target) : mine;
     weighing w = {.x = x, .script = script, .target = target};
     *o = (kd_telling){.language = KD_NO_LANGUAGE, .share = 1};
