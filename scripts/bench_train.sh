@@ -55,8 +55,13 @@ PY
         line=$("$python" scripts/bench_train.py peer "$m" "$work/rows.jsonl" $method $batch "$updates" "$threads" 2>"$work/err") || line='{}'
     else line='{}'; fi
     theirs=$(echo "$line" | "$python" -c 'import json,sys; d=json.loads(sys.stdin.readlines()[-1]); print(d.get("tokens_per_second", 0), d.get("peak_rss_bytes", 0) / 1e6)')
-    echo "$shape $kind${layers:+-$layers} $ours $theirs $peak" | awk '{printf "%-5s %-7s %9.1f %9.1f %6s %9.0f %9.0f %6s %7s%%\n", $1, $2, $3, $6,
-        $6 > 0 ? sprintf("%.2f", $3 / $6) : "-", $5, $7, $7 > 0 ? sprintf("%.2f", $5 / $7) : "-", $8 > 0 ? sprintf("%.0f", 100 * $4 / $8) : "-"}'
+    echo "$shape $kind${layers:+-$layers} $ours $theirs $peak" | awk '{
+        speed = "-"; memory = "-"; share = "-"
+        if ($6 > 0) speed = sprintf("%.2f", $3 / $6)
+        if ($7 > 0) memory = sprintf("%.2f", $5 / $7)
+        if ($8 > 0) share = sprintf("%.0f%%", 100 * $4 / $8)
+        printf "%-5s %-7s %9.1f %9.1f %6s %9.0f %9.0f %6s %8s\n", $1, $2, $3, $6, speed, $5, $7, memory, share
+    }'
     [ -z "${DIR:-}" ] && rm -rf "$m"
     return 0
 }

@@ -53,6 +53,11 @@ RANDOM=${SEED:-$$}
 echo "# seed ${SEED:-$$}"
 one dora qwen2-tied 400 adapter/adapter_model.safetensors $((kills / 2)) --method dora --lora-rank 3 --lora-dropout 0.1 --batch-size 3 --learning-rate 1e-3 --schedule cosine
 one full qwen3-untied 300 model/model.safetensors $((kills - kills / 2)) --method full --batch-size 3 --learning-rate 1e-3 --weight-decay 0.1 --warmup-ratio 0.1
+one badam qwen3-untied 60 model/model.safetensors 2 --method badam --badam-switch-interval 4 --badam-switch-mode random --batch-size 3 --learning-rate 1e-3
+one bits qwen3-untied 60 adapter/adapter_model.safetensors 2 --optimizer adamw_8bit --ema 0.9 --modules-to-save embed_tokens,lm_head \
+    --lora-rank-pattern q_proj=3,layers.0.mlp.down_proj=5 --batch-size 3 --learning-rate 1e-3
+one muon llama-tied-rope3 40 model/model.safetensors 2 --method full --optimizer muon --batch-size 2 --learning-rate 1e-3 --weight-decay 0.1
+one adafactor qwen2-tied 40 model/model.safetensors 2 --method full --optimizer adafactor --on-fault skip --loss-spike 1.02 --batch-size 2 --learning-rate 1e-3
 
 # Everything at once: shares of two sources, new tokens on an installed base, held-out loss, answers and general text between updates, the best checkpoint kept.
 o=$here/tests/oracle/models/llama-untied-spm
