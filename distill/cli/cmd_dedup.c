@@ -78,8 +78,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
 static const kd_opt options[] = {{"threshold", 0, KD_OPT_FLOAT, "X", "0.8",
                                   "two questions are alike at this Jaccard of their runs of five words", "Questions", .min = 0.3, .max = 1},
                                  {"against", 0, KD_OPT_STRINGS, "FILE", NULL,
-                                  "questions that the study must not hold, such as those of a benchmark; may be given many times",
-                                  "Questions"},
+                                  "questions that the study must not hold, such as those of a benchmark", "Questions"},
                                  {"show", 0, KD_OPT_INT, "N", "10", "pairs shown", "Questions", .min = 0, .max = 1e9},
                                  {0}};
 
