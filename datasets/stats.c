@@ -76,6 +76,25 @@ static kd_code tell_counts(telling *t, kd_err *e) {
                    " sum(s.completion_tokens), sum(s.reasoning_tokens), sum(s.cost), avg(s.seconds)"
                    " FROM samples s JOIN settings t ON t.id=s.settings GROUP BY s.settings ORDER BY s.settings",
                    e);
+    /* Percentiles by nearest rank; what failed attempts cost is in the cost of what came of them. */
+    if (!rc)
+        rc = table(t, "answers",
+                   NAMES("settings", "samples", "seconds_p50", "seconds_p90", "seconds_p99", "first_token_p50", "tokens_a_question",
+                         "right", "cost_a_right_answer"),
+                   "WITH s AS (SELECT settings, prompt, id, seconds, first_token_seconds AS f, completion_tokens AS c,"
+                   " row_number() OVER (PARTITION BY settings ORDER BY seconds IS NULL, seconds) AS i,"
+                   " count(seconds) OVER (PARTITION BY settings) AS n,"
+                   " row_number() OVER (PARTITION BY settings ORDER BY first_token_seconds IS NULL, first_token_seconds) AS j,"
+                   " count(first_token_seconds) OVER (PARTITION BY settings) AS m FROM samples),"
+                   " r AS (SELECT s.settings AS settings, count(DISTINCT l.sample) AS good FROM labels l JOIN samples s ON s.id = l.sample"
+                   " WHERE l.name IN ('math','code') AND l.value = 'right' GROUP BY 1)"
+                   " SELECT s.settings, count(*), max(CASE WHEN n AND i = (n*50+99)/100 THEN seconds END),"
+                   " max(CASE WHEN n AND i = (n*90+99)/100 THEN seconds END), max(CASE WHEN n AND i = (n*99+99)/100 THEN seconds END),"
+                   " max(CASE WHEN m AND j = (m*50+99)/100 THEN f END), total(c) / count(DISTINCT prompt), coalesce(max(r.good), 0),"
+                   " (SELECT CASE WHEN cost + cost_failed > 0 THEN (cost + cost_failed) / max(r.good) END FROM totals WHERE"
+                   " totals.settings = s.settings)"
+                   " FROM s LEFT JOIN r ON r.settings = s.settings GROUP BY s.settings HAVING max(n) > 0 ORDER BY s.settings",
+                   e);
     if (!rc)
         rc = table(t, "finish", NAMES("reason", "samples"), "SELECT finish, count(*) FROM samples GROUP BY finish ORDER BY 2 DESC, 1", e);
     if (!rc)

@@ -135,7 +135,38 @@ static void test_funnel(void **state) {
     kd_study_close(s);
 }
 
+/* Ten answers of 1 to 10 seconds to one question, every second one right, a quarter of a dollar each. */
+static void test_answers(void **state) {
+    static const struct {
+        const char *key;
+        double value;
+    } want[] = {{"samples", 10},        {"seconds_p50", 5}, {"seconds_p90", 9},        {"seconds_p99", 10},
+                {"first_token_p50", 2}, {"right", 5},       {"tokens_a_question", 50}, {"cost_a_right_answer", 0.5}};
+    (void)state;
+    kd_buf b = {0};
+    kd_json *doc = NULL;
+    kd_label_report r;
+    s = study_of("answers.study", 1);
+    OK(kd_study_settings(s, &set, "{\"teacher\":\"t\"}", NULL, &e));
+    for (int i = 0; i < 10; i++) {
+        kd_answer a = answer_of(1, i, i % 2 ? "\\boxed{0}" : "\\boxed{1}");
+        a.seconds = (i * 7) % 10 + 1; /* in no order */
+        a.first_token_seconds = i < 3 ? i + 1 : -1;
+        OK(kd_study_commit(s, set, 0, &a, 1, NULL, 0, NULL, &e));
+    }
+    OK(kd_label_run(s, &(kd_label_opts){.checks = "math"}, NULL, &r, &e));
+    OK(kd_stats_json(&b, s, NULL, &e));
+    OK(kd_json_parse(&doc, b.data, b.len, "stats", &e));
+    const kd_json_node *row = kd_json_first(kd_json_get(kd_json_root(doc), "answers"));
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++)
+        assert_float_equal(kd_json_number(kd_json_get(row, want[i].key), -1), want[i].value, 1e-9);
+    kd_json_free(doc);
+    kd_buf_clear(&b);
+    kd_study_close(s);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_agreement), cmocka_unit_test(test_diverse), cmocka_unit_test(test_funnel)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_answers), cmocka_unit_test(test_agreement), cmocka_unit_test(test_diverse),
+                                       cmocka_unit_test(test_funnel)};
     return cmocka_run_group_tests_name("select", tests, make_tmp, drop_tmp);
 }
