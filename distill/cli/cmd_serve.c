@@ -1,10 +1,10 @@
 /* distill/cli/cmd_serve.c - a model behind an OpenAI-compatible API. This thread drives the engine; serve.h says who does the rest. */
 #include "distill/base/clock.h"
 #include "distill/base/hash.h"
-#include "distill/cli/key.h"
 #include "distill/cli/sampling_opts.h"
 #include "distill/cli/serve.h"
 #include "distill/model/loaded.h"
+#include "teacher/teacher.h"
 
 #include <stdio.h>
 #include <string.h>
