@@ -6,93 +6,113 @@ static const struct {
     char code[4];
     const char *words;
 } word_lists[] = {
-{"en", "the of and to in is that it for was on are as with his they be at one have this from or had by but not what all were we when your can said there use an "
-       "each which she do how their if will up other about out many then them these so some her would make like him into has more two my than been call who now find "
-       "did get may its our any also only over new just most very after should could does where because between through both under while must those too even here "
-       "let first answer number why yes no you he don doesn isn didn wasn aren ll ve re since each three four five total per times equals need given how much"},
-{"de", "der die und in den von zu das mit sich des auf für ist im dem nicht ein eine als auch es an werden aus er hat dass sie nach wird bei einer um am sind noch "
-       "wie einem über einen so zum war haben nur oder aber vor zur bis mehr durch man sein wurde sei wenn kann können ich wir ihr ihre sein seine mein dies diese dieser "
-       "dieses jetzt also dann weil was wer wo hier dort muss müssen soll sollen gibt ohne gegen unter zwischen sehr viel viele alle alles kein keine jedes jeder mal "
-       "zwei drei vier fünf damit daher insgesamt beträgt pro wieviel wie lautet antwort zahl doch schon uns euch mir mich dich dir ihm ihn habe hatte waren würde"},
-{"fr", "de la le et les des en un du une que est pour qui dans par plus pas au sur ne se ce il sont la avec son aux cette ont ou mais comme tout nous sa elle sans "
-       "fait être deux même ses peut leur vous je on ces était donc si très aussi bien entre après avant sous chez alors quand où dont chaque lui leurs notre votre mon "
-       "ma mes ton ta tes ils elles ai avons avez suis sommes êtes étaient faire peuvent doit doivent faut car parce puis ainsi depuis jusqu qu lorsque quel quelle "
-       "quels combien trois quatre cinq réponse nombre encore toujours jamais rien tous toutes toute autre autres cela ça voici c'est"
-       " selon valeur exemple tandis suivant suivante premier première nouveau nouvelle lors afin vers été étant aucun certains"},
-{"es", "de la que el en los se del las un por con no una su para es al lo como más pero sus le ya este sí porque esta entre cuando muy sin sobre también me hasta hay "
-       "donde quien desde todo nos durante todos uno les ni contra otros ese eso ante ellos esto antes algunos qué unos yo otro otras otra él tanto esa estos mucho "
-       "nada muchos cual poco ella estar estas algo nosotros mi mis tú tu tus ellas son fue ser tiene era han está puede si entonces así cada dos tres cuatro cinco "
-       "cuántos cuántas cuánto respuesta número hacer pueden debe luego tenemos hemos después mismo aquí ahora"
-       " usa cualquier según dentro valor ejemplo cuyo ambos aunque mientras siguiente primero primera nueva nuevo cuyos todas toda misma sido siendo ninguno algún"},
-{"pt", "de que não do da em um para com uma os no se na por mais as dos como mas ao ele das tem seu sua ou quando muito nos já está eu também só pelo pela até isso ela "
-       "entre depois sem mesmo aos seus quem nas me esse eles você essa num nem suas meu às minha numa pelos elas qual nós lhe deles essas esses pelas este dele tu te "
-       "vocês vos meus minhas são foi ser há era pode então assim cada dois duas três quatro cinco quantos quantas resposta número fazer podem deve temos agora aqui "
-       "onde porque porém ainda é à ter será estão"
-       " qualquer através segundo dentro valor exemplo cujo ambos embora enquanto seguinte primeiro primeira novo nova outra outro outros outras todas todos mesma sido sendo nenhum algum nosso"},
-{"it", "di che la il un per in una mi sono ho non ma lo ha le si ti con cosa come da se no più io ci del questo qui bene tu al sei della mio solo lui gli hai era nel "
-       "dei alla delle essere fatto suo fa dal quando perché chi dove anche lei su stato sua questa nella tutto molto quello noi dalla poi ogni due tre quattro cinque "
-       "quanto quanti quante risposta numero può possono deve dobbiamo abbiamo quindi allora così degli dell all nell sulla sul tra fra senza loro nostro vostro ai "
-       "alle dai negli dopo prima ancora sempre mai tutti tutte altro altri ed è sia"
-       " viene vengono qualsiasi secondo dentro valore esempio cui entrambi mentre seguente primo nuovo nuova altra altre stesso stessa stati essendo nessun alcuni"},
-{"nl", "de van een het en in is dat op te zijn met voor niet die aan er om als dan maar hij ook door nog bij tot je naar uit ze wordt wat kan of over ik meer geen "
-       "hebben deze dit heeft worden onder hun zich werd veel wel was haar zo we moet na andere twee zou waar onze hoe waren alle al toen der des wij jij jullie hem "
-       "mijn zijn daar hier nu want omdat dus als elk elke ieder per drie vier vijf hoeveel antwoord getal kunnen moeten zullen zal mag mogen tussen zonder tegen"},
-{"sv", "och att det i en är som på de av för med den till har inte om ett han men var jag sig från vi så kan när man år under också efter eller nu sin där vid mot ska "
-       "skulle kommer ut får finns vara hade alla andra mycket än här då sedan över bara blir upp även vad få två vill ha många hur mer går kunde sina in hon dem mellan "
-       "detta denna dessa några något någon ingen inga varje tre fyra fem svaret antal måste dig mig oss er ni deras hans hennes utan eftersom därför är"
-       " samma första genom följande medan både själv hos nya annan göra gör används"},
-{"da", "og at det en den til er som på de med han af for ikke der var mig sig men et har om vi min havde ham hun nu over da fra du ud sin dem os op man hans hvor eller "
-       "hvad skal selv her alle vil blev kunne ind når være dog noget ville jo deres efter ned skulle denne end dette mit også under have dig anden hende mine alt meget "
-       "sit sine vor mod disse hvis din nogle hos blive mange ad bliver hendes været jer sådan hver fem fire to tre svaret antal hvorfor hvilken kun fordi derfor så hvordan mellem uden hvilke mere får går nogen ingen aldrig begge bør nej ja selvom begyndte igen"
-       " kan ved andre må bare vores både flere samme første gennem indtil én følgende mens nye findes gøre gør bruges"},
-{"no", "og i det er på som en å at til den av for med de han har ikke var jeg om et men seg vi fra så kan ble eller når skal ved man hun over ut være nå etter også da "
-       "bare opp dette sin hva hadde dem kunne mer der du deg meg oss noe noen ingen mange mye slik hvor hvordan hvorfor hvilken denne disse alle andre må vil ville "
-       "skulle bli blir blitt vært fordi derfor hver to tre fire fem svaret antall sitt sine deres hennes hans uten mellom under mot enn ja nei"
-       " hvis flere samme første gjennom følgende mens begge vår ditt mitt selv hos både nye annen finnes gjøre gjør brukes"},
-{"fi", "ja on ei se että oli hän ovat kun mutta niin tai joka myös kuin sen ole hänen jos vain siitä mitä olla sitä jo vielä nyt voi olen ovat mukaan jälkeen sekä "
-       "mitään kaikki koska minä sinä me te he tämä tuo nämä ne tässä siinä tällä sillä kanssa ennen joten siis sitten vaan kuitenkin paljon hyvin enemmän yksi kaksi "
-       "kolme neljä viisi kuinka monta vastaus luku jokainen ilman välillä olisi olivat ollut täytyy pitää saa saada tulee eivät emme minun sinun meidän heidän"
-       " jonka jotka joita jossa niiden niitä ellei mikäli voidaan eikä jokin jotain muut muita muun toinen ensimmäinen seuraava silloin lisäksi esimerkiksi tapauksessa aikana joissa jolla"},
-{"pl", "się na nie jest do to że co jak ale za od po czy tak już tylko jego dla ma przez są przy oraz być może bardzo jeszcze był była było były będzie też tym tego "
-       "tej ten ta te które który która którego gdy kiedy więc ich jej nas was nam wam mnie mi cię ci go jeśli albo lub bez między pod nad przed ponieważ dlatego każdy "
-       "każda każde dwa trzy cztery pięć ile odpowiedź liczba musi można mamy mają wszystko wszystkie jako aby gdzie teraz tutaj więcej sobie czym"},
-{"cs", "se na je že to ve si ale do jako za jsem by po od pro při jeho jsou byl aby jen už nebo která který které ze bylo před co tak až jak mezi být může jejich než "
-       "není také však této tento tato toto těch ještě když kde protože proto jsme jste mají má měl byla byli bude budou podle pouze každý každá každé dva dvě tři "
-       "čtyři pět kolik odpověď číslo musí můžeme máme všechny všechno nad pod bez kdo mi mě nás vás nám vám ho mu ji jí tedy pak tady velmi"},
-{"hu", "az és hogy nem is egy ez van meg csak mint de ha volt már el még ki mi lehet vagy kell minden nincs aki amely azt ezt azok ezek olyan ilyen után között alatt "
-       "szerint akkor mert most itt ott majd nagyon pedig által volna lesz lett voltak vannak neki nekem neked nekünk őket őt én te mi ti ők ami amit amikor ahol hogyan "
-       "mennyi hány kettő három négy öt válasz szám tehát így úgy egyik másik több tudjuk legyen össze egész magát sem sok kis"},
-{"ro", "şi și de la în cu pe nu este din că un pentru care mai sunt ca fi au prin sau fost după ale era lui dar sa avea între două până doar fără însă cum cel cea cele "
-       "cei al ai acest această aceste acești acel acea asta ei ele el ea noi voi eu tu îl îi își se le dacă când unde atunci deci pentru că poate pot trebuie avem fiecare "
-       "trei patru cinci câte câți cât răspuns răspunsul numărul foarte tot toate toți fiind astfel aici acum despre asupra"
-       " următorul prima primul nou nouă același nici unele"},
-{"tr", "ve bir bu için ile da de çok daha olan gibi ne kadar en olarak sonra var ki her değil ama ya o ben sen biz siz onlar şu mi mı mu mü ise veya hem iki üç dört beş "
-       "kaç yok olduğu olduğunu oldu olur eğer çünkü nasıl neden bunu bunun buna şey tüm bütün göre önce şimdi burada diye sadece arasında toplam cevap sayı sayısı tane "
-       "vardır olarak edilen eder etmek yani böyle öyle onun onu ona bana sana bize kendi üzerinde hiç"},
-{"vi", "và của là có cho không được với trong những người các để khi một này đã như từ ra thì đó về vào năm cũng tôi sẽ phải nhiều mà còn anh ông hay chỉ sau lại đến "
-       "nên trên rất nếu bạn chúng ta hai ba bốn bao nhiêu số câu tổng mỗi vậy vì nó họ làm theo bị đi hơn do cùng"},
-{"id", "yang dan di itu dengan untuk tidak ini dari dalam akan pada juga saya ke karena tersebut bisa ada mereka lebih kata tahun sudah atau saat oleh menjadi orang ia "
-       "telah adalah seperti sebagai bahwa dapat para harus namun kita dua satu masih hari hanya mengatakan kepada kami setelah melakukan lalu belum lain dia kalau terjadi "
-       "banyak menurut anda hingga tak baru beberapa ketika saja jalan sekitar secara sementara tapi sangat hal sehingga seorang bagi besar lagi selama antara sebuah jika "
-       "sampai jadi terhadap tiga empat lima berapa jawaban jumlah setiap maka kemudian"},
-{"ca", "de la que el en un una per amb no del els les al és es com més però són aquest aquesta aquests aquestes seva seu seus seves també fer quan molt sense entre sobre "
-       "fins ha han hem haver estat ser tot tots tota totes perquè on què qui quin quina quant quants quantes jo tu ell ella nosaltres vosaltres ells elles ens us li els "
-       "hi ho si doncs així cada dos dues tres quatre cinc resposta nombre pot poden cal hem ara aquí després abans mateix altre altres pels pel dels als això i"},
-{"hr", "je se na da su za od sa kao koji koja koje iz ili što nije samo po ali bi kako sve ne do će bio bila bilo bile još ako već kada gdje jer zato tako ovo ova ovaj "
-       "taj ta to te mi ti on ona ono oni one ja vi nas vas nam vam ih im njega njemu svaki svaka svako dva dvije tri četiri pet koliko odgovor broj mora možemo može "
-       "imamo ima imaju između bez pod nad pred prema nakon prije više vrlo onda ovdje također nego oko kod sam smo ste"},
-{"ru", "и в не на что он как это по но они мы она так его то все из за от же вы бы был для до только или ещё еще уже когда если чтобы при быть нет ни даже который которая "
-       "которые которое есть был была было были будет мне меня тебя нас вас их ей ему этого этот эта эти того тоже потому поэтому где там здесь теперь тогда чем под над "
-       "без между каждый каждая два две три четыре пять сколько ответ число нужно можно может затем себя свой очень всего со об к у с"},
-{"uk", "і в не на що він як це по але вони ми вона так його то всі з за від же ви би був для до тільки або ще вже коли якщо щоб при бути немає ні навіть який яка які яке "
-       "є була було були буде мені мене тебе нас вас їх їй йому цього цей ця ці того теж тому де там тут тепер тоді ніж під над без між кожен кожна два дві три чотири "
-       "п ять скільки відповідь число потрібно можна може потім себе свій дуже всього та й у із зі також"},
-{"bg", "и на да не се за от че по са си съм е ще ли но той тя то те ние вие аз ти как какво кой коя кое които който която което когато ако защото защо така тази този това "
-       "тези от до при без между през след преди само или още вече като има няма беше бяха бъде може трябва всеки всяка всички два две три четири пет колко отговор "
-       "число много повече тук там сега тогава него нея тях ги го му им ми ни ви със към"},
-{"ar", "في من على إلى أن هذا هذه التي الذي كان كانت عن مع ما لا لم هو هي كل بعد قبل بين أو ثم إذا قد عند حتى ذلك تلك هناك لأن كم عدد الجواب ليس غير أي أنه أنها نحن هم"},
-{"fa", "و در به از که این را با است برای آن یک خود تا بر هم نیز می شد شده بود کرد او ما شما آنها اگر چون هر پس یا اما چند پاسخ عدد نیست هست دارد باید"},
-{"ur", "کے کی ہے میں اور کا سے کو پر نے ہیں یہ کہ ایک وہ اس ان تھا تھی جو بھی نہیں تو ہو کر گیا کیا ہم آپ لیے ساتھ اگر کتنے جواب"},
+{"en", "about after all also an and answer any are aren as at be because been between both but by call can could did didn do does doesn don each "
+       "equals even find first five for four from get given had has have he her here him his how if in into is isn it its just let like ll make many "
+       "may more most much must my need new no not now number of on one only or other our out over per re said she should since so some than that "
+       "the their them then there these they this those three through times to too total two under up use ve very was wasn we were what when where "
+       "which while who why will with would yes you your"},
+{"de", "aber alle alles als also am an antwort auch auf aus bei beträgt bis daher damit dann das dass dem den der des dich die dies diese dieser "
+       "dieses dir doch dort drei durch ein eine einem einen einer er es euch fünf für gegen gibt habe haben hat hatte hier ich ihm ihn ihr ihre im "
+       "in insgesamt ist jeder jedes jetzt kann kein keine können lautet mal man mehr mein mich mir mit muss müssen nach nicht noch nur oder ohne "
+       "pro schon sehr sei sein seine sich sie sind so soll sollen um und uns unter viel viele vier von vor war waren was weil wenn wer werden wie "
+       "wieviel wir wird wo wurde würde zahl zu zum zur zwei zwischen über"},
+{"fr", "afin ai ainsi alors après au aucun aussi autre autres aux avant avec avez avons bien c'est car ce cela certains ces cette chaque chez cinq "
+       "combien comme dans de depuis des deux doit doivent donc dont du elle elles en encore entre est et exemple faire fait faut il ils jamais je "
+       "jusqu la le les leur leurs lors lorsque lui ma mais mes mon même ne nombre notre nous nouveau nouvelle on ont ou où par parce pas peut "
+       "peuvent plus pour premier première puis qu quand quatre que quel quelle quels qui rien réponse sa sans se selon ses si sommes son sont sous "
+       "suis suivant suivante sur ta tandis tes ton toujours tous tout toute toutes trois très un une valeur vers voici votre vous ça étaient était "
+       "étant été êtes être"},
+{"es", "ahora al algo algunos algún ambos ante antes aquí así aunque cada cinco como con contra cual cualquier cuando cuatro cuyo cuyos cuántas "
+       "cuánto cuántos de debe del dentro desde después donde dos durante ejemplo el ella ellas ellos en entonces entre era es esa ese eso esta "
+       "estar estas este esto estos está fue hacer han hasta hay hemos la las le les lo los luego me mi mientras mis misma mismo mucho muchos muy "
+       "más nada ni ninguno no nos nosotros nueva nuevo número otra otras otro otros para pero poco por porque primera primero puede pueden que "
+       "quien qué respuesta se según ser si sido siendo siguiente sin sobre son su sus sí también tanto tenemos tiene toda todas todo todos tres tu "
+       "tus tú un una uno unos usa valor ya yo él"},
+{"pt", "agora ainda algum ambos ao aos aqui as assim através até cada cinco com como cujo da das de dele deles dentro depois deve do dois dos duas "
+       "ela elas ele eles em embora enquanto entre então era essa essas esse esses este está estão eu exemplo fazer foi há isso já lhe mais mas me "
+       "mesma mesmo meu meus minha minhas muito na nas nem nenhum no nos nosso nova novo num numa não nós número onde os ou outra outras outro "
+       "outros para pela pelas pelo pelos pode podem por porque porém primeira primeiro qual qualquer quando quantas quantos quatro que quem "
+       "resposta se seguinte segundo sem sendo ser será seu seus sido sua suas são só também te tem temos ter todas todos três tu um uma valor você "
+       "vocês vos à às é"},
+{"it", "abbiamo ai al alcuni all alla alle allora altra altre altri altro anche ancora bene che chi ci cinque come con cosa così cui da dai dal "
+       "dalla degli dei del dell della delle dentro deve di dobbiamo dopo dove due ed entrambi era esempio essendo essere fa fatto fra gli ha hai ho "
+       "il in io la le lei lo loro lui ma mai mentre mi mio molto negli nel nell nella nessun no noi non nostro numero nuova nuovo ogni per perché "
+       "più poi possono prima primo può qualsiasi quando quante quanti quanto quattro quello questa questo qui quindi risposta se secondo seguente "
+       "sei sempre senza si sia solo sono stati stato stessa stesso su sua sul sulla suo ti tra tre tu tutte tutti tutto un una valore vengono viene "
+       "vostro è"},
+{"nl", "aan al alle als andere antwoord bij daar dan dat de der des deze die dit door drie dus een elk elke en er geen getal haar hebben heeft hem "
+       "het hier hij hoe hoeveel hun ieder ik in is je jij jullie kan kunnen maar mag meer met mijn moet moeten mogen na naar niet nog nu of om "
+       "omdat onder onze ook op over per te tegen toen tot tussen twee uit van veel vier vijf voor waar want waren was wat we wel werd wij worden "
+       "wordt zal ze zich zijn zo zonder zou zullen"},
+{"sv", "alla andra annan antal används att av bara blir både de dem den denna deras dessa det detta dig där därför då efter eftersom eller en er ett "
+       "fem finns från fyra få får följande för första genom går gör göra ha hade han hans har hennes hon hos hur här i in inga ingen inte jag kan "
+       "kommer kunde man med medan mellan men mer mig mot mycket många måste ni nu nya när någon något några och också om oss på samma sedan sig sin "
+       "sina själv ska skulle som svaret så till tre två under upp ut utan vad var vara varje vi vid vill än är även år över"},
+{"da", "ad af aldrig alle alt anden andre antal at bare begge begyndte blev blive bliver bruges både bør da de dem den denne der deres derfor det "
+       "dette dig din disse dog du efter eller en end er et fem findes fire flere for fordi fra får følgende første gennem går gør gøre ham han hans "
+       "har havde have hende hendes her hos hun hvad hver hvilke hvilken hvis hvor hvordan hvorfor igen ikke ind indtil ingen ja jer jo kan kun "
+       "kunne man mange med meget mellem men mens mere mig min mine mit mod må ned nej nogen noget nogle nu nye når og også om op os over på samme "
+       "selv selvom sig sin sine sit skal skulle som svaret så sådan til to tre ud uden under var ved vi vil ville vor vores være været én"},
+{"no", "alle andre annen antall at av bare begge ble bli blir blitt brukes både da de deg dem den denne der deres derfor det dette disse ditt du "
+       "eller en enn er et etter fem finnes fire flere for fordi fra følgende første gjennom gjør gjøre hadde han hans har hennes hos hun hva hver "
+       "hvilken hvis hvor hvordan hvorfor i ikke ingen ja jeg kan kunne man mange med meg mellom men mens mer mitt mot mye må nei noe noen nye nå "
+       "når og også om opp oss over på samme seg selv sin sine sitt skal skulle slik som svaret så til to tre under ut uten var ved vi vil ville vår "
+       "være vært å"},
+{"fi", "aikana ei eikä eivät ellei emme enemmän ennen ensimmäinen esimerkiksi että he heidän hyvin hän hänen ilman ja jo joissa joita joka jokainen "
+       "jokin jolla jonka jos jossa jotain joten jotka jälkeen kaikki kaksi kanssa kolme koska kuin kuinka kuitenkin kun lisäksi luku me meidän "
+       "mikäli minun minä mitä mitään monta muita mukaan mutta muun muut myös ne neljä niiden niin niitä nyt nämä ole olen oli olisi olivat olla "
+       "ollut on ovat paljon pitää saa saada se sekä sen seuraava siinä siis siitä silloin sillä sinun sinä sitten sitä tai tapauksessa te toinen "
+       "tulee tuo tällä tämä tässä täytyy vaan vain vastaus vielä viisi voi voidaan välillä yksi"},
+{"pl", "aby albo ale bardzo bez być był była było były będzie ci cię co cztery czy czym dla dlatego do dwa gdy gdzie go ich ile jak jako jego jej "
+       "jest jeszcze jeśli już każda każde każdy kiedy która które którego który liczba lub ma mają mamy mi między mnie może można musi na nad nam "
+       "nas nie od odpowiedź oraz pięć po pod ponieważ przed przez przy się sobie są ta tak te tego tej ten teraz też to trzy tutaj tylko tym wam "
+       "was więc więcej wszystkie wszystko za że"},
+{"cs", "aby ale až bez bude budou by byl byla byli bylo být co do dva dvě ho jak jako je jeho jejich jen ještě ji jsem jsme jsou jste jí každá každé "
+       "každý kde kdo když kolik která které který mají mezi mi mu musí má máme mě měl může můžeme na nad nebo není než nám nás od odpověď pak po "
+       "pod podle pouze pro proto protože pět před při se si tady tak také tato tedy tento to toto této těch tři už ve velmi vám vás však všechno "
+       "všechny za ze čtyři číslo že"},
+{"hu", "ahol aki akkor alatt amely ami amikor amit az azok azt csak de egy egyik egész el ez ezek ezt ha hogy hogyan hány három ilyen is itt kell "
+       "kettő ki kis között legyen lehet lesz lett magát majd meg mennyi mert mi minden mint most már másik még nagyon neked nekem neki nekünk nem "
+       "nincs négy olyan ott pedig sem sok szerint szám te tehát ti tudjuk több után vagy van vannak volna volt voltak válasz által én és így össze "
+       "öt úgy ők őket őt"},
+{"ro", "acea această acel același acest aceste acești acum ai aici al ale asta astfel asupra atunci au avea avem ca care cea cei cel cele cinci cu "
+       "cum când cât câte câți că dacă dar de deci despre din doar două după ea ei el ele era este eu fi fiecare fiind foarte fost fără la le lui "
+       "mai nici noi nou nouă nu numărul patru pe pentru poate pot prima primul prin până răspuns răspunsul sa sau se sunt toate tot toți trebuie "
+       "trei tu un unde unele următorul voi îi îl în însă între își şi și"},
+{"tr", "ama arasında bana ben beş bir biz bize bu buna bunu bunun burada böyle bütün cevap da daha de değil diye dört eder edilen en etmek eğer gibi "
+       "göre hem her hiç iki ile ise için kadar kaç kendi ki mi mu mü mı nasıl ne neden o olan olarak oldu olduğu olduğunu olur ona onlar onu onun "
+       "sadece sana sayı sayısı sen siz sonra tane toplam tüm var vardır ve veya ya yani yok çok çünkü önce öyle üzerinde üç şey şimdi şu"},
+{"vi", "anh ba bao bạn bị bốn cho chúng chỉ các câu còn có cùng cũng của do hai hay hơn họ khi không là làm lại mà mỗi một người nhiêu nhiều như "
+       "những này nên nó năm nếu phải ra rất sau sẽ số ta theo thì trong trên tôi tổng từ và vào vì vậy về với ông đi đã đó được đến để"},
+{"id", "ada adalah akan anda antara atau bagi bahwa banyak baru beberapa belum berapa besar bisa dalam dan dapat dari dengan di dia dua empat hal "
+       "hanya hari harus hingga ia ini itu jadi jalan jawaban jika juga jumlah kalau kami karena kata ke kemudian kepada ketika kita lagi lain lalu "
+       "lebih lima maka masih melakukan mengatakan menjadi menurut mereka namun oleh orang pada para saat saja sampai sangat satu saya sebagai "
+       "sebuah secara sehingga sekitar selama sementara seorang seperti setelah setiap sudah tahun tak tapi telah terhadap terjadi tersebut tidak "
+       "tiga untuk yang"},
+{"ca", "abans així això al als altre altres amb aquest aquesta aquestes aquests aquí ara cada cal cinc com de del dels després doncs dos dues el ell "
+       "ella elles ells els en ens entre es estat fer fins ha han haver hem hi ho i jo la les li mateix molt més no nombre nosaltres on pel pels per "
+       "perquè però poden pot quan quant quantes quants quatre que qui quin quina què resposta sense ser seu seus seva seves si sobre són també tot "
+       "tota totes tots tres tu un una us vosaltres és"},
+{"hr", "ako ali bez bi bila bile bilo bio broj da do dva dvije gdje ih ili im ima imaju imamo iz između ja je jer još kada kako kao kod koja koje "
+       "koji koliko mi mora može možemo na nad nakon nam nas ne nego nije njega njemu od odgovor oko on ona onda one oni ono ova ovaj ovdje ovo pet "
+       "po pod pred prema prije sa sam samo se smo ste su svaka svaki svako sve ta taj tako također te ti to tri vam vas već vi više vrlo za zato će "
+       "četiri što"},
+{"ru", "без будет бы был была были было быть в вас все всего вы где даже два две для до его ей ему если есть еще ещё же за затем здесь и из или их к "
+       "каждая каждый как когда которая которое которые который между меня мне может можно мы на над нас не нет ни но нужно об он она они от ответ "
+       "очень по под потому поэтому при пять с свой себя сколько со так там тебя теперь то тогда того тоже только три у уже чем четыре число что "
+       "чтобы эта эти это этого этот"},
+{"uk", "або але без би був буде була були було бути в вас вже ви вона вони всього всі від відповідь він два дві де для до дуже же з за зі й його "
+       "йому кожен кожна коли мене мені ми може можна між на навіть над нас не немає ні ніж п по потрібно потім при під свій себе скільки та так "
+       "також там тебе теж тепер то того тоді тому три тут тільки у це цей цього ця ці число чотири ще що щоб як яка яке який якщо які ять є і із їй "
+       "їх"},
+{"bg", "аз ако без беше бъде бяха вече ви вие всеки всички всяка ги го да два две до е за защо защото и или им има как какво като когато кое което "
+       "които кой който колко коя която към ли между ми много може му на не него нея ни ние но няма от отговор още пет по повече преди през при са "
+       "само се сега си след съм със тази така там те тези ти то това тогава този той три трябва тук тя тях че четири число ще"},
+{"ar", "أن أنه أنها أو أي إذا إلى التي الجواب الذي بعد بين تلك ثم حتى ذلك عدد على عن عند غير في قبل قد كان كانت كل كم لأن لا لم ليس ما مع من نحن هذا "
+       "هذه هم هناك هو هي"},
+{"fa", "آن آنها از است اما او اگر این با باید بر برای به بود تا خود دارد در را شد شده شما عدد ما می نیز نیست هر هست هم و پاسخ پس چند چون کرد که یا "
+       "یک"},
+{"ur", "آپ اس ان اور اگر ایک بھی تو تھا تھی جو جواب ساتھ سے لیے میں نہیں نے وہ پر کا کتنے کر کو کہ کی کیا کے گیا ہم ہو ہیں ہے یہ"},
 };
 /* Letters of two bytes that a language writes: they tell of words that are not listed. */
 static const struct {
