@@ -270,7 +270,8 @@ static void show(const life *l, const kd_train_report *s) {
     size_t n = 0;
     const double rate = s->flops / s->seconds;
     if (s->padded > s->tokens) snprintf(padded, sizeof padded, " (%.0f padded)", (double)s->padded / s->seconds);
-    if (l->ro->peak_flops > 0) snprintf(share, sizeof share, " %.0f%% of peak", 100 * rate / l->ro->peak_flops);
+    /* more than the peak: it was measured while others had the machine, and says nothing */
+    if (rate <= 1.02 * l->ro->peak_flops) snprintf(share, sizeof share, " %.0f%% of peak", 100 * rate / l->ro->peak_flops);
     for (size_t i = 0; i < l->ro->n_sources && l->ro->n_sources > 1 && n + 12 < sizeof apart; i++)
         n += (size_t)snprintf(apart + n, sizeof apart - n, "%s%.3f", i ? " " : " (", s->source[i].loss_tokens ? s->source[i].loss : 0.0);
     if (n) snprintf(apart + n, sizeof apart - n, ")");
