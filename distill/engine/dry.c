@@ -102,7 +102,7 @@ kd_code kd_dry_new(kd_dry **out, const kd_tokenizer *tok, size_t V, const char *
         kd_dry_free(d);
         return c == KD_ENOMEM ? kd_fail(e, c, "DRY: no memory for the breakers") : c;
     }
-    qsort(d->v, d->n, sizeof *d->v, by_head);
+    if (d->n) qsort(d->v, d->n, sizeof *d->v, by_head);
     *out = d;
     return KD_OK;
 }
@@ -116,7 +116,7 @@ kd_code kd_dry_of_tokens(kd_dry **out, size_t V, const int32_t *tokens, const si
         kd_dry_free(d);
         return kd_fail(e, c, "DRY: no memory for the breakers");
     }
-    qsort(d->v, d->n, sizeof *d->v, by_head);
+    if (d->n) qsort(d->v, d->n, sizeof *d->v, by_head);
     *out = d;
     return KD_OK;
 }
