@@ -27,8 +27,8 @@ typedef struct {
 } agreeing;
 
 static kd_code prepare(agreeing *a, kd_err *e) {
-    kd_code rc =
-        kd_stmt_new(&a->prompts, a->s->db, "SELECT id, gold FROM prompts WHERE id > ?1 AND task NOT IN ('code', 'judge') ORDER BY id LIMIT 256", e);
+    kd_code rc = kd_stmt_new(&a->prompts, a->s->db,
+                             "SELECT id, gold FROM prompts WHERE id > ?1 AND task NOT IN ('code', 'judge') ORDER BY id LIMIT 256", e);
     if (!rc) rc = kd_stmt_new(&a->samples, a->s->db, "SELECT id, answer FROM samples WHERE prompt=?1 ORDER BY settings, number", e);
     if (!rc)
         rc = kd_stmt_new(

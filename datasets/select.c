@@ -33,9 +33,9 @@ static const char columns[] =
     " s.finish AS finish, s.thought AS thought, s.answer AS answer, s.thought_from AS thought_from, s.prompt_tokens AS prompt_tokens,"
     " s.completion_tokens AS completion_tokens, s.reasoning_tokens AS reasoning_tokens, s.cost AS cost, s.seconds AS seconds,"
     " s.attempts AS attempts, s.created AS created, s.meta AS meta,"
-    " (SELECT avg(l.value = 'right') FROM samples o CROSS JOIN labels l ON l.sample=o.id AND l.name IN ('math','code') AND l.value IS NOT NULL"
-    " WHERE o.prompt=s.prompt) AS pass_rate," PROMPT_LABEL("duplicate_of") "," PROMPT_LABEL("contaminated") "," PROMPT_LABEL(
-        "agreement") "," PROMPT_LABEL("majority") "," PROMPT_LABEL("gold_doubt");
+    " (SELECT avg(l.value = 'right') FROM samples o CROSS JOIN labels l ON l.sample=o.id AND l.name IN ('math','code')"
+    " AND l.value IS NOT NULL WHERE o.prompt=s.prompt) AS pass_rate," PROMPT_LABEL("duplicate_of") "," PROMPT_LABEL(
+        "contaminated") "," PROMPT_LABEL("agreement") "," PROMPT_LABEL("majority") "," PROMPT_LABEL("gold_doubt");
 static const char column_names[] =
     "prompt split task source line gold messages prompt_meta sample_id number settings teacher model finish thought answer "
     "thought_from prompt_tokens completion_tokens reasoning_tokens cost seconds attempts created meta pass_rate duplicate_of contaminated "

@@ -21,14 +21,12 @@
 #undef curl_easy_setopt
 #undef curl_easy_getinfo
 #undef curl_multi_setopt
-#define FUNCTIONS(F)                                                                                                                       \
-    F(easy_init)                                                                                                                           \
-    F(easy_cleanup)                                                                                                                        \
-    F(easy_setopt)                                                                                                                         \
-    F(easy_getinfo)                                                                                                                        \
-    F(easy_strerror)                                                                                                                       \
-    F(slist_append) F(slist_free_all) F(multi_init) F(multi_cleanup) F(multi_add_handle) F(multi_remove_handle) F(multi_setopt)            \
-        F(multi_socket_action) F(multi_assign) F(multi_info_read) F(multi_strerror) F(global_init)
+/* clang-format off */
+#define FUNCTIONS(F) \
+    F(easy_init) F(easy_cleanup) F(easy_setopt) F(easy_getinfo) F(easy_strerror) F(slist_append) F(slist_free_all) F(multi_init) \
+    F(multi_cleanup) F(multi_add_handle) F(multi_remove_handle) F(multi_setopt) F(multi_socket_action) F(multi_assign) F(multi_info_read) \
+    F(multi_strerror) F(global_init)
+/* clang-format on */
 #define DECLARE(name) __typeof__(curl_##name) *name;
 static struct { FUNCTIONS(DECLARE) } curl;
 static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -93,7 +93,7 @@ typedef struct { /* text -> id, open addressing; the text of an id is found thro
     uint64_t seed;
 } tok_map;
 kd_code kd_tok_map_init(tok_map *m, size_t expect, uint64_t seed);
-void kd_tok_map_put(tok_map *m, kd_str key, int32_t id); /* key stays borrowed; an equal key is replaced; room was made by init */
+void kd_tok_map_put(tok_map *m, kd_str key, int32_t id);           /* key stays borrowed; an equal key is replaced; room was made by init */
 int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n); /* -1: not there */
 void kd_tok_map_clear(tok_map *m);
 

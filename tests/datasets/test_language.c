@@ -25,7 +25,8 @@ static const struct {
     {"it", "Vende le nove uova rimanenti al mercato per due dollari ciascuna, quindi guadagna diciotto dollari al giorno."},
     {"nl", "Ze verkoopt de overige negen eieren op de markt voor twee dollar per stuk, dus ze verdient elke dag achttien dollar."},
     {"sv", "Hon säljer de nio återstående äggen på marknaden för två dollar styck, så hon tjänar arton dollar varje dag."},
-    {"da", "Hun sælger de resterende ni æg på markedet for to dollar stykket, så hun tjener atten dollar hver dag. Hvad tjener hendes mor af penge?"},
+    {"da", "Hun sælger de resterende ni æg på markedet for to dollar stykket, så hun tjener atten dollar hver dag. "
+           "Hvad tjener hendes mor af penge?"},
     {"no", "Hun selger de ni gjenværende eggene på markedet for to dollar stykket, så hun tjener atten dollar hver dag, men ikke noe mer."},
     {"fi", "Hän myy loput yhdeksän munaa torilla kahdella dollarilla kappale, joten hän ansaitsee päivässä kahdeksantoista dollaria, ja se "
            "on kaikki."},

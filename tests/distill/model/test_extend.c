@@ -53,7 +53,8 @@ static void test_rows(void **state) {
         snprintf(dst, sizeof dst, "%s/%s", work, models[i]);
         OK(kd_model_open(&m, src, ERR));
         OK(kd_tokenizer_open(&t, src, ERR));
-        OK(kd_extension_new(&x, m, &(kd_extend_options){.tokens = "<|kd_new|>,<kd_thought>,<|kd_end|>", .eos = "<|kd_end|>", .rope_theta = 12345},
+        OK(kd_extension_new(&x, m,
+                            &(kd_extend_options){.tokens = "<|kd_new|>,<kd_thought>,<|kd_end|>", .eos = "<|kd_end|>", .rope_theta = 12345},
                             ERR));
         const size_t words = kd_tokenizer_size(t);
         assert_int_equal(x->n, 3);
