@@ -72,18 +72,30 @@ static uint64_t weight_bytes(const kd_plan *p) {
     return n;
 }
 
-static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch,
-                    kd_err *e) {
+/* Stopped by a signal: what is written stays for a run that goes on. */
+static void keep(const kd_sink *s) {
+    if (s->gguf)
+        kd_gguf_writer_keep(s->gguf);
+    else
+        kd_safetensors_writer_keep(s->st);
+}
+
+/* before: a folder with what a stopped run left, which goes once it is open; or NULL. */
+static kd_code pass(kd_plan *p, const kd_sink *s, const char *dst, const char *before, const kd_convert_options *o, kd_pool *pool,
+                    const kd_watch *watch, kd_err *e) {
     kd_code c = check_disk(dst, p->result.bytes_out, e);
     if (c) return c;
     kd_plan_warn_unweighted(p, watch);
     kd_emit(watch, (kd_event){.kind = KD_EV_BEGIN, .stage = "convert", .total = p->result.bytes_out, .unit = "bytes"});
     kd_sink sink = *s;
-    if (s->gguf && !o->split_bytes) c = kd_resume_open(&sink.resume, p, dst, o->window ? o->window : 16u << 20, e);
+    c = s->gguf ? kd_gguf_writer_begin(s->gguf, e) : kd_safetensors_writer_begin(s->st, e);
+    if (!c) c = kd_resume_open(&sink.resume, p, s, dst, before, o->window ? o->window : 16u << 20, e);
     sweep(dst); /* what there is to go on with is open already */
-    if (!c) c = s->gguf ? kd_gguf_writer_begin(s->gguf, e) : kd_safetensors_writer_begin(s->st, e);
+    if (before) (void)kd_remove_tree(before, NULL);
     if (!c) c = kd_pump(p, &sink, o, pool, watch, e);
-    kd_resume_close(sink.resume, true);
+    const bool stopped = sink.resume && (c == KD_EINTERRUPT || c == KD_ETERMINATE);
+    kd_resume_close(sink.resume, stopped);
+    if (stopped) keep(s), p->stopped = true;
     kd_emit(watch,
             (kd_event){.kind = KD_EV_END, .stage = "convert", .done = p->result.bytes_out, .total = p->result.bytes_out, .unit = "bytes"});
     for (size_t i = 0; i < p->n && !c; i++)
@@ -112,13 +124,13 @@ static void warn_gguf(const kd_plan *p, const kd_watch *watch) {
     }
 }
 
-static kd_code write_gguf(kd_plan *p, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
+static kd_code write_gguf(kd_plan *p, const char *dst, const char *before, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
                           kd_err *e) {
     kd_sink s = {0};
     kd_code c = kd_gguf_writer_new(&s.gguf, dst, o->split_bytes, e);
     if (!c && !(c = kd_write_keys(p, s.gguf, o, e))) c = kd_sink_declare(&s, p, e);
     if (!c) c = kd_gguf_writer_measure(s.gguf, &p->result.bytes_out, e);
-    if (!c && !plan_only && !(c = pass(p, &s, dst, o, pool, watch, e))) {
+    if (!c && !plan_only && !(c = pass(p, &s, dst, before, o, pool, watch, e))) {
         p->result.bytes_out = kd_gguf_writer_bytes(s.gguf);
         c = kd_gguf_writer_commit(s.gguf, e);
     }
@@ -153,14 +165,25 @@ static kd_code move_files(const char *stage, char *const *names, size_t n, const
     return c;
 }
 
+/* STAGE is to be made anew: what a stopped run left there goes to STAGE.before, to be read from; *before NULL: nothing. */
+static kd_code set_aside(const char *stage, kd_buf *name, const char **before, kd_err *e) {
+    kd_code c = kd_buf_printf(name, "%s.before", stage);
+    *before = NULL;
+    if (c) return kd_fail(e, KD_ENOMEM, "%s: no memory for a path", stage);
+    if (kd_is_dir(stage) && ((c = kd_remove_tree(name->data, e)) || (c = kd_rename_dir(stage, name->data, e)))) return c;
+    if (kd_is_dir(name->data)) *before = name->data;
+    return (c = kd_remove_tree(stage, e)) ? c : kd_mkdirs(stage, e);
+}
+
 /* A file that must pass a check is made in a folder of its own, DST.unchecked, and moved from there. */
 static kd_code to_gguf(kd_plan *p, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
                        kd_err *e) {
-    kd_buf stage = {0};
+    kd_buf stage = {0}, aside = {0};
+    const char *before;
     char *file = NULL, *first = NULL, **names = NULL;
     size_t n = 0;
     warn_gguf(p, watch);
-    if (plan_only || !o->check) return write_gguf(p, dst, o, plan_only, pool, watch, e);
+    if (plan_only || !o->check) return write_gguf(p, dst, NULL, o, plan_only, pool, watch, e);
     kd_code c = kd_buf_printf(&stage, "%s.unchecked", dst);
     if (c || !(file = kd_path_join(stage.data, kd_path_base(dst)))) {
         c = kd_fail(e, KD_ENOMEM, "%s: no memory for a path", dst);
@@ -170,7 +193,7 @@ static kd_code to_gguf(kd_plan *p, const char *dst, const kd_convert_options *o,
         c = kd_fail(e, KD_ECREATE, "%s: a folder stands where the file should be", dst);
         goto done;
     }
-    if ((c = kd_remove_tree(stage.data, e)) || (c = kd_mkdirs(stage.data, e)) || (c = write_gguf(p, file, o, false, pool, watch, e)) ||
+    if ((c = set_aside(stage.data, &aside, &before, e)) || (c = write_gguf(p, file, before, o, false, pool, watch, e)) ||
         (c = kd_list_dir(stage.data, &names, &n, e)))
         goto done;
     if (!(first = kd_path_join(stage.data, names[0])))
@@ -178,20 +201,21 @@ static kd_code to_gguf(kd_plan *p, const char *dst, const kd_convert_options *o,
     else if (!(c = checked(p, first, o, e)))
         c = move_files(stage.data, names, n, dst, e);
 done:
-    if (stage.data) (void)kd_remove_tree(stage.data, NULL);
+    if (stage.data && !p->stopped) (void)kd_remove_tree(stage.data, NULL);
     kd_names_free(names, n);
     kd_free(first);
     kd_free(file);
     kd_buf_clear(&stage);
+    kd_buf_clear(&aside);
     return c;
 }
 
-static kd_code weights(kd_plan *p, const char *path, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
+static kd_code weights(kd_plan *p, const char *path, const char *before, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
                        kd_err *e) {
     kd_sink s = {0};
     kd_code c = kd_safetensors_writer_new(&s.st, path, o->split_bytes, e);
     if (!c && !(c = kd_safetensors_writer_meta(s.st, "format", KD_STR("pt"), e))) c = kd_sink_declare(&s, p, e);
-    if (!c && !plan_only && !(c = pass(p, &s, path, o, pool, watch, e))) {
+    if (!c && !plan_only && !(c = pass(p, &s, path, before, o, pool, watch, e))) {
         p->result.bytes_out = kd_safetensors_writer_bytes(s.st);
         c = kd_safetensors_writer_commit(s.st, e);
     }
@@ -231,7 +255,8 @@ static kd_code check_replaceable(const char *dst, kd_err *e) {
 /* Everything goes into DST.partial, which takes dst's place when it is whole. */
 static kd_code to_folder(kd_plan *p, const char *dst, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
                          kd_err *e) {
-    kd_buf part = {0}, old = {0};
+    kd_buf part = {0}, old = {0}, aside = {0};
+    const char *before;
     char *file = NULL;
     size_t n = strlen(dst);
     while (n > 1 && dst[n - 1] == '/') n--;
@@ -246,17 +271,18 @@ static kd_code to_folder(kd_plan *p, const char *dst, const kd_convert_options *
     else if (kd_is_dir(dst) && !o->force)
         c = check_replaceable(dst, e);
     if (c || plan_only) {
-        c = c ? c : weights(p, file, o, true, pool, watch, e);
+        c = c ? c : weights(p, file, NULL, o, true, pool, watch, e);
         goto done;
     }
-    if ((c = kd_remove_tree(part.data, e)) || (c = kd_mkdirs(part.data, e)) || (c = kd_write_folder(p, part.data, o, e)) ||
-        (c = weights(p, file, o, false, pool, watch, e)) || (o->check && (c = checked(p, part.data, o, e))))
+    if ((c = set_aside(part.data, &aside, &before, e)) || (c = kd_write_folder(p, part.data, o, e)) ||
+        (c = weights(p, file, before, o, false, pool, watch, e)) || (o->check && (c = checked(p, part.data, o, e))))
         goto done;
     bool replace = kd_is_dir(dst);
     if (replace && ((c = kd_remove_tree(old.data, e)) || (c = kd_rename_dir(dst, old.data, e)))) goto done;
     if (!(c = kd_rename_dir(part.data, dst, e)) && replace) c = kd_remove_tree(old.data, e);
 done:
-    if (c && part.data) (void)kd_remove_tree(part.data, NULL);
+    if (c && part.data && !p->stopped) (void)kd_remove_tree(part.data, NULL);
+    kd_buf_clear(&aside);
     kd_buf_clear(&part);
     kd_buf_clear(&old);
     kd_free(file);
@@ -275,7 +301,7 @@ kd_code kd_convert(const char *src, const char *dst, const kd_convert_options *o
     if (!c) {
         p.result.bytes_out = weight_bytes(&p);
         c = gguf                             ? to_gguf(&p, dst, o, plan_only, pool, watch, e)
-            : kd_str_ends(d, ".safetensors") ? weights(&p, dst, o, plan_only, pool, watch, e)
+            : kd_str_ends(d, ".safetensors") ? weights(&p, dst, NULL, o, plan_only, pool, watch, e)
                                              : to_folder(&p, dst, o, plan_only, pool, watch, e);
     }
     p.result.seconds = kd_now() - start - p.check_seconds;

@@ -45,6 +45,7 @@ typedef struct {
     bool gguf;                   /* the output is */
     kd_convert_result result;
     double check_seconds;
+    bool stopped; /* by a signal, and what is written was kept */
 } kd_plan;
 
 /* Opens src (and adapter) and lists the output. */

@@ -12,21 +12,29 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LEAST = 4, RECORDS_MAX = 1 << 20 }; /* windows that an output must have */
+enum { LEAST = 4 /* windows that an output must have */, RECORDS_MAX = 1 << 20, LEFT_MAX = 512 };
 
 typedef struct {
     uint64_t hash, n;
 } record;
 typedef struct {
     char magic[8];
-    uint64_t fingerprint, pid;
+    uint64_t fingerprint, pid, at_work; /* 0: it stopped by itself */
 } head;
+
+/* A file of the output as the run before left it. */
+typedef struct {
+    const char *final; /* the writer's name for it */
+    int fd;            /* it has no name any more */
+} leftover;
 
 struct kd_resume {
     char *journal;
-    char *leftover_path;
-    int leftover, out; /* -1: none */
-    record *v;         /* of the run before */
+    leftover *left;
+    size_t lefts, left_cap;
+    head h;
+    int out;   /* -1: none */
+    record *v; /* of the run before */
     size_t n;
 };
 
@@ -93,33 +101,56 @@ static uint64_t fingerprint(const kd_plan *p) {
     return h;
 }
 
-/* DST.tmp-PID-N of the process that wrote the journal. */
-static char *find_leftover(const char *dst, uint64_t pid) {
-    const char *base = kd_path_base(dst);
-    char *dir = base == dst ? kd_strdup(".") : kd_strndup(dst, (size_t)(base - dst)), **names = NULL, *found = NULL, prefix[40];
-    size_t n = 0;
+static kd_place place(const kd_sink *s, size_t i) {
+    return s->gguf ? kd_gguf_writer_place(s->gguf, i) : kd_safetensors_writer_place(s->st, i);
+}
+
+/* BASE.tmp-PID-N of the process that wrote the journal, among the names in dir. */
+static char *find_leftover(const char *dir, char *const *names, size_t n, const char *base, uint64_t pid) {
+    char prefix[40];
+    const size_t stem = strlen(base);
     snprintf(prefix, sizeof prefix, ".tmp-%llu-", (unsigned long long)pid);
-    if (dir && !kd_list_dir(dir, &names, &n, NULL))
-        for (size_t i = 0; i < n && !found; i++)
-            if (!strncmp(names[i], base, strlen(base)) && !strncmp(names[i] + strlen(base), prefix, strlen(prefix)))
-                found = kd_path_join(dir, names[i]);
-    if (names) kd_names_free(names, n);
-    kd_free(dir);
-    return found;
+    for (size_t i = 0; i < n; i++)
+        if (!strncmp(names[i], base, stem) && !strncmp(names[i] + stem, prefix, strlen(prefix))) return kd_path_join(dir, names[i]);
+    return NULL;
+}
+
+/* Opened, they need no name: whatever becomes of this run, nothing of theirs stays behind. */
+static void open_leftovers(kd_resume *r, const kd_plan *p, const kd_sink *s, const char *dir, uint64_t pid) {
+    char **names = NULL;
+    size_t n = 0;
+    const char *last = NULL;
+    if (kd_list_dir(dir, &names, &n, NULL)) return;
+    for (size_t i = 0; i < p->n; i++) {
+        const char *final = place(s, p->v[i].index).path;
+        void *v = r->left;
+        if (final == last) continue;
+        last = final;
+        bool known = r->lefts >= LEFT_MAX;
+        for (size_t k = 0; k < r->lefts && !known; k++) known = r->left[k].final == final;
+        if (known || kd_grow(&v, &r->left_cap, r->lefts + 1, sizeof *r->left)) continue;
+        r->left = v;
+        char *path = find_leftover(dir, names, n, kd_path_base(final), pid);
+        const int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+        if (fd >= 0) r->left[r->lefts++] = (leftover){final, fd};
+        if (path) (void)unlink(path);
+        kd_free(path);
+    }
+    kd_names_free(names, n);
 }
 
 /* What a run before left, if it was of the same conversion and is no more at work. */
-static void read_journal(kd_resume *r, const char *dst, uint64_t print) {
+static void read_journal(kd_resume *r, const kd_plan *p, const kd_sink *s, const char *dir, const char *journal) {
     kd_buf b = {0};
     head h;
-    if (!kd_file_exists(r->journal) || kd_file_read(&b, r->journal, sizeof h + RECORDS_MAX * sizeof(record), NULL)) return;
+    if (!kd_file_exists(journal) || kd_file_read(&b, journal, sizeof h + RECORDS_MAX * sizeof(record), NULL)) return;
     if (b.len >= sizeof h) {
         memcpy(&h, b.data, sizeof h);
-        const bool gone = h.pid > 0 && h.pid < INT32_MAX && kill((pid_t)h.pid, 0) != 0 && errno == ESRCH;
-        if (!memcmp(h.magic, "kdresume", 8) && h.fingerprint == print && gone && (r->leftover_path = find_leftover(dst, h.pid)) &&
-            (r->leftover = open(r->leftover_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)) >= 0) {
+        const bool gone = !h.at_work || (h.pid > 0 && h.pid < INT32_MAX && kill((pid_t)h.pid, 0) != 0 && errno == ESRCH);
+        if (!memcmp(h.magic, r->h.magic, sizeof h.magic) && gone) {
             const size_t n = (b.len - sizeof h) / sizeof(record);
-            if ((r->v = kd_malloc((n + 1) * sizeof(record)))) {
+            open_leftovers(r, p, s, dir, h.pid);
+            if (r->lefts && h.fingerprint == r->h.fingerprint && (r->v = kd_malloc((n + 1) * sizeof(record)))) {
                 memcpy(r->v, b.data + sizeof h, n * sizeof(record));
                 r->n = n;
             }
@@ -128,41 +159,54 @@ static void read_journal(kd_resume *r, const char *dst, uint64_t print) {
     kd_buf_clear(&b);
 }
 
-kd_code kd_resume_open(kd_resume **out, const kd_plan *p, const char *dst, uint64_t window, kd_err *e) {
-    kd_buf name = {0};
+static void write_head(kd_resume *r) {
+    if (r->out < 0 || pwrite(r->out, &r->h, sizeof r->h, 0) == (ssize_t)sizeof r->h) return;
+    (void)close(r->out);
+    r->out = -1;
+}
+
+kd_code kd_resume_open(kd_resume **out, const kd_plan *p, const kd_sink *s, const char *file, const char *before, uint64_t window,
+                       kd_err *e) {
+    kd_buf name = {0}, old = {0};
+    const char *base = kd_path_base(file);
     *out = NULL;
     if (p->result.bytes_out / LEAST < window) return KD_OK;
     kd_resume *r = kd_calloc(1, sizeof *r);
-    if (!r || kd_buf_printf(&name, "%s.resume", dst) || !(r->journal = kd_buf_take(&name))) {
+    char *dir = before ? kd_strdup(before) : base == file ? kd_strdup(".") : kd_strndup(file, (size_t)(base - file));
+    if (!r || !dir || kd_buf_printf(&name, "%s.resume", file) || kd_buf_printf(&old, "%s/%s.resume", dir, base) ||
+        !(r->journal = kd_buf_take(&name))) {
         kd_buf_clear(&name);
+        kd_buf_clear(&old);
+        kd_free(dir);
         kd_free(r);
-        return kd_fail(e, KD_ENOMEM, "%s: out of memory", dst);
+        return kd_fail(e, KD_ENOMEM, "%s: out of memory", file);
     }
-    r->leftover = r->out = -1;
-    head h = {.fingerprint = fingerprint(p), .pid = (uint64_t)getpid()};
-    memcpy(h.magic, "kdresume", 8);
-    read_journal(r, dst, h.fingerprint);
+    r->h = (head){.magic = "kdresum", .fingerprint = fingerprint(p), .pid = (uint64_t)getpid(), .at_work = 1};
+    read_journal(r, p, s, dir, old.data);
+    kd_buf_clear(&old);
+    kd_free(dir);
     (void)unlink(r->journal);
     r->out = open(r->journal, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (r->out >= 0 && write(r->out, &h, sizeof h) != (ssize_t)sizeof h) {
-        (void)close(r->out);
-        r->out = -1;
-    }
+    write_head(r);
+    if (r->out >= 0) (void)lseek(r->out, sizeof r->h, SEEK_SET);
     *out = r;
     return KD_OK;
 }
 
-bool kd_resume_has(const kd_resume *r, size_t i, size_t n) { return r && r->leftover >= 0 && i < r->n && r->v[i].n == n && n; }
+bool kd_resume_has(const kd_resume *r, size_t i, size_t n) { return r && r->lefts && i < r->n && r->v[i].n == n && n; }
 
-bool kd_resume_read(const kd_resume *r, uint64_t at, void *to, size_t n) {
+bool kd_resume_read(const kd_resume *r, kd_place where, uint64_t at, void *to, size_t n) {
     unsigned char *p = to;
-    while (n) {
-        const ssize_t got = pread(r->leftover, p, n, (off_t)at);
+    int fd = -1;
+    for (size_t i = 0; i < r->lefts; i++)
+        if (r->left[i].final == where.path) fd = r->left[i].fd;
+    for (at += where.offset; n && fd >= 0;) {
+        const ssize_t got = pread(fd, p, n, (off_t)at);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
         p += got, at += (uint64_t)got, n -= (size_t)got;
     }
-    return true;
+    return !n;
 }
 
 bool kd_resume_same(const kd_resume *r, size_t i, const void *bytes, size_t n) { return r->v[i].hash == hash_of(bytes, n); }
@@ -174,13 +218,14 @@ void kd_resume_note(kd_resume *r, const void *bytes, size_t n, bool whole) {
     r->out = -1;
 }
 
-void kd_resume_close(kd_resume *r, bool done) {
+void kd_resume_close(kd_resume *r, bool stopped) {
     if (!r) return;
-    if (r->leftover >= 0) (void)close(r->leftover);
+    for (size_t i = 0; i < r->lefts; i++) (void)close(r->left[i].fd);
+    r->h.at_work = 0;
+    if (stopped) write_head(r);
     if (r->out >= 0) (void)close(r->out);
-    if (r->leftover_path) (void)unlink(r->leftover_path);
-    if (done) (void)unlink(r->journal);
-    kd_free(r->leftover_path);
+    if (!stopped) (void)unlink(r->journal);
+    kd_free(r->left);
     kd_free(r->journal);
     kd_free(r->v);
     kd_free(r);

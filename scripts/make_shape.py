@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """A model of random weights in the shape of Qwen2, for measuring speed where no real model is at hand: a Hugging Face folder in bf16 with a
 byte-level BPE vocabulary of invented words. Speed depends on shapes and types alone; nothing that it says means anything.
-    scripts/make_shape.py 0.5b|1.5b|tiny FOLDER        then: distill convert FOLDER model.gguf --type q4_k_m
+    scripts/make_shape.py 0.5b|1.5b|small|tiny FOLDER [TEXT]        then: distill convert FOLDER model.gguf --type q4_k_m
+With TEXT, a file, the vocabulary is learned from it instead (byte-level BPE), so that a small model can be trained on it.
 Python's standard library only."""
 import array
 import json
 import os
 import random
+import re
 import struct
 import sys
 
 SHAPES = {  # hidden, layers, heads, kv heads, feed-forward, vocabulary rows
     "0.5b": (896, 24, 14, 2, 4864, 151936),
     "1.5b": (1536, 28, 12, 2, 8960, 151936),
+    "small": (256, 6, 4, 2, 768, 3000),
     "tiny": (256, 3, 4, 2, 512, 3000),
 }
 
@@ -81,13 +84,47 @@ def byte_letters():
     return letters
 
 
-def write_vocabulary(folder, rows, rng):
-    letters = byte_letters()
+def learned(text, letters, count):
+    """Words and merges of BPE over the words of a text: the most frequent pair, again and again."""
+    split = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+|\d| ?[^\sA-Za-z\d]+|\s+")
+    times = {}
+    for w in split.findall(text):
+        times[w] = times.get(w, 0) + 1
+    words = [[[letters[b] for b in w.encode()], n] for w, n in times.items()]
+    pairs, where = {}, {}  # how often a pair stands; in which words
+    def tally(i, sign):
+        parts, n = words[i]
+        for p in zip(parts, parts[1:]):
+            pairs[p] = pairs.get(p, 0) + sign * n
+            where.setdefault(p, set()).add(i)
+    for i in range(len(words)):
+        tally(i, 1)
+    tokens, merges = [letters[b] for b in range(256)], []
+    seen = set(tokens)
+    while len(tokens) < count and pairs:
+        a, b = best = max(pairs, key=lambda p: (pairs[p], p))
+        for i in where[best]:
+            tally(i, -1)
+            parts, k = words[i][0], 0
+            while k + 1 < len(parts):
+                if (parts[k], parts[k + 1]) == best:
+                    parts[k : k + 2] = [a + b]
+                k += 1
+            tally(i, 1)
+        del pairs[best]
+        merges.append(f"{a} {b}")
+        if a + b not in seen:
+            seen.add(a + b)
+            tokens.append(a + b)
+    return tokens, merges
+
+
+def invented(letters, count, rng):
+    """As many words that nobody says."""
     words = [letters[b] for b in range(256)]
     seen, merges = set(words), []
     common = [letters[b] for b in b"etaoinshrdlucmfwyp g"]
     pool = list(common)
-    count = rows - 300
     while len(words) < count:
         a, b = rng.choice(pool), rng.choice(pool)
         w = a + b
@@ -98,6 +135,13 @@ def write_vocabulary(folder, rows, rng):
         if len(w) <= 7:
             pool.append(w)
         merges.append(f"{a} {b}")
+    return words, merges
+
+
+def write_vocabulary(folder, rows, rng, text):
+    letters, count = byte_letters(), rows - 300
+    words, merges = learned(text, letters, count) if text else invented(letters, count, rng)
+    count = len(words)
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     added = [{"id": count + i, "content": s, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
              for i, s in enumerate(special)]
@@ -119,12 +163,13 @@ def write_vocabulary(folder, rows, rng):
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES:
+    if len(sys.argv) not in (3, 4) or sys.argv[1] not in SHAPES:
         sys.exit(__doc__)
     shape, folder, rng = SHAPES[sys.argv[1]], sys.argv[2], random.Random(7)
     c, layers, h, g, f, v = shape
     os.makedirs(folder, exist_ok=True)
-    count = write_vocabulary(folder, v, rng)
+    text = open(sys.argv[3], encoding="utf-8").read() if len(sys.argv) > 3 else ""
+    count = write_vocabulary(folder, v, rng, text)
     write_weights(os.path.join(folder, "model.safetensors"), shape, rng)
     json.dump({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": c, "num_hidden_layers": layers,
                "num_attention_heads": h, "num_key_value_heads": g, "intermediate_size": f, "vocab_size": v, "rms_norm_eps": 1e-6,

@@ -31,6 +31,7 @@ kd_code kd_writer_pad(kd_writer *w, size_t n, kd_err *e);                       
 kd_code kd_writer_at(kd_writer *w, uint64_t offset, const void *p, size_t n, kd_err *e); /* overwrites or extends at offset (pwrite) */
 uint64_t kd_writer_offset(const kd_writer *w);                                           /* bytes appended by write and pad */
 kd_code kd_writer_commit(kd_writer *w, kd_err *e);                                       /* then only close is left */
+void kd_writer_keep(kd_writer *w); /* closing without commit leaves the temporary file where it is, for a later run */
 void kd_writer_close(kd_writer *w);
 kd_code kd_file_write(const char *path, const void *p, size_t n, kd_err *e); /* open, write, commit, close */
 

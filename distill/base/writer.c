@@ -19,7 +19,7 @@ struct kd_writer {
     size_t held; /* bytes in buffer, which belong at offset - held */
     uint64_t offset;
     kd_err first; /* the first error; sticky */
-    bool committed;
+    bool committed, keep;
 };
 
 static atomic_uint serial;
@@ -140,10 +140,12 @@ kd_code kd_writer_commit(kd_writer *w, kd_err *e) {
     return w->first.code ? broken(w, e) : KD_OK;
 }
 
+void kd_writer_keep(kd_writer *w) { w->keep = true; }
+
 void kd_writer_close(kd_writer *w) {
     if (!w) return;
     if (w->fd >= 0) (void)close(w->fd);
-    if (w->temp && w->temp[0] && !w->committed) (void)unlink(w->temp);
+    if (w->temp && w->temp[0] && !w->committed && !w->keep) (void)unlink(w->temp);
     kd_free(w->path);
     kd_free(w->temp);
     kd_free(w->buffer);

@@ -88,11 +88,12 @@ kd_code kd_gguf_writer_declare(kd_gguf_writer *w, const char *name, kd_dtype typ
 kd_code kd_gguf_writer_begin(kd_gguf_writer *w, kd_err *e);
 /* What one file would take, before begin; split files take a little more. */
 kd_code kd_gguf_writer_measure(const kd_gguf_writer *w, uint64_t *bytes, kd_err *e);
-uint64_t kd_gguf_writer_offset(const kd_gguf_writer *w, size_t i); /* of tensor i in its file, known after begin */
-uint64_t kd_gguf_writer_bytes(const kd_gguf_writer *w);            /* of all files together, known after begin */
+kd_place kd_gguf_writer_place(const kd_gguf_writer *w, size_t i); /* of tensor i, known after begin */
+uint64_t kd_gguf_writer_bytes(const kd_gguf_writer *w);           /* of all files together, known after begin */
 kd_code kd_gguf_writer_put(kd_gguf_writer *w, size_t i, const void *p, size_t n,
                            kd_err *e); /* a tensor's bytes in order, tensors in any order */
 kd_code kd_gguf_writer_commit(kd_gguf_writer *w, kd_err *e);
+void kd_gguf_writer_keep(kd_gguf_writer *w); /* free leaves the temporary files, for a run that goes on from them */
 void kd_gguf_writer_free(kd_gguf_writer *w);
 
 #endif

@@ -273,7 +273,8 @@ kd_code kd_gguf_writer_measure(const kd_gguf_writer *w, uint64_t *bytes, kd_err 
     return KD_OK;
 }
 
-uint64_t kd_gguf_writer_offset(const kd_gguf_writer *w, size_t i) { return w->o.part[w->o.v[i].part].start + w->o.v[i].offset; }
+kd_place kd_gguf_writer_place(const kd_gguf_writer *w, size_t i) { return kd_output_place(&w->o, i); }
+void kd_gguf_writer_keep(kd_gguf_writer *w) { kd_output_keep(&w->o); }
 uint64_t kd_gguf_writer_bytes(const kd_gguf_writer *w) { return kd_output_bytes(&w->o); }
 
 kd_code kd_gguf_writer_put(kd_gguf_writer *w, size_t i, const void *p, size_t n, kd_err *e) { return kd_output_put(&w->o, i, p, n, e); }

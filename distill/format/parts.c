@@ -113,6 +113,16 @@ kd_code kd_output_commit(kd_output *o, size_t part, kd_err *e) {
     return c;
 }
 
+kd_place kd_output_place(const kd_output *o, size_t i) {
+    const kd_part *p = &o->part[o->v[i].part];
+    return (kd_place){p->path, p->start + o->v[i].offset};
+}
+
+void kd_output_keep(kd_output *o) {
+    for (size_t i = 0; i < o->parts; i++)
+        if (o->part[i].w) kd_writer_keep(o->part[i].w);
+}
+
 uint64_t kd_output_bytes(const kd_output *o) {
     uint64_t n = 0;
     for (size_t i = 0; i < o->parts; i++) n += o->part[i].start + o->part[i].size;

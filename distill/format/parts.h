@@ -45,5 +45,7 @@ kd_code kd_output_put(kd_output *o, size_t i, const void *p, size_t n, kd_err *e
 kd_code kd_output_whole(const kd_output *o, kd_err *e); /* KD_EINVAL naming the tensor that lacks bytes */
 kd_code kd_output_commit(kd_output *o, size_t part, kd_err *e);
 uint64_t kd_output_bytes(const kd_output *o);
+kd_place kd_output_place(const kd_output *o, size_t i);
+void kd_output_keep(kd_output *o);
 
 #endif

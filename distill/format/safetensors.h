@@ -43,6 +43,8 @@ uint64_t kd_safetensors_writer_bytes(const kd_safetensors_writer *w); /* of all 
 kd_code kd_safetensors_writer_put(kd_safetensors_writer *w, size_t i, const void *p, size_t n, kd_err *e);
 /* KD_EINVAL, naming it, if a tensor is not whole. */
 kd_code kd_safetensors_writer_commit(kd_safetensors_writer *w, kd_err *e);
+kd_place kd_safetensors_writer_place(const kd_safetensors_writer *w, size_t i); /* of tensor i, known after begin */
+void kd_safetensors_writer_keep(kd_safetensors_writer *w); /* free leaves the temporary files, for a run that goes on from them */
 void kd_safetensors_writer_free(kd_safetensors_writer *w); /* removes what was not committed */
 
 #endif

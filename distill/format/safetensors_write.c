@@ -125,6 +125,8 @@ kd_code kd_safetensors_writer_begin(kd_safetensors_writer *w, kd_err *e) {
     return c;
 }
 
+kd_place kd_safetensors_writer_place(const kd_safetensors_writer *w, size_t i) { return kd_output_place(&w->o, i); }
+void kd_safetensors_writer_keep(kd_safetensors_writer *w) { kd_output_keep(&w->o); }
 uint64_t kd_safetensors_writer_bytes(const kd_safetensors_writer *w) { return kd_output_bytes(&w->o); }
 
 kd_code kd_safetensors_writer_put(kd_safetensors_writer *w, size_t i, const void *p, size_t n, kd_err *e) {

@@ -35,6 +35,12 @@ bool kd_tensor_size(int type, int ndim, const uint64_t *shape, size_t *bytes);
 /* "[2, 3]", cut to fit; returns buf. */
 const char *kd_shape_text(int ndim, const uint64_t *shape, char *buf, size_t n);
 
+/* Where a tensor that is being written will lie: the file by its final name, which lives as long as its writer, and the place of its first byte. */
+typedef struct {
+    const char *path;
+    uint64_t offset;
+} kd_place;
+
 /* Tensors in the order of their file (shard after shard), with lookup by name in O(1). Borrowed from the file that holds it. */
 typedef struct kd_tensors kd_tensors;
 size_t kd_tensors_count(const kd_tensors *s);

@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define ORACLE "tests/oracle/models/"
@@ -554,61 +553,6 @@ static void interrupted(void **state) {
     assert_false(kd_is_dir(temp("i.partial")));
 }
 
-static int die_now(void *ctx) {
-    int *left = ctx;
-    if ((*left)-- <= 0) _exit(9); /* as a kill would: nobody cleans up */
-    return 0;
-}
-static kd_code convert_in_windows(const char *dst, const kd_watch *w, kd_convert_result *r, kd_err *e) {
-    return kd_convert(oracle("qwen3-untied", NULL), dst, &(kd_convert_options){.type = "q8_0", .window = 4096}, false, w ? NULL : pool, w,
-                      r, e);
-}
-/* Killed in the middle, a conversion goes on from what it wrote; what is no longer whole is computed anew; nothing is left beside the output. */
-static void goes_on(void **state) {
-    (void)state;
-    kd_convert_result r;
-    must(convert_in_windows(temp("fresh.gguf"), NULL, &r, er));
-    assert_int_equal(r.resumed, 0);
-    assert_false(kd_file_exists(temp("fresh.gguf.resume")));
-    for (int damaged = 0; damaged < 2; damaged++) {
-        char **names, left[300] = "";
-        size_t n;
-        int status;
-        pid_t child = fork();
-        if (!child) {
-            int steps = 6;
-            kd_watch w = {.stop = die_now, .ctx = &steps};
-            (void)convert_in_windows(temp("onward.gguf"), &w, NULL, NULL);
-            _exit(0);
-        }
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_int_equal(WEXITSTATUS(status), 9);
-        assert_false(kd_file_exists(temp("onward.gguf")));
-        must(kd_list_dir(temp_dir, &names, &n, er));
-        for (size_t i = 0; i < n; i++)
-            if (strstr(names[i], "onward.gguf.tmp-")) snprintf(left, sizeof left, "%.60s/%.200s", temp_dir, names[i]);
-        kd_names_free(names, n);
-        assert_true(left[0] && kd_file_exists(temp("onward.gguf.resume")));
-        if (damaged) { /* a byte of what was written last but two */
-            uint64_t size;
-            must(kd_file_size(left, &size, er));
-            FILE *f = fopen(left, "r+b");
-            assert_non_null(f);
-            assert_int_equal(fseek(f, (long)size - 3 * 4096, SEEK_SET), 0);
-            int byte = fgetc(f);
-            assert_int_equal(fseek(f, -1, SEEK_CUR), 0);
-            assert_int_equal(fputc(byte ^ 1, f), byte ^ 1);
-            fclose(f);
-        }
-        must(convert_in_windows(temp("onward.gguf"), NULL, &r, er));
-        if (r.resumed < (damaged ? 1u : 4u) * 4096) fail_msg("%d: %llu bytes were taken over", damaged, (unsigned long long)r.resumed);
-        same_files(temp("fresh.gguf"), temp("onward.gguf"));
-        assert_false(kd_file_exists(left));
-        assert_false(kd_file_exists(temp("onward.gguf.resume")));
-        must(kd_remove_tree(temp("onward.gguf"), er));
-    }
-}
-
 static void no_memory(void **state) {
     (void)state;
     const char *src = oracle("llama-untied-spm", NULL);
@@ -633,8 +577,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(as_llama_cpp), cmocka_unit_test(there_and_back), cmocka_unit_test(from_others), cmocka_unit_test(mixes),
         cmocka_unit_test(merged),       cmocka_unit_test(adapter_alone),  cmocka_unit_test(cards),       cmocka_unit_test(every_type),
-        cmocka_unit_test(split),        cmocka_unit_test(refuses),        cmocka_unit_test(interrupted), cmocka_unit_test(goes_on),
-        cmocka_unit_test(no_memory),
+        cmocka_unit_test(split),        cmocka_unit_test(refuses),        cmocka_unit_test(interrupted), cmocka_unit_test(no_memory),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
