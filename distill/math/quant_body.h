@@ -83,8 +83,8 @@ static void iq4_nl(const float *x, void *dst, size_t n, const float *im) {
 
 /* --- super-blocks with signed scales --- */
 
-static const float places_4_w[] = {-4.4f, -3.4f, -4.9f, 3.9f, -3.9f, -2.9f, -2.5f, -3.6f, -4.2f, -4.6f, -3.1f, -4.8f, 3.4f, 3.0f};
-static const float places_4[] = {-4.2f, -3.3f, -4.7f, -3.8f};
+static const float places_4_w[] = {-4.4f, -3.4f, -4.9f, 3.9f, -3.9f, -2.9f, -2.5f, -3.6f};
+static const float places_4[] = {-4.2f, -3.4f};
 static const float places_32_w[] = {-32, -29.7f, -28.4f, -30.9f, -26, -33.2f, -27.3f, -29, -30.3f, -27.9f, -31.5f, -32.4f};
 static const float places_32[] = {-32, -31, -30, -29, -27.1f, -28.1f, -26, -32.4f};
 static const float tops_32[16] = {-32, -31.5f, -31, -30.5f, -30, -29.5f, -29, -28.5f, -28, -27.5f, -27, -26.5f, -26, -25, -24, -33};
