@@ -3,7 +3,7 @@
 
   bench_train.py make SHAPE DIR [LAYERS]         a Hugging Face folder of that shape, bfloat16 as published models are
   bench_train.py rows FILE VOCAB COUNT packed|padded
-  bench_train.py peer DIR FILE lora|full BATCH UPDATES THREADS    prints one object
+  bench_train.py peer DIR FILE lora|full BATCH UPDATES THREADS [f32|bf16]    prints one object
 
 Rows are {"tokens", "loss"} lines. packed: 512 tokens, all learned. padded: lengths like GSM8K's under a chat template (80 to 500, mean about
 210), the first part a prompt that is not learned; the peer pads a batch to its longest row, as people run it. Useful tokens are those of the
@@ -50,12 +50,12 @@ def rows(path, vocab, count, kind):
             f.write(json.dumps({"tokens": tokens, "loss": [int(i >= prompt) for i in range(n)]}) + "\n")
 
 
-def peer(where, path, method, batch, updates, threads):
+def peer(where, path, method, batch, updates, threads, arithmetic="f32"):
     import torch
     from transformers import AutoModelForCausalLM
     torch.set_num_threads(int(threads))
     batch, updates = int(batch), int(updates)
-    model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.bfloat16 if arithmetic == "bf16" else torch.float32)
     model.config.use_cache = False
     if method == "lora":
         from peft import LoraConfig, get_peft_model

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Training beside HF + PEFT in float32: the same models of random weights, the same rows, the same threads, in one run.
-#   scripts/bench_train.sh BUILD_DIR [MODEL]     SHAPES="135m 0.5b 1.5b"  WORK="lora full padded"  UPDATES=2  THREADS=N  DIR=keep models here
+# Training beside HF + PEFT, in float32 and in bfloat16: the same models of random weights, the same rows, the same threads, in one run.
+#   scripts/bench_train.sh BUILD_DIR [MODEL]     SHAPES="135m 0.5b 1.5b"  WORK="lora full padded"  ARITHMETIC="f32 bf16"  UPDATES=2  THREADS=N
+#   DIR=keep models here  BASE=TYPE (ours learns on the model converted to that type, q4_k for one; the peer stays)  NO_PEER=1
 # Prints a line a piece of work: useful tokens/s and peak memory of both, ratios, FLOPs by formula as a share of OpenBLAS's sgemm peak measured
 # in the same run. PEER_PYTHON (python3) needs torch, transformers, peft; without them models cannot be made and the peer is said to be absent.
 # 1.5B is cut to LAYERS_1_5B layers for full training (the peer would need more than 24 GiB whole).
@@ -13,6 +14,8 @@ threads=${THREADS:-$(nproc)}
 updates=${UPDATES:-2}
 shapes=${SHAPES:-135m 0.5b 1.5b}
 kinds=${WORK:-lora full padded}
+arithmetics=${ARITHMETIC:-f32 bf16}
+grep -q avx512_bf16 /proc/cpuinfo || arithmetics=f32
 unset OPENBLAS_CORETYPE OPENBLAS_NUM_THREADS
 if ! "$python" -c 'import torch, transformers, peft' 2>/dev/null; then
     echo "peer HF + PEFT: absent (PEER_PYTHON=PYTHON with torch, transformers and peft); it also makes the models"
@@ -26,10 +29,10 @@ field() { "$python" -c 'import json,sys; d=json.loads(sys.stdin.readlines()[-1])
 peak=0
 [ -x "$build/tests/distill/math/bench_gemm" ] && peak=$("$build/tests/distill/math/bench_gemm" peak "$threads")
 printf 'sgemm peak, OpenBLAS, %s threads: %s GFLOPS\n' "$threads" "$peak"
-printf '%-5s %-7s %9s %9s %6s %9s %9s %6s %8s\n' shape work ours/s peer/s ratio "ours MB" "peer MB" ratio "of peak"
+printf '%-5s %-7s %-4s %9s %9s %6s %9s %9s %6s %8s\n' shape work "" ours/s peer/s ratio "ours MB" "peer MB" ratio "of peak"
 
-one() { # shape kind
-    local shape=$1 kind=$2 layers= method=lora rows=packed batch=4 ours theirs line
+one() { # shape kind arithmetic
+    local shape=$1 kind=$2 arithmetic=$3 layers= method=lora rows=packed batch=4 ours theirs line
     [ "$kind" = full ] && { method=full; [ "$shape" = 1.5b ] && layers=${LAYERS_1_5B:-4}; }
     [ "$kind" = padded ] && { rows=padded; batch=8; }
     [ "$shape" != 135m ] && [ "$rows" = packed ] && batch=2
@@ -39,8 +42,13 @@ one() { # shape kind
     local vocab; vocab=$("$python" -c 'import json,sys; print(json.load(open(sys.argv[1]))["vocab_size"])' "$m/config.json")
     "$python" scripts/bench_train.py rows "$work/rows.jsonl" "$vocab" $((batch * (updates + 1))) $rows
     rm -rf "$work/run"
-    line=$("$distill" train "$work/rows.jsonl" --model "$m" -o "$work/run" --method $method --lora-rank 16 --batch-size $batch --no-shuffle \
-        --max-steps $((updates + 1)) --learning-rate 1e-4 --schedule constant --weight-decay 0.01 --threads "$threads" --save-every 1000000 \
+    local base=$m
+    if [ -n "${BASE:-}" ]; then
+        base=$dir/$shape${layers:+-$layers}.$BASE.gguf
+        [ -f "$base" ] || "$distill" convert "$m" "$base" --type "$BASE" -q >/dev/null || return 1
+    fi
+    line=$("$distill" train "$work/rows.jsonl" --model "$base" -o "$work/run" --method $method --lora-rank 16 --batch-size $batch --no-shuffle \
+        --max-steps $((updates + 1)) --learning-rate 1e-4 --schedule constant --weight-decay 0.01 --threads "$threads" --save-every 1000000 --arithmetic "$arithmetic" \
         --json -q 2>"$work/err") || { tail -3 "$work/err"; return 1; }
     # the first update is left out on both sides
     ours=$("$python" - "$work/run/metrics.jsonl" <<'PY'
@@ -52,19 +60,21 @@ print(sum(r["tokens"] for r in rows) / sec, flops / sec / 1e9, max(r["peak_rss_b
 PY
     )
     if [ -z "${NO_PEER:-}" ]; then
-        line=$("$python" scripts/bench_train.py peer "$m" "$work/rows.jsonl" $method $batch "$updates" "$threads" 2>"$work/err") || line='{}'
+        line=$("$python" scripts/bench_train.py peer "$m" "$work/rows.jsonl" $method $batch "$updates" "$threads" "$arithmetic" 2>"$work/err") || line='{}'
     else line='{}'; fi
     theirs=$(echo "$line" | "$python" -c 'import json,sys; d=json.loads(sys.stdin.readlines()[-1]); print(d.get("tokens_per_second", 0), d.get("peak_rss_bytes", 0) / 1e6)')
-    echo "$shape $kind${layers:+-$layers} $ours $theirs $peak" | awk '{
+    echo "$shape $kind${layers:+-$layers} $arithmetic $ours $theirs $peak" | awk '{
         speed = "-"; memory = "-"; share = "-"
-        if ($6 > 0) speed = sprintf("%.2f", $3 / $6)
-        if ($7 > 0) memory = sprintf("%.2f", $5 / $7)
-        if ($8 > 0) share = sprintf("%.0f%%", 100 * $4 / $8)
-        printf "%-5s %-7s %9.1f %9.1f %6s %9.0f %9.0f %6s %8s\n", $1, $2, $3, $6, speed, $5, $7, memory, share
+        if ($7 > 0) speed = sprintf("%.2f", $4 / $7)
+        if ($8 > 0) memory = sprintf("%.2f", $6 / $8)
+        if ($9 > 0) share = sprintf("%.0f%%", 100 * $5 / $9)
+        printf "%-5s %-7s %-4s %9.1f %9.1f %6s %9.0f %9.0f %6s %8s\n", $1, $2, $3, $4, $7, speed, $6, $8, memory, share
     }'
     [ -z "${DIR:-}" ] && rm -rf "$m"
     return 0
 }
 for shape in $shapes; do
-    for kind in $kinds; do one "$shape" "$kind" || echo "$shape $kind: failed"; done
+    for kind in $kinds; do
+        for a in $arithmetics; do one "$shape" "$kind" "$a" || echo "$shape $kind $a: failed"; done
+    done
 done

@@ -80,27 +80,32 @@ static void column_sums(kd_proj_work *wk, float *out, const float *a, const floa
 }
 
 /* ---- the projection ---- */
-static kd_mat mat_a(const kd_proj *p) { return kd_mat_f32(p->a, p->r, p->w.cols); }
-static kd_mat mat_b(const kd_proj *p) { return kd_mat_f32(p->b, p->w.rows, p->r); }
-
 void kd_proj_forward(kd_proj_work *wk, const kd_proj *p, kd_proj_tape *t, float *y, const float *x, size_t N, uint64_t row0,
                      bool accumulate) {
     const kd_gemm *g = &wk->gemm;
     const size_t in = p->w.cols, out = p->w.rows;
     const bool drop = p->r && p->dropout > 0 && wk->train;
-    if (y && (!p->mag || drop)) kd_gemm_y(g, y, out, x, in, &p->w, p->bias, N, 1, accumulate);
-    if (p->r == 0) return;
-    const kd_mat A = mat_a(p), B = mat_b(p);
-    if (drop) dropout(wk, p, wk->xd, x, N, row0);
-    const float *xd = drop ? wk->xd : x;
-    kd_gemm_y(g, t->xa, p->r, xd, in, &A, NULL, N, 1, false);
-    if (!p->mag) {
-        if (y) kd_gemm_y(g, y, out, t->xa, p->r, &B, NULL, N, p->scale, true);
+    if (p->r == 0) {
+        if (y) kd_gemm_y(g, y, out, x, in, &p->w, p->bias, N, 1, accumulate);
         return;
     }
-    kd_gemm_y(g, t->z, out, xd, in, &p->w, NULL, N, 1, false);
-    if (y && drop) subtract(wk, y, y, t->z, N, out);
-    kd_gemm_y(g, t->z, out, t->xa, p->r, &B, NULL, N, p->scale, true);
+    if (drop) dropout(wk, p, wk->xd, x, N, row0);
+    const float *xd = drop ? wk->xd : x;
+    const kd_low low = {.left = t->xa, .w = p->b, .r = p->r, .alpha = p->scale};
+    kd_low_y(g, t->xa, xd, in, p->a, false, N, in, p->r, 1);
+    if (!p->mag) {
+        if (y) kd_gemm_y_low(g, y, out, x, in, &p->w, p->bias, N, accumulate, &low);
+        return;
+    }
+    if (y && drop) {
+        kd_gemm_y(g, y, out, x, in, &p->w, p->bias, N, 1, accumulate);
+        kd_gemm_y(g, t->z, out, xd, in, &p->w, NULL, N, 1, false);
+        subtract(wk, y, y, t->z, N, out);
+        const kd_mat B = kd_mat_f32(p->b, out, p->r);
+        kd_gemm_y(g, t->z, out, t->xa, p->r, &B, NULL, N, p->scale, true);
+    } else {
+        kd_gemm_y_low(g, t->z, out, xd, in, &p->w, NULL, N, false, &low);
+    }
     if (y) scale_columns(wk, y, t->z, p->c, drop ? NULL : p->bias, N, out, accumulate || drop);
 }
 
@@ -117,18 +122,22 @@ void kd_proj_backward(kd_proj_work *wk, const kd_proj *p, const kd_proj_tape *t,
         scale_columns(wk, wk->dyc, dy, p->c, NULL, N, out, false);
         dyc = wk->dyc;
     }
-    if (dx) kd_gemm_dx(g, dx, in, drop ? dy : dyc, out, &p->w, N, 1, accumulate);
-    if (p->r == 0) return;
-    const kd_mat A = mat_a(p), B = mat_b(p);
-    if (drop) dropout(wk, p, wk->xd, x, N, row0);
-    kd_gemm_dx(g, wk->t, p->r, dyc, out, &B, N, p->scale, false);
-    kd_gemm_dw(g, p->db, p->r, dyc, out, t->xa, p->r, N, out, p->r, p->scale);
-    kd_gemm_dw(g, p->da, in, wk->t, p->r, drop ? wk->xd : x, in, N, p->r, in, 1);
-    if (!dx) return;
-    if (!drop) {
-        kd_gemm_dx(g, dx, in, wk->t, p->r, &A, N, 1, true);
+    if (p->r == 0) {
+        if (dx) kd_gemm_dx(g, dx, in, dy, out, &p->w, N, 1, accumulate);
         return;
     }
+    if (drop) dropout(wk, p, wk->xd, x, N, row0);
+    kd_low_y(g, wk->t, dyc, out, p->b, true, N, out, p->r, p->scale);
+    kd_low_dw(g, p->db, false, dyc, out, t->xa, N, out, p->r, p->scale);
+    kd_low_dw(g, p->da, true, drop ? wk->xd : x, in, wk->t, N, in, p->r, 1);
+    if (!dx) return;
+    if (!drop) {
+        const kd_low low = {.left = wk->t, .w = p->a, .r = p->r, .alpha = 1};
+        kd_gemm_dx_low(g, dx, in, dyc, out, &p->w, N, accumulate, &low);
+        return;
+    }
+    kd_gemm_dx(g, dx, in, dy, out, &p->w, N, 1, accumulate);
+    const kd_mat A = kd_mat_f32(p->a, p->r, in);
     kd_gemm_dx(g, wk->dxd, in, wk->t, p->r, &A, N, 1, false);
     if (p->mag) {
         subtract(wk, wk->dyc, dyc, dy, N, out);

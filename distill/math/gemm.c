@@ -102,9 +102,12 @@ enum { HEAD = 64, WORKER = 2 * STRIP * DEPTH * sizeof(float), PANELS = (LEFT + 1
 static_assert(sizeof(head) <= HEAD, "the head fits its place");
 static_assert(WORKER >= KC * TILE * sizeof(float), "a worker's scratch serves tiles too");
 
-size_t kd_gemm_scratch(int threads) { return HEAD + (size_t)threads * WORKER + PANELS; }
+enum { LOW_PANELS = (LEFT + 16) * KD_LOW_RANK * sizeof(float) };
+size_t kd_gemm_scratch(int threads) { return HEAD + (size_t)threads * WORKER + PANELS + LOW_PANELS + KD_LOW_SCRATCH * sizeof(float); }
 static float *scratch_of(const kd_gemm *g, int worker) { return (float *)(void *)((char *)g->scratch + HEAD + (size_t)worker * WORKER); }
 static char *panels_of(const kd_gemm *g) { return (char *)g->scratch + HEAD + (size_t)kd_pool_threads(g->pool) * WORKER; }
+static char *low_panels_of(const kd_gemm *g) { return panels_of(g) + PANELS; }
+float *kd_gemm_low_scratch(const kd_gemm *g) { return (float *)(void *)(low_panels_of(g) + LOW_PANELS); }
 float *kd_gemm_worker_scratch(const kd_gemm *g, int worker) { return scratch_of(g, worker); }
 
 void kd_gemm_hold(const kd_gemm *g, const float *x) { *(head *)g->scratch = (head){.hold = x}; }
@@ -240,9 +243,11 @@ typedef struct {
     const float *bias;
     float alpha;
     bool accumulate;
+    const kd_low *low; /* added to the same tiles; NULL: nothing */
     /* of the stretch in work */
     size_t m0, m, k0, k, strip, block, blocks;
     char *panels;
+    bool pack_left, pack_low, last;
 } product;
 enum { PACK_ROWS = 4 }; /* panels a packing task makes */
 
@@ -254,6 +259,10 @@ static void pack_left_task(void *ctx, size_t task, int worker) {
     const size_t mr = p->mm->mr, bytes = mr * steps_of(p, p->k) * 4;
     for (size_t i = task * PACK_ROWS; i < (task + 1) * PACK_ROWS && i * mr < p->m; i++) {
         const size_t r = p->m0 + i * mr, n = p->m - i * mr < mr ? p->m - i * mr : mr;
+        if (p->pack_low)
+            p->mm->pack_rows(low_panels_of(p->g) + i * mr * steps_of(p, p->low->r) * 4, mr, p->low->left + r * p->low->r, p->low->r, n,
+                             p->low->r);
+        if (!p->pack_left) continue;
         if (p->left_turned)
             p->mm->pack_columns(p->panels + i * bytes, mr, p->left + p->k0 * p->ldl + r, p->ldl, n, p->k);
         else
@@ -285,21 +294,42 @@ static void pack_right(const product *p, char *to, float *spare, size_t c, size_
     for (size_t i = 0; i < n; i += mm->nr, to += bytes) mm->pack_columns(to, mm->nr, src + i, ld, n - i < mm->nr ? n - i : mm->nr, p->k);
 }
 
-/* One panel against one panel, cut to what is there. */
-static void tile(const product *p, const void *a, const void *b, size_t r, size_t c) {
+/* Packs columns c .. c+n of the low product's right operand. */
+static void pack_low_right(const product *p, char *to, size_t c, size_t n) {
     const kd_mm *mm = p->mm;
-    const size_t rows = p->M - r < mm->mr ? p->M - r : mm->mr, cols = p->N - c < mm->nr ? p->N - c : mm->nr, steps = steps_of(p, p->k);
+    const size_t r = p->low->r, bytes = mm->nr * steps_of(p, r) * 4;
+    if (p->w_turned) {
+        mm->pack_rows(to, mm->nr, p->low->w + c * r, r, n, r);
+        return;
+    }
+    for (size_t i = 0; i < n; i += mm->nr, to += bytes)
+        mm->pack_columns(to, mm->nr, p->low->w + c + i, p->N, n - i < mm->nr ? n - i : mm->nr, r);
+}
+
+/* Panels against each other. */
+typedef struct {
+    const void *a, *b, *low_a, *low_b; /* low: NULL where nothing is added */
+} panels;
+static void multiply_panels(const product *p, float *out, size_t ldo, const panels *f, bool add, const float *bias) {
+    p->mm->tile(out, ldo, f->a, f->b, steps_of(p, p->k), p->alpha, add, bias);
+    if (f->low_a) p->mm->tile(out, ldo, f->low_a, f->low_b, steps_of(p, p->low->r), p->low->alpha, true, NULL);
+}
+
+/* One panel against one panel, cut to what is there. */
+static void tile(const product *p, const panels *f, size_t r, size_t c) {
+    const kd_mm *mm = p->mm;
+    const size_t rows = p->M - r < mm->mr ? p->M - r : mm->mr, cols = p->N - c < mm->nr ? p->N - c : mm->nr;
     const bool add = p->accumulate || p->k0;
     const float *bias = p->bias && p->k0 == 0 ? p->bias + c : NULL;
     float *out = p->out + r * p->ldo + c;
     if (rows == mm->mr && cols == mm->nr) {
-        mm->tile(out, p->ldo, a, b, steps, p->alpha, add, bias);
+        multiply_panels(p, out, p->ldo, f, add, bias);
         return;
     }
     float edge[16 * 32] = {0}, edge_bias[32] = {0}; /* the same sums as inside: a row does not feel where it lies */
     if (bias) memcpy(edge_bias, bias, cols * sizeof *bias);
     for (size_t i = 0; i < rows && add; i++) memcpy(edge + i * mm->nr, out + i * p->ldo, cols * sizeof *out);
-    mm->tile(edge, mm->nr, a, b, steps, p->alpha, add, bias ? edge_bias : NULL);
+    multiply_panels(p, edge, mm->nr, f, add, bias ? edge_bias : NULL);
     for (size_t i = 0; i < rows; i++) memcpy(out + i * p->ldo, edge + i * mm->nr, cols * sizeof *out);
 }
 
@@ -309,12 +339,21 @@ static void strip_task(void *ctx, size_t task, int worker) {
     const size_t c = task / p->blocks * p->strip, n = p->N - c < p->strip ? p->N - c : p->strip;
     const size_t from = task % p->blocks * p->block, to = from + p->block < p->m ? from + p->block : p->m;
     float *scratch = scratch_of(p->g, worker);
-    char *right = (char *)scratch;
+    char *right = (char *)scratch, *low_right = (char *)(scratch + STRIP * DEPTH); /* where types were expanded just now */
     pack_right(p, right, scratch + STRIP * DEPTH, c, n);
+    const bool low = p->low && p->last;
+    if (low) pack_low_right(p, low_right, c, n);
     const size_t left_bytes = mm->mr * steps_of(p, p->k) * 4, right_bytes = mm->nr * steps_of(p, p->k) * 4;
+    const size_t low_steps = low ? steps_of(p, p->low->r) * 4 : 0;
     for (size_t r = from; r < to; r += mm->mr)
-        for (size_t j = 0; j < n; j += mm->nr)
-            tile(p, p->panels + r / mm->mr * left_bytes, right + j / mm->nr * right_bytes, p->m0 + r, c + j);
+        for (size_t j = 0; j < n; j += mm->nr) {
+            panels f = {p->panels + r / mm->mr * left_bytes, right + j / mm->nr * right_bytes, NULL, NULL};
+            if (low) {
+                f.low_a = low_panels_of(p->g) + r / mm->mr * mm->mr * low_steps;
+                f.low_b = low_right + j / mm->nr * mm->nr * low_steps;
+            }
+            tile(p, &f, p->m0 + r, c + j);
+        }
 }
 
 /* Blocks of left rows a strip is cut into where strips alone are too few tasks. */
@@ -344,10 +383,15 @@ static void multiply(product *p) {
         for (p->k0 = 0; p->k0 < p->K; p->k0 += each) {
             p->k = p->K - p->k0 < each ? p->K - p->k0 : each;
             p->panels = panels_of(p->g);
+            p->last = p->k0 + p->k == p->K;
+            p->pack_low = p->low && p->last;
             const bool held = whole && h->hold == p->left && !p->left_turned;
-            if (!(held && h->packed && h->ld == p->ldl && h->rows == p->M && h->depth == p->K && h->bf16 == (p->mm->pair == 2))) {
-                const size_t panels = (p->m + p->mm->mr - 1) / p->mm->mr;
-                kd_pool_run(p->g->pool, pack_left_task, p, (panels + PACK_ROWS - 1) / PACK_ROWS);
+            p->pack_left = !(held && h->packed && h->ld == p->ldl && h->rows == p->M && h->depth == p->K && h->bf16 == (p->mm->pair == 2));
+            if (p->pack_left || p->pack_low) {
+                const size_t n = (p->m + p->mm->mr - 1) / p->mm->mr;
+                kd_pool_run(p->g->pool, pack_left_task, p, (n + PACK_ROWS - 1) / PACK_ROWS);
+            }
+            if (p->pack_left) {
                 h->packed = false;
                 if (held) *h = (head){p->left, p->ldl, p->M, p->K, p->mm->pair == 2, true};
             }
@@ -363,8 +407,8 @@ static const kd_mm *kernels(const kd_gemm *g, size_t M, size_t N, size_t K) {
     return bf ? bf : kd_mm_f32();
 }
 
-void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
-               float alpha, bool accumulate) {
+static void gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
+                   float alpha, bool accumulate, const kd_low *low) {
     const kd_mm *mm = kernels(g, N, w->rows, w->cols);
     if (mm) {
         product p = {.g = g,
@@ -380,7 +424,8 @@ void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ld
                      .w_turned = true,
                      .bias = bias,
                      .alpha = alpha,
-                     .accumulate = accumulate};
+                     .accumulate = accumulate,
+                     .low = low};
         multiply(&p);
         return;
     }
@@ -396,10 +441,24 @@ void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ld
              .beta = accumulate ? 1.0f : 0.0f};
     tiles(&j, N, w->rows, plain(w) ? TILE : TALL, TILE);
     kd_pool_run(g->pool, y_tile, &j, j.rows.parts * j.cols.parts);
+    if (!low) return;
+    const kd_mat B = kd_mat_f32(low->w, w->rows, low->r);
+    gemm_y(g, y, ldy, low->left, low->r, &B, NULL, N, low->alpha, true, NULL);
+}
+void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
+               float alpha, bool accumulate) {
+    gemm_y(g, y, ldy, x, ldx, w, bias, N, alpha, accumulate, NULL);
+}
+void kd_gemm_y_low(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
+                   bool accumulate, const kd_low *low) {
+    const bool inside = low->r <= KD_LOW_RANK;
+    gemm_y(g, y, ldy, x, ldx, w, bias, N, 1, accumulate, inside ? low : NULL);
+    const kd_mat B = kd_mat_f32(low->w, w->rows, low->r);
+    if (!inside) gemm_y(g, y, ldy, low->left, low->r, &B, NULL, N, low->alpha, true, NULL);
 }
 
-void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
-                bool accumulate) {
+static void gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
+                    bool accumulate, const kd_low *low) {
     const kd_mm *mm = kernels(g, N, w->cols, w->rows);
     if (mm) {
         product p = {.g = g,
@@ -413,7 +472,8 @@ void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_
                      .ldl = lddy,
                      .w = w,
                      .alpha = alpha,
-                     .accumulate = accumulate};
+                     .accumulate = accumulate,
+                     .low = low};
         multiply(&p);
         return;
     }
@@ -426,6 +486,20 @@ void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_
         j.cols.parts = (w->cols + TILE - 1) / TILE;
     }
     kd_pool_run(g->pool, dx_tile, &j, j.rows.parts * j.cols.parts);
+    if (!low) return;
+    const kd_mat A = kd_mat_f32(low->w, low->r, w->cols);
+    gemm_dx(g, dx, lddx, low->left, low->r, &A, N, low->alpha, true, NULL);
+}
+void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
+                bool accumulate) {
+    gemm_dx(g, dx, lddx, dy, lddy, w, N, alpha, accumulate, NULL);
+}
+void kd_gemm_dx_low(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, bool accumulate,
+                    const kd_low *low) {
+    const bool inside = low->r <= KD_LOW_RANK;
+    gemm_dx(g, dx, lddx, dy, lddy, w, N, 1, accumulate, inside ? low : NULL);
+    const kd_mat A = kd_mat_f32(low->w, low->r, w->cols);
+    if (!inside) gemm_dx(g, dx, lddx, low->left, low->r, &A, N, low->alpha, true, NULL);
 }
 
 void kd_gemm_dw(const kd_gemm *g, float *dw, size_t lddw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t N, size_t rows,

@@ -17,6 +17,8 @@ typedef struct {
 } kd_gemm;
 size_t kd_gemm_scratch(int threads);
 float *kd_gemm_worker_scratch(const kd_gemm *g, int worker); /* 512 KiB that products use too, between them free for others */
+enum { KD_LOW_RANK = 64, KD_LOW_SCRATCH = 1 << 18 };         /* widest thin side that low.c and kd_low take; floats */
+float *kd_gemm_low_scratch(const kd_gemm *g);                /* KD_LOW_SCRATCH floats, the products' own */
 /* Says that x will be the left operand of the next products, unchanged: packed once for all. NULL ends it; so does the next hold. */
 void kd_gemm_hold(const kd_gemm *g, const float *x);
 
@@ -29,6 +31,13 @@ void kd_sgemm(bool ta, bool tb, size_t M, size_t N, size_t K, float alpha, const
  * (products are made one after another then). Loads it. */
 const char *kd_blas_describe(bool *safe);
 
+/* A product of low rank that is summed into the tiles of a large one: + alpha * left[N,r] w, where w is [rows of W, r] for y, [r, cols of W] for dx. */
+typedef struct {
+    const float *left, *w; /* contiguous */
+    size_t r;
+    float alpha;
+} kd_low;
+
 /* y[n,o] (+)= alpha * sum_c x[n,c] W[o,c] + (bias ? bias[o] : 0);  x [N, cols], y [N, rows], strides in floats.
  * A stored matrix is expanded panel by panel inside its tile. Allocates nothing. Test: tests/distill/math/test_gemm.c */
 void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
@@ -36,9 +45,22 @@ void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ld
 /* dx[n,c] (+)= alpha * sum_o dy[n,o] W[o,c];  dy [N, rows], dx [N, cols]. */
 void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
                 bool accumulate);
+/* The same with a product of low rank in it. */
+void kd_gemm_y_low(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
+                   bool accumulate, const kd_low *low);
+void kd_gemm_dx_low(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, bool accumulate,
+                    const kd_low *low);
 /* dw[o,c] += alpha * sum_n dy[n,o] x[n,c];  dw [rows, cols]. */
 void kd_gemm_dw(const kd_gemm *g, float *dw, size_t lddw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t N, size_t rows,
                 size_t cols, float alpha);
+
+/* Thin products, in f32 whatever the arithmetic up to KD_LOW_RANK (wider ones are large products); x is read as it lies.
+ *   kd_low_y   out[N,r] = alpha * x[N,C] w^T, w [r,C]; turned: alpha * x[N,C] w, w [C,r]
+ *   kd_low_dw  dw[C,r] += alpha * x[N,C]^T t[N,r]; turned: the same into dw [r,C] */
+void kd_low_y(const kd_gemm *g, float *out, const float *x, size_t ldx, const float *w, bool turned, size_t N, size_t C, size_t r,
+              float alpha);
+void kd_low_dw(const kd_gemm *g, float *dw, bool turned, const float *x, size_t ldx, const float *t, size_t N, size_t C, size_t r,
+               float alpha);
 
 /* A plain f32 matrix as products take it. */
 static inline kd_mat kd_mat_f32(const float *data, size_t rows, size_t cols) {

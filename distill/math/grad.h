@@ -1,6 +1,7 @@
 /* distill/math/grad.h - training's side of the operators: backward passes, attention over packed sequences, cross-entropy, optimizer steps.
  * Forward operators that inference shares stand in ops.h. Vector bodies (grad_body.h) are built once per instruction set and give the
- * same bits on each: sums run over 16 lanes in a fixed order. Reentrant, allocates nothing. Leans on gemm.h. */
+ * same bits on each: sums run over 16 lanes in a fixed order (attention's products are tiles by instruction set: there each level has its own).
+ * Reentrant, allocates nothing. Leans on gemm.h. */
 #ifndef KD_MATH_GRAD_H
 #define KD_MATH_GRAD_H
 

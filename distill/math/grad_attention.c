@@ -1,38 +1,62 @@
-/* distill/math/grad_attention.c - causal attention over packed sequences, forward and backward, in blocks. Leans on grad_ops.h, gemm.h.
+/* distill/math/grad_attention.c - causal attention over packed sequences, forward and backward, in blocks. Leans on grad_ops.h, mm.h.
  * Forward: a task is a head of a block of query rows. Backward: a task is a head of a sequence, which owns its dq and, where heads share
- * keys, a part of dk and dv that is summed over the group afterwards. Tasks follow from the shapes, so bits do not depend on threads. */
+ * keys, a part of dk and dv that is summed over the group afterwards. Tasks follow from the shapes, so bits do not depend on threads.
+ * A block's rows are copied side by side (Dp floats each), keys also turned; products go tile by tile, and tiles above the diagonal, or the part
+ * of a tile's depth that the mask leaves nothing of, are not computed. */
 #include "distill/math/grad_ops.h"
+
+#include "distill/math/mm.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { BQ = 128, BK = 128, ROWS = 64 };
+enum {
+    B = 126,
+    LD = 128,
+    ROWS = 64,
+    PIECES = 8
+}; /* rows of a block: whole tiles of 14 and of 6; floats between rows of scores; buffers of LD rows */
 
 typedef struct {
     const kd_gemm *g;
     const kd_attention *a;
     const kd_grad_ops *ops;
+    const kd_mm_tiles *t;
+    const kd_mm *mm; /* NULL: turned one by one */
     float *o, *lse, *dq, *dk, *dv, *part;
     const float *dout, *q, *k, *v;
-    size_t ldo, ldq, ldk, NK;
+    size_t ldo, ldq, ldk, NK, Dp;
     char *scratch;
 } job;
+
+/* A worker's room: scores and their gradients, then buffers of rows, then what each row sees. */
+typedef struct {
+    float *S, *dP, *rows[PIECES], *top, *sum;
+    size_t *seen;
+} room;
+static size_t padded(size_t D) { return (D + 31) / 32 * 32; }
+static size_t room_floats(size_t D) { return LD * (2 * LD + PIECES * padded(D) + 4); }
 
 void kd_attention_tasks(size_t *tasks, const kd_span *spans, size_t n) {
     size_t t = 0;
     for (size_t i = 0; i < n; i++) {
         tasks[i] = t;
-        t += (spans[i].nq + BQ - 1) / BQ;
+        t += (spans[i].nq + B - 1) / B;
     }
     tasks[n] = t;
 }
 
-/* Two blocks of scores and three values a row. */
-size_t kd_attention_scratch(int threads, size_t D) {
-    (void)D;
-    return (size_t)threads * (2 * BQ * BK + 4 * BQ) * sizeof(float);
+size_t kd_attention_scratch(int threads, size_t D) { return (size_t)threads * room_floats(D) * sizeof(float); }
+static room room_of(const job *j, int worker) {
+    float *at = (float *)(void *)j->scratch + (size_t)worker * room_floats(j->a->D);
+    room r = {.S = at, .dP = at + LD * LD};
+    at += 2 * LD * LD;
+    for (int i = 0; i < PIECES; i++, at += LD * j->Dp) r.rows[i] = at;
+    r.top = at;
+    r.sum = at + LD;
+    r.seen = (size_t *)(void *)(at + 2 * LD);
+    return r;
 }
-static float *worker_scratch(const job *j, int worker) { return (float *)(void *)j->scratch + (size_t)worker * (2 * BQ * BK + 4 * BQ); }
 
 /* The span that block number b of query rows lies in: the last whose first block is not behind b. */
 static size_t span_of(const kd_attention *a, size_t b) {
@@ -53,116 +77,186 @@ static size_t visible(int32_t pos, size_t kb, size_t kn) {
     return end <= kb ? 0 : end - kb < kn ? end - kb : kn;
 }
 
+/* ---- products of tiles ---- */
+static void plain_tile(float *c, size_t ldc, const float *a, size_t rs, size_t cs, const float *b, size_t ldb, size_t steps, float alpha,
+                       bool add) {
+    for (size_t i = 0; i < KD_MM_ROWS; i++)
+        for (size_t n = 0; n < 32; n++) {
+            float s = 0;
+            for (size_t k = 0; k < steps; k++) s += a[i * rs + k * cs] * b[k * ldb + n];
+            c[i * ldc + n] = alpha * s + (add ? c[i * ldc + n] : 0);
+        }
+}
+static const kd_mm_tiles plain_tiles = {KD_MM_ROWS, 32, plain_tile, NULL, NULL};
+
+/* Rows of D floats side by side, times scale, zeros behind. */
+static void copy_rows(const job *j, float *to, const float *from, size_t ld, size_t n, float scale) {
+    const size_t D = j->a->D;
+    for (size_t i = 0; i < n; i++, to += j->Dp, from += ld) {
+        memcpy(to, from, D * sizeof *to);
+        if (scale != 1) j->ops->scale(to, scale, D);
+        memset(to + D, 0, (j->Dp - D) * sizeof *to);
+    }
+}
+/* Panels [D][nr] of n rows. */
+static void turn_rows(const job *j, float *to, const float *from, size_t ld, size_t n) {
+    const size_t D = j->a->D, nr = j->t->nr;
+    if (j->mm) {
+        j->mm->pack_rows(to, nr, from, ld, n, D);
+        return;
+    }
+    for (size_t p = 0; p < n; p += nr)
+        for (size_t d = 0; d < D; d++, to += nr)
+            for (size_t i = 0; i < nr; i++) to[i] = p + i < n ? from[(p + i) * ld + d] : 0;
+}
+
+/* What the last row of the tile that starts at row r sees. */
+static size_t reach(const job *j, const room *w, size_t r, size_t n) { return w->seen[r + j->t->mr < n ? r + j->t->mr - 1 : n - 1]; }
+
+/* out [n,LD] = rows x [n,Dp] times turned keys, where a row of the tile sees one of its keys. */
+static void scores(const job *j, const room *w, float *out, const float *x, const float *turned, size_t n) {
+    const size_t mr = j->t->mr, nr = j->t->nr, D = j->a->D;
+    for (size_t r = 0; r < n; r += mr) {
+        const size_t end = reach(j, w, r, n);
+        for (size_t c = 0; c < end; c += nr) j->t->wide(out + r * LD + c, LD, x + r * j->Dp, j->Dp, 1, turned + c * D, nr, D, 1, false);
+    }
+}
+/* Zeros behind what row i sees, as far as a product reads. */
+static void hide(const job *j, const room *w, float *row, size_t i, size_t n) {
+    const size_t mr = j->t->mr, seen = w->seen[i], whole = (seen + mr - 1) / mr * mr, end = reach(j, w, i / mr * mr, n);
+    memset(row + seen, 0, ((whole > end ? whole : end) - seen) * sizeof *row);
+}
+/* out [n,Dp] (+)= P [n,LD] y [.,Dp] */
+static void by_rows(const job *j, const room *w, float *out, const float *P, const float *y, size_t n, float alpha, bool add) {
+    const size_t mr = j->t->mr, nr = j->t->nr;
+    for (size_t r = 0; r < n; r += mr) {
+        const size_t steps = reach(j, w, r, n);
+        for (size_t c = 0; c < j->Dp; c += nr) j->t->wide(out + r * j->Dp + c, j->Dp, P + r * LD, LD, 1, y + c, j->Dp, steps, alpha, add);
+    }
+}
+/* out [kn,Dp] += P^T y, P [n,LD], y [n,Dp]: rows that see no key of a tile are left out. */
+static void by_keys(const job *j, const room *w, float *out, const float *P, const float *y, size_t n, size_t kn) {
+    const size_t mr = j->t->mr, nr = j->t->nr;
+    size_t from = 0;
+    for (size_t k = 0; k < kn; k += mr) {
+        while (from < n && w->seen[from] <= k) from++;
+        if (from == n) return;
+        for (size_t c = 0; c < j->Dp; c += nr)
+            j->t->wide(out + k * j->Dp + c, j->Dp, P + from * LD + k, 1, LD, y + from * j->Dp + c, j->Dp, n - from, 1, true);
+    }
+}
+
 static void forward_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     const kd_attention *a = j->a;
     const size_t h = task % a->H, block = task / a->H, si = span_of(a, block), kv = h / (a->H / a->G);
     const kd_span *s = &a->spans[si];
-    const size_t from = (block - a->tasks[si]) * BQ, n = s->nq - from < BQ ? s->nq - from : BQ, r0 = s->q0 + from;
+    const size_t from = (block - a->tasks[si]) * B, n = s->nq - from < B ? s->nq - from : B, r0 = s->q0 + from;
     const size_t keys = (size_t)a->qpos[r0 + n - 1] + 1, D = a->D;
-    float *S = worker_scratch(j, worker), *top = S + 2 * BQ * BK, *sum = top + BQ;
-    float *o = j->o + r0 * j->ldo + h * D;
+    const room w = room_of(j, worker);
+    float *Q = w.rows[0], *K = w.rows[1], *V = w.rows[2], *O = w.rows[3];
+    copy_rows(j, Q, j->q + r0 * j->ldq + h * D, j->ldq, n, a->scale);
     for (size_t i = 0; i < n; i++) {
-        top[i] = -INFINITY;
-        sum[i] = 0;
+        w.top[i] = -INFINITY;
+        w.sum[i] = 0;
     }
-    for (size_t kb = 0; kb < keys; kb += BK) {
-        const size_t kn = keys - kb < BK ? keys - kb : BK;
-        const float *k = j->k + (s->k0 + kb) * j->ldk + kv * D, *v = j->v + (s->k0 + kb) * j->ldk + kv * D;
-        kd_sgemm(false, true, n, kn, D, a->scale, j->q + r0 * j->ldq + h * D, j->ldq, k, j->ldk, 0, S, BK);
+    for (size_t kb = 0; kb < keys; kb += B) {
+        const size_t kn = keys - kb < B ? keys - kb : B;
+        turn_rows(j, K, j->k + (s->k0 + kb) * j->ldk + kv * D, j->ldk, kn);
+        copy_rows(j, V, j->v + (s->k0 + kb) * j->ldk + kv * D, j->ldk, kn, 1);
+        for (size_t i = 0; i < n; i++) w.seen[i] = visible(a->qpos[r0 + i], kb, kn);
+        scores(j, &w, w.S, Q, K, n);
         for (size_t i = 0; i < n; i++) {
-            float *row = S + i * BK;
-            size_t seen = visible(a->qpos[r0 + i], kb, kn);
-            if (seen) {
-                float m = j->ops->row_max(row, seen);
-                if (m < top[i]) m = top[i];
-                if (kb && m != top[i]) {
-                    float fade = expf(top[i] - m);
-                    sum[i] *= fade;
-                    j->ops->scale(o + i * j->ldo, fade, D);
+            float *row = w.S + i * LD;
+            if (w.seen[i]) {
+                float m = j->ops->row_max(row, w.seen[i]);
+                if (m < w.top[i]) m = w.top[i];
+                if (kb && m != w.top[i]) {
+                    float fade = expf(w.top[i] - m);
+                    w.sum[i] *= fade;
+                    j->ops->scale(O + i * j->Dp, fade, D);
                 }
-                top[i] = m;
-                sum[i] += (float)j->ops->exp_sum(row, row, seen, m);
+                w.top[i] = m;
+                w.sum[i] += (float)j->ops->exp_sum(row, row, w.seen[i], m);
             }
-            memset(row + seen, 0, (kn - seen) * sizeof *row);
+            hide(j, &w, row, i, n);
         }
-        kd_sgemm(false, false, n, D, kn, 1, S, BK, v, j->ldk, kb ? 1.0f : 0.0f, o, j->ldo);
+        by_rows(j, &w, O, w.S, V, n, 1, kb > 0);
     }
     for (size_t i = 0; i < n; i++) {
-        j->ops->scale(o + i * j->ldo, 1.0f / sum[i], D);
-        j->lse[(r0 + i) * a->H + h] = top[i] + logf(sum[i]);
+        float *o = j->o + (r0 + i) * j->ldo + h * D;
+        memcpy(o, O + i * j->Dp, D * sizeof *o);
+        j->ops->scale(o, 1.0f / w.sum[i], D);
+        j->lse[(r0 + i) * a->H + h] = w.top[i] + logf(w.sum[i]);
     }
+}
+
+static job begin(const kd_gemm *g, const kd_attention *a, void *scratch) {
+    job j = {.g = g, .a = a, .ops = kd_grad_ops_get(), .t = kd_mm_open_tiles(), .mm = kd_mm_f32(), .Dp = padded(a->D), .scratch = scratch};
+    if (!j.t) j.t = &plain_tiles;
+    return j;
 }
 
 void kd_attention_forward(const kd_gemm *g, const kd_attention *a, float *o, size_t ldo, float *lse, const float *q, size_t ldq,
                           const float *k, const float *v, size_t ldk, void *scratch) {
-    job j = {.g = g,
-             .a = a,
-             .ops = kd_grad_ops_get(),
-             .o = o,
-             .lse = lse,
-             .q = q,
-             .k = k,
-             .v = v,
-             .ldo = ldo,
-             .ldq = ldq,
-             .ldk = ldk,
-             .scratch = scratch};
+    job j = begin(g, a, scratch);
+    j.o = o, j.lse = lse, j.q = q, j.k = k, j.v = v;
+    j.ldo = ldo, j.ldq = ldq, j.ldk = ldk;
     kd_pool_run(g->pool, forward_task, &j, a->tasks[a->n] * a->H);
 }
 
-typedef struct {
-    float *dq, *dk, *dv;
-    size_t ldd; /* of dk, dv */
-} grads;
+/* What a block of keys has in the room during backward. */
+enum { KT, VT, KEYS, DK, DV, QUERIES, DOUT, DQ };
 
-/* One block of queries against one block of keys. */
-static void backward_block(const job *j, const kd_span *s, size_t h, size_t qb, size_t qn, size_t kb, size_t kn, float *S, const grads *d) {
+/* One block of queries against the block of keys in the room. */
+static void backward_block(const job *j, const room *w, const kd_span *s, size_t h, size_t qb, size_t qn, size_t kb, size_t kn) {
     const kd_attention *a = j->a;
-    const size_t D = a->D, r0 = s->q0 + qb, kv = h / (a->H / a->G);
-    const float *q = j->q + r0 * j->ldq + h * D, *dout = j->dout + r0 * j->ldo + h * D, *o = j->o + r0 * j->ldo + h * D;
-    const float *k = j->k + (s->k0 + kb) * j->ldk + kv * D, *v = j->v + (s->k0 + kb) * j->ldk + kv * D;
-    float *dP = S + BQ * BK;
-    kd_sgemm(false, true, qn, kn, D, a->scale, q, j->ldq, k, j->ldk, 0, S, BK);
-    kd_sgemm(false, true, qn, kn, D, 1, dout, j->ldo, v, j->ldk, 0, dP, BK);
+    const size_t D = a->D, r0 = s->q0 + qb;
+    const float *o = j->o + r0 * j->ldo + h * D, *dout = w->rows[DOUT];
+    float *dq = j->dq + r0 * j->ldq + h * D;
+    for (size_t i = 0; i < qn; i++) w->seen[i] = visible(a->qpos[r0 + i], kb, kn);
+    copy_rows(j, w->rows[QUERIES], j->q + r0 * j->ldq + h * D, j->ldq, qn, a->scale);
+    copy_rows(j, w->rows[DOUT], j->dout + r0 * j->ldo + h * D, j->ldo, qn, 1);
+    scores(j, w, w->S, w->rows[QUERIES], w->rows[KT], qn);
+    scores(j, w, w->dP, w->rows[DOUT], w->rows[VT], qn);
     for (size_t i = 0; i < qn; i++) {
-        float delta = (float)j->ops->dot(dout + i * j->ldo, o + i * j->ldo, D);
-        j->ops->attention_row(S + i * BK, dP + i * BK, visible(a->qpos[r0 + i], kb, kn), kn, j->lse[(r0 + i) * a->H + h], delta);
+        float *S = w->S + i * LD, *dP = w->dP + i * LD, delta = (float)j->ops->dot(dout + i * j->Dp, o + i * j->ldo, D);
+        j->ops->attention_row(S, dP, w->seen[i], w->seen[i], j->lse[(r0 + i) * a->H + h], delta);
+        hide(j, w, S, i, qn);
+        hide(j, w, dP, i, qn);
     }
-    kd_sgemm(true, false, kn, D, qn, 1, S, BK, dout, j->ldo, 1, d->dv + kb * d->ldd, d->ldd);
-    kd_sgemm(true, false, kn, D, qn, a->scale, dP, BK, q, j->ldq, 1, d->dk + kb * d->ldd, d->ldd);
-    kd_sgemm(false, false, qn, D, kn, a->scale, dP, BK, k, j->ldk, 1, d->dq + qb * j->ldq, j->ldq);
-}
-
-static void zero_rows(float *x, size_t ld, size_t n, size_t D) {
-    for (size_t i = 0; i < n; i++) memset(x + i * ld, 0, D * sizeof *x);
+    by_keys(j, w, w->rows[DV], w->S, dout, qn, kn);
+    by_keys(j, w, w->rows[DK], w->dP, w->rows[QUERIES], qn, kn);
+    by_rows(j, w, w->rows[DQ], w->dP, w->rows[KEYS], qn, a->scale, false);
+    for (size_t i = 0; i < qn; i++)
+        if (w->seen[i]) j->ops->add(dq + i * j->ldq, w->rows[DQ] + i * j->Dp, D);
 }
 
 static void backward_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     const kd_attention *a = j->a;
-    const size_t h = task % a->H, D = a->D;
+    const size_t h = task % a->H, D = a->D, kv = h / (a->H / a->G), ldd = a->H == a->G ? j->ldk : D;
     const kd_span *s = &a->spans[task / a->H];
-    grads d = {j->dq + s->q0 * j->ldq + h * D, NULL, NULL, D};
-    if (a->H == a->G) {
-        d.ldd = j->ldk;
-        d.dk = j->dk + s->k0 * j->ldk + h * D;
-        d.dv = j->dv + s->k0 * j->ldk + h * D;
-    } else {
-        d.dk = j->part + (h * j->NK + s->k0) * D;
-        d.dv = d.dk + a->H * j->NK * D;
-    }
-    zero_rows(d.dq, j->ldq, s->nq, D);
-    zero_rows(d.dk, d.ldd, s->nk, D);
-    zero_rows(d.dv, d.ldd, s->nk, D);
-    float *S = worker_scratch(j, worker);
-    for (size_t kb = 0; kb < s->nk; kb += BK) {
-        size_t kn = s->nk - kb < BK ? s->nk - kb : BK;
-        for (size_t qb = 0; qb < s->nq; qb += BQ) {
-            size_t qn = s->nq - qb < BQ ? s->nq - qb : BQ;
-            size_t reach = (size_t)j->a->qpos[s->q0 + qb + qn - 1] + 1; /* keys that its last row sees */
-            if (reach <= kb) continue;
-            backward_block(j, s, h, qb, qn, kb, reach - kb < kn ? reach - kb : kn, S, &d);
+    const room w = room_of(j, worker);
+    float *dk = a->H == a->G ? j->dk + s->k0 * ldd + h * D : j->part + (h * j->NK + s->k0) * D;
+    float *dv = a->H == a->G ? j->dv + s->k0 * ldd + h * D : dk + a->H * j->NK * D;
+    for (size_t i = 0; i < s->nq; i++) memset(j->dq + (s->q0 + i) * j->ldq + h * D, 0, D * sizeof *j->dq);
+    for (size_t kb = 0; kb < s->nk; kb += B) {
+        const size_t kn = s->nk - kb < B ? s->nk - kb : B;
+        const float *k = j->k + (s->k0 + kb) * j->ldk + kv * D, *v = j->v + (s->k0 + kb) * j->ldk + kv * D;
+        turn_rows(j, w.rows[KT], k, j->ldk, kn);
+        turn_rows(j, w.rows[VT], v, j->ldk, kn);
+        copy_rows(j, w.rows[KEYS], k, j->ldk, kn, 1);
+        memset(w.rows[DK], 0, LD * j->Dp * sizeof(float));
+        memset(w.rows[DV], 0, LD * j->Dp * sizeof(float));
+        for (size_t qb = 0; qb < s->nq; qb += B) {
+            const size_t qn = s->nq - qb < B ? s->nq - qb : B;
+            const size_t end = (size_t)a->qpos[s->q0 + qb + qn - 1] + 1; /* keys that its last row sees */
+            if (end > kb) backward_block(j, &w, s, h, qb, qn, kb, end - kb < kn ? end - kb : kn);
+        }
+        for (size_t i = 0; i < kn; i++) {
+            memcpy(dk + (kb + i) * ldd, w.rows[DK] + i * j->Dp, D * sizeof *dk);
+            memcpy(dv + (kb + i) * ldd, w.rows[DV] + i * j->Dp, D * sizeof *dv);
         }
     }
 }
@@ -188,24 +282,10 @@ static void join_task(void *ctx, size_t task, int worker) {
 void kd_attention_backward(const kd_gemm *g, const kd_attention *a, float *dq, float *dk, float *dv, const float *dout, size_t ldo,
                            const float *o, const float *lse, const float *q, size_t ldq, const float *k, const float *v, size_t ldk,
                            size_t NK, float *part, void *scratch) {
-    job j = {.g = g,
-             .a = a,
-             .ops = kd_grad_ops_get(),
-             .o = (float *)(uintptr_t)o,
-             .lse = (float *)(uintptr_t)lse,
-             .dq = dq,
-             .dk = dk,
-             .dv = dv,
-             .part = part,
-             .dout = dout,
-             .q = q,
-             .k = k,
-             .v = v,
-             .ldo = ldo,
-             .ldq = ldq,
-             .ldk = ldk,
-             .NK = NK,
-             .scratch = scratch};
+    job j = begin(g, a, scratch);
+    j.o = (float *)(uintptr_t)o, j.lse = (float *)(uintptr_t)lse;
+    j.dq = dq, j.dk = dk, j.dv = dv, j.part = part, j.dout = dout, j.q = q, j.k = k, j.v = v;
+    j.ldo = ldo, j.ldq = ldq, j.ldk = ldk, j.NK = NK;
     kd_pool_run(g->pool, backward_task, &j, a->n * a->H);
     if (a->H != a->G) kd_pool_run(g->pool, join_task, &j, (NK + ROWS - 1) / ROWS);
 }

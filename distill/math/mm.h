@@ -20,7 +20,18 @@ typedef struct {
     /* dst = a panel of `lanes` from depth rows whose first n <= lanes floats are the lanes. */
     void (*pack_columns)(void *dst, size_t lanes, const float *src, size_t ld, size_t n, size_t depth);
 } kd_mm;
-const kd_mm *kd_mm_f32(void);  /* by kd_cpu_get; NULL: none for this CPU */
-const kd_mm *kd_mm_bf16(void); /* NULL without AVX512-BF16 */
+/* A tile whose left operand was not packed: c[mr,cols] (+)= alpha * sum_k a[i*rs + k*cs] b[k*ldb + j]. All mr rows of a are read, all cols columns
+ * of b and c must be there. In f32. */
+typedef void kd_mm_open(float *c, size_t ldc, const float *a, size_t rs, size_t cs, const float *b, size_t ldb, size_t steps, float alpha,
+                        bool accumulate);
+enum { KD_MM_NARROW = 16, KD_MM_ROWS = 14 }; /* columns of the narrow tile; most mr of any */
+typedef struct {
+    size_t mr, nr;             /* of wide; narrow is mr x KD_MM_NARROW */
+    kd_mm_open *wide, *narrow; /* rows any distance apart */
+    kd_mm_open *turned;        /* narrow, rs 1 */
+} kd_mm_tiles;
+const kd_mm_tiles *kd_mm_open_tiles(void); /* by kd_cpu_get; NULL: none for this CPU */
+const kd_mm *kd_mm_f32(void);              /* by kd_cpu_get; NULL: none for this CPU */
+const kd_mm *kd_mm_bf16(void);             /* NULL without AVX512-BF16 */
 
 #endif

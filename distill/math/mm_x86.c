@@ -60,16 +60,7 @@ TBF static void tile_bf16(float *c, size_t ldc, const void *pa, const void *pb, 
             acc[i][1] = _mm512_dpbf16_ps(acc[i][1], v, b1);
         }
     }
-    const __m512 va = _mm512_set1_ps(alpha);
-    const __m512 z0 = bias ? _mm512_loadu_ps(bias) : _mm512_setzero_ps(), z1 = bias ? _mm512_loadu_ps(bias + 16) : _mm512_setzero_ps();
-#pragma GCC unroll 14
-    for (int i = 0; i < M5; i++) {
-        float *row = c + (size_t)i * ldc;
-        const __m512 o0 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row), z0) : z0,
-                     o1 = accumulate ? _mm512_add_ps(_mm512_loadu_ps(row + 16), z1) : z1;
-        _mm512_storeu_ps(row, _mm512_fmadd_ps(acc[i][0], va, o0));
-        _mm512_storeu_ps(row + 16, _mm512_fmadd_ps(acc[i][1], va, o1));
-    }
+    store512(c, ldc, acc, alpha, accumulate, bias);
 }
 
 /* ---- AVX2: 6 x 16 ---- */
@@ -101,6 +92,72 @@ T256 static void tile256(float *c, size_t ldc, const void *pa, const void *pb, s
         _mm256_storeu_ps(row, _mm256_fmadd_ps(acc[i][0], va, o0));
         _mm256_storeu_ps(row + 8, _mm256_fmadd_ps(acc[i][1], va, o1));
     }
+}
+
+/* ---- tiles over operands as they lie ---- */
+/* Five pointers, three rows each: rows are reached by the addressing of the processor. */
+static inline __attribute__((always_inline)) T512 void open512(float *c, size_t ldc, const float *a, size_t rs, size_t cs, const float *b,
+                                                               size_t ldb, size_t steps, float alpha, bool accumulate, const int V) {
+    const float *p[5] = {a, a + 3 * rs, a + 6 * rs, a + 9 * rs, a + 12 * rs};
+    __m512 acc[M5][2];
+#pragma GCC unroll 14
+    for (int i = 0; i < M5; i++) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
+    for (size_t k = 0; k < steps; k++, b += ldb) {
+        const __m512 b0 = _mm512_loadu_ps(b), b1 = V > 1 ? _mm512_loadu_ps(b + 16) : b0;
+#pragma GCC unroll 14
+        for (int i = 0; i < M5; i++) {
+            const __m512 v = _mm512_set1_ps(p[i / 3][(size_t)(i % 3) * rs]);
+            acc[i][0] = _mm512_fmadd_ps(v, b0, acc[i][0]);
+            if (V > 1) acc[i][1] = _mm512_fmadd_ps(v, b1, acc[i][1]);
+        }
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) p[i] += cs;
+    }
+    const __m512 va = _mm512_set1_ps(alpha);
+#pragma GCC unroll 14
+    for (int i = 0; i < M5; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < V; j++) {
+            float *to = c + (size_t)i * ldc + 16 * j;
+            _mm512_storeu_ps(to, _mm512_fmadd_ps(acc[i][j], va, accumulate ? _mm512_loadu_ps(to) : _mm512_setzero_ps()));
+        }
+}
+static inline __attribute__((always_inline)) T256 void open256(float *c, size_t ldc, const float *a, size_t rs, size_t cs, const float *b,
+                                                               size_t ldb, size_t steps, float alpha, bool accumulate) {
+    const float *p[2] = {a, a + 3 * rs};
+    __m256 acc[M2][2];
+#pragma GCC unroll 6
+    for (int i = 0; i < M2; i++) acc[i][0] = acc[i][1] = _mm256_setzero_ps();
+    for (size_t k = 0; k < steps; k++, b += ldb, p[0] += cs, p[1] += cs) {
+        const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);
+#pragma GCC unroll 6
+        for (int i = 0; i < M2; i++) {
+            const __m256 v = _mm256_broadcast_ss(p[i / 3] + (size_t)(i % 3) * rs);
+            acc[i][0] = _mm256_fmadd_ps(v, b0, acc[i][0]);
+            acc[i][1] = _mm256_fmadd_ps(v, b1, acc[i][1]);
+        }
+    }
+    const __m256 va = _mm256_set1_ps(alpha);
+#pragma GCC unroll 6
+    for (int i = 0; i < M2; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            float *to = c + (size_t)i * ldc + 8 * j;
+            _mm256_storeu_ps(to, _mm256_fmadd_ps(acc[i][j], va, accumulate ? _mm256_loadu_ps(to) : _mm256_setzero_ps()));
+        }
+}
+#define OPEN_ARGS                                                                                                                          \
+    float *c, size_t ldc, const float *a, size_t rs, size_t cs, const float *b, size_t ldb, size_t steps, float alpha, bool add
+T512 static void wide512(OPEN_ARGS) { open512(c, ldc, a, rs, cs, b, ldb, steps, alpha, add, 2); }
+T512 static void narrow512(OPEN_ARGS) { open512(c, ldc, a, rs, cs, b, ldb, steps, alpha, add, 1); }
+T512 static void turned512(OPEN_ARGS) {
+    (void)rs;
+    open512(c, ldc, a, 1, cs, b, ldb, steps, alpha, add, 1);
+}
+T256 static void narrow256(OPEN_ARGS) { open256(c, ldc, a, rs, cs, b, ldb, steps, alpha, add); }
+T256 static void turned256(OPEN_ARGS) {
+    (void)rs;
+    open256(c, ldc, a, 1, cs, b, ldb, steps, alpha, add);
 }
 
 /* ---- packing ---- */
@@ -211,7 +268,20 @@ TBF static void pack_columns_bf16(void *pd, size_t lanes, const float *src, size
 static const kd_mm mm512 = {M5, N5, 1, tile512, pack_rows_f32, pack_columns_f32};
 static const kd_mm mm256 = {M2, N2, 1, tile256, pack_rows_f32, pack_columns_f32};
 static const kd_mm mmbf16 = {M5, N5, 2, tile_bf16, pack_rows_bf16, pack_columns_bf16};
+static const kd_mm_tiles tiles512 = {M5, N5, wide512, narrow512, turned512};
+static const kd_mm_tiles tiles256 = {M2, N2, narrow256, narrow256, turned256};
 #endif
+
+const kd_mm_tiles *kd_mm_open_tiles(void) {
+#if defined(__x86_64__)
+    switch (kd_cpu_get()->level) {
+    case KD_CPU_AVX512: return &tiles512;
+    case KD_CPU_AVX2: return &tiles256;
+    case KD_CPU_SCALAR: break;
+    }
+#endif
+    return NULL;
+}
 
 const kd_mm *kd_mm_f32(void) {
 #if defined(__x86_64__)

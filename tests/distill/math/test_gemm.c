@@ -149,6 +149,96 @@ static void test_bf16(void **state) {
     }
 }
 
+/* Thin products, and products of low rank summed into large ones, at one rank; bits the same at 1 to 3 threads. */
+static void low_products(size_t N, size_t rows, size_t cols, size_t r, bool bf16) {
+    const size_t ldx = cols;
+    float *x = noise(N * cols, 1), *w = noise(rows * cols, 2), *a = noise(r * cols, 3), *b = noise(rows * r, 4), *dy = noise(N * rows, 5);
+    double *XA = kd_malloc(N * r * sizeof *XA), *T = kd_malloc(N * r * sizeof *T), *Y = kd_malloc(N * rows * sizeof *Y),
+           *DX = kd_malloc(N * cols * sizeof *DX), *DA = kd_malloc(r * cols * sizeof *DA), *DB = kd_malloc(rows * r * sizeof *DB);
+    const shape s = {.bf16 = bf16 && N >= 32 && rows >= 32 && cols >= 32};
+    float *keep[4] = {NULL};
+    for (int threads = 1; threads <= 3; threads++) {
+        kd_pool *pool = NULL;
+        if (threads > 1) assert_int_equal(kd_pool_new(&pool, threads, NULL), KD_OK);
+        kd_gemm g = {.pool = pool, .scratch = kd_aligned_alloc(64, kd_gemm_scratch(threads)), .bf16 = bf16};
+        kd_gemm_hold(&g, NULL);
+        float *xa = noise(N * r, 6), *t = noise(N * r, 7), *y = noise(N * rows, 8), *dx = noise(N * cols, 9), *da = noise(r * cols, 10),
+              *db = noise(rows * r, 11);
+        const kd_mat m = kd_mat_f32(w, rows, cols);
+        kd_low_y(&g, xa, x, ldx, a, false, N, cols, r, 1);
+        kd_low_y(&g, t, dy, rows, b, true, N, rows, r, 0.5f);
+        if (threads == 1) { /* what follows is held against products of what these two gave */
+            for (size_t n = 0; n < N; n++) {
+                for (size_t q = 0; q < r; q++) {
+                    XA[n * r + q] = T[n * r + q] = 0;
+                    for (size_t c = 0; c < cols; c++) XA[n * r + q] += (double)x[n * cols + c] * (double)a[q * cols + c];
+                    for (size_t o = 0; o < rows; o++) T[n * r + q] += 0.5 * (double)dy[n * rows + o] * (double)b[o * r + q];
+                }
+                for (size_t o = 0; o < rows; o++) {
+                    double sum = (double)y[n * rows + o];
+                    for (size_t c = 0; c < cols; c++) sum += rounded(x[n * cols + c], &s) * rounded(w[o * cols + c], &s);
+                    for (size_t q = 0; q < r; q++) sum += 2 * rounded(xa[n * r + q], &s) * rounded(b[o * r + q], &s);
+                    Y[n * rows + o] = sum;
+                }
+                for (size_t c = 0; c < cols; c++) {
+                    double sum = 0;
+                    for (size_t o = 0; o < rows; o++) sum += rounded(dy[n * rows + o], &s) * rounded(w[o * cols + c], &s);
+                    for (size_t q = 0; q < r; q++) sum += rounded(t[n * r + q], &s) * rounded(a[q * cols + c], &s);
+                    DX[n * cols + c] = sum;
+                }
+            }
+            for (size_t q = 0; q < r; q++) {
+                for (size_t c = 0; c < cols; c++) {
+                    DA[q * cols + c] = (double)da[q * cols + c];
+                    for (size_t n = 0; n < N; n++) DA[q * cols + c] += (double)t[n * r + q] * (double)x[n * cols + c];
+                }
+                for (size_t o = 0; o < rows; o++) {
+                    DB[o * r + q] = (double)db[o * r + q];
+                    for (size_t n = 0; n < N; n++) DB[o * r + q] += 3 * (double)dy[n * rows + o] * (double)xa[n * r + q];
+                }
+            }
+        }
+        const kd_low up = {xa, b, r, 2}, down = {t, a, r, 1};
+        kd_gemm_y_low(&g, y, rows, x, cols, &m, NULL, N, true, &up);
+        kd_gemm_dx_low(&g, dx, cols, dy, rows, &m, N, false, &down);
+        kd_low_dw(&g, da, true, x, cols, t, N, cols, r, 1);
+        kd_low_dw(&g, db, false, dy, rows, xa, N, rows, r, 3);
+        near(xa, r, XA, N, r, "x A");
+        near(t, r, T, N, r, "dy B");
+        near(y, rows, Y, N, rows, "y with a low product");
+        near(dx, cols, DX, N, cols, "dx with a low product");
+        near(da, cols, DA, r, cols, "dA");
+        near(db, r, DB, rows, r, "dB");
+        float *mine[4] = {y, dx, da, db};
+        const size_t n[4] = {N * rows, N * cols, r * cols, rows * r};
+        for (int i = 0; i < 4; i++) {
+            if (keep[i]) {
+                assert_memory_equal(keep[i], mine[i], n[i] * sizeof(float));
+                kd_free(mine[i]);
+            } else {
+                keep[i] = mine[i];
+            }
+        }
+        kd_free(xa), kd_free(t), kd_free(g.scratch);
+        kd_pool_free(pool);
+    }
+    void *all[] = {x, w, a, b, dy, XA, T, Y, DX, DA, DB, keep[0], keep[1], keep[2], keep[3]};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(all[i]);
+}
+static void test_low(void **state) {
+    (void)state;
+    const char *const levels[] = {"scalar", "avx2", "avx512", NULL};
+    const size_t shapes[][4] = {{130, 100, 48, 16}, {61, 33, 2048, 8}, {29, 14, 20, 3},   {150, 130, 1100, 24},
+                                {40, 5, 70, 2},     {50, 64, 80, 100}, {17, 60, 5000, 64}};
+    for (int level = 0; level < 4; level++) {
+        kd_cpu_cap(levels[level]);
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+            low_products(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3],
+                         !levels[level] && shapes[i][3] <= KD_LOW_RANK && kd_cpu_get()->avx512_bf16);
+    }
+    kd_cpu_cap(NULL);
+}
+
 static void test_edges(void **state) {
     (void)state;
     float c[4] = {1, 2, NAN, 4}, a[2] = {1, 1}, b[2] = {1, 1};
@@ -162,6 +252,7 @@ static void test_edges(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_bf16), cmocka_unit_test(test_edges)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_products), cmocka_unit_test(test_bf16), cmocka_unit_test(test_low),
+                                       cmocka_unit_test(test_edges)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
