@@ -170,6 +170,8 @@ const char *kd_db_path(const kd_db *db) { return db->path; }
 
 void kd_db_patience(kd_db *db, int ms) { db->patience_ms = ms; }
 
+int kd_db_patience_of(const kd_db *db) { return db->patience_ms; }
+
 kd_code kd_db_relax(kd_db *db, kd_err *e) { return kd_db_exec(db, "PRAGMA synchronous=NORMAL", e); }
 
 kd_code kd_db_exec(kd_db *db, const char *sql, kd_err *e) {

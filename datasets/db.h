@@ -14,7 +14,8 @@ typedef enum { KD_DB_READ, KD_DB_WRITE, KD_DB_CREATE } kd_db_mode;
 kd_code kd_db_open(kd_db **out, const char *path, kd_db_mode mode, kd_err *e);
 void kd_db_close(kd_db *db);
 const char *kd_db_path(const kd_db *db);
-void kd_db_patience(kd_db *db, int ms);    /* how long a lock of others is waited for; 30000 at first */
+void kd_db_patience(kd_db *db, int ms); /* how long a lock of others is waited for; 30000 at first */
+int kd_db_patience_of(const kd_db *db);
 kd_code kd_db_relax(kd_db *db, kd_err *e); /* commits survive a kill, not a power cut: for leases */
 
 kd_code kd_db_exec(kd_db *db, const char *sql, kd_err *e);              /* statements of our own */

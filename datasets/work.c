@@ -101,6 +101,7 @@ kd_code kd_work_open(kd_work **out, kd_study *s, int64_t settings, const kd_work
     if (w->adaptive) w->first = o->first > 0 && o->first < samples ? o->first : 1;
     w->at.prompt = 1;
     kd_code rc = kd_db_open(&w->db, kd_study_path(s), KD_DB_WRITE, e);
+    if (!rc) kd_db_patience(w->db, kd_db_patience_of(s->db));
     if (!rc) rc = kd_db_relax(w->db, e);
     w->have = kd_calloc((size_t)samples, sizeof *w->have);
     if (o && o->split) w->split = kd_strdup(o->split);

@@ -352,15 +352,15 @@ static kd_http_end end_of(CURLcode rc, const call *c) {
 
 static void finish(kd_http *h, call *c, CURLcode rc) {
     long status = 0;
-    double first = 0, connected = 0;
+    double first = 0, begun = 0;
     curl.easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
     curl.easy_getinfo(c->easy, CURLINFO_STARTTRANSFER_TIME, &first);
-    curl.easy_getinfo(c->easy, CURLINFO_CONNECT_TIME, &connected);
+    curl.easy_getinfo(c->easy, CURLINFO_PRETRANSFER_TIME, &begun); /* not that of connecting: it is 0 where a connection is used again */
     kd_head_end(&c->head, c->head.later[0] ? (int64_t)time(NULL) : 0);
     curl.multi_remove_handle(h->multi, c->easy);
     unlink_call(&h->flying, c);
     h->n--;
-    if (rc == CURLE_OPERATION_TIMEDOUT && connected <= 0) /* nobody ever answered */
+    if (rc == CURLE_OPERATION_TIMEDOUT && begun <= 0) /* nobody was there to be asked */
         rc = CURLE_COULDNT_CONNECT;
     kd_http_answer a = {.end = end_of(rc, c),
                         .status = (int)status,

@@ -151,6 +151,13 @@ bool kd_keeper_idle(kd_keeper *k) {
     return idle;
 }
 
+uint64_t kd_keeper_added(kd_keeper *k) {
+    pthread_mutex_lock(&k->lock);
+    uint64_t added = k->added;
+    pthread_mutex_unlock(&k->lock);
+    return added;
+}
+
 kd_code kd_keeper_end(kd_keeper *k, uint64_t *added, uint64_t *duplicates, kd_err *e) {
     if (!k) return KD_OK;
     pthread_mutex_lock(&k->lock);

@@ -27,6 +27,7 @@ kd_code kd_keeper_begin(kd_keeper **out, kd_study *s, const kd_teach_opts *o, in
 void kd_keeper_give(kd_keeper *k, kd_kept *one); /* takes it; waits while 4096 are not committed yet */
 bool kd_keeper_failed(kd_keeper *k);             /* a commit failed: stop asking */
 bool kd_keeper_idle(kd_keeper *k);               /* all that was given is on disk, and judged */
+uint64_t kd_keeper_added(kd_keeper *k);          /* answers on disk so far */
 /* Commits the rest, ends the thread, frees. Errors: the first commit that failed. */
 kd_code kd_keeper_end(kd_keeper *k, uint64_t *added, uint64_t *duplicates, kd_err *e);
 

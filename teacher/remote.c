@@ -215,7 +215,7 @@ static void show(kd_run *r) {
     size_t n = 0;
     if (now - r->shown < 0.1) return;
     r->shown = now;
-    uint64_t done = r->r->done_before + r->good;
+    const uint64_t kept = kd_keeper_added(r->keeper), done = r->r->done_before + kept; /* what is told to be done is on disk */
     for (size_t i = 0; i < r->n_ends; i++) window += r->ends[i].health == KD_WELL ? floor(kd_pace_window(&r->ends[i].pace)) : 0;
     if (kd_asking_priced(&r->q)) {
         double each = r->good ? r->r->cost / (double)r->good : 0;
@@ -230,7 +230,7 @@ static void show(kd_run *r) {
     snprintf(text, sizeof text, "%zu/%.0f in flight, tok/s %.0f in %.0f out%s%s%s", kd_http_flying(r->http), window,
              (double)r->r->prompt_tokens / s, (double)r->r->completion_tokens / s, cost, again, limit_text(r, now, limit));
     if (r->q.o->work.until) { /* questions are settled by verdicts: counted now and then, for it takes a walk */
-        kd_emit(r->watch, (kd_event){.kind = KD_EV_STEP, .stage = "generate", .done = r->good, .unit = "answers", .text = text});
+        kd_emit(r->watch, (kd_event){.kind = KD_EV_STEP, .stage = "generate", .done = kept, .unit = "answers", .text = text});
         return;
     }
     kd_emit(r->watch,
