@@ -7,5 +7,10 @@ tests/distill/cli/test_train_resume.sh
 # Conversions killed at as many moments: at the target stands nothing, or the whole of it.
 KD_KILLS=$KILLS tests/convert/test_kill.sh
 # A remote teacher killed at as many moments (KILLS=1000 for the long proof): every answer once, everything that was asked accounted for.
-make -s B="$KD_BUILD" "$KD_BUILD/tests/teacher/test_remote"
-"$KD_BUILD/tests/teacher/test_remote" test_kills
+make -s B="$KD_BUILD" "$KD_BUILD/tests/teacher/test_kills"
+"$KD_BUILD/tests/teacher/test_kills" test_kills
+# Every write and every allocation of a run fails in turn.
+make -s B="$KD_BUILD" "$KD_BUILD/tests/teacher/test_machine"
+EVERY=1 "$KD_BUILD/tests/teacher/test_machine"
+# A real llama.cpp server, where there is one (PEER_PYTHON=PYTHON with xllamacpp): 1,000 questions x 4, killed ten times.
+"${PEER_PYTHON:-python3}" scripts/soak_llama.py "$KD_BUILD" "$(scripts/get_model.sh)" || [ $? -eq 77 ]

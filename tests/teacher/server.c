@@ -76,7 +76,10 @@ static void close_connection(server *s, size_t i, bool reset) {
 /* Header and body of c->a into c->out. */
 static void compose(connection *c) {
     const reply *a = &c->a;
-    size_t n = a->body ? strlen(a->body) : 0, cap = n * 12 + 2000 + (a->headers ? strlen(a->headers) : 0);
+    size_t n = !a->body    ? 0
+               : a->length ? a->length
+                           : strlen(a->body),
+           cap = n * (a->pieces ? 12 : 1) + 2000 + (a->headers ? strlen(a->headers) : 0);
     bool typed = a->headers && strcasestr(a->headers, "content-type:");
     c->out = malloc(cap);
     if (!c->out) abort();
@@ -150,7 +153,8 @@ static bool move_on(server *s, connection *c, bool *reset) {
         c->sent += (size_t)n;
         if (c->a.pieces) return true;
     }
-    if (c->a.end == END_STALL) return true;
+    if (c->a.end == END_HALF) shutdown(c->fd, SHUT_WR);
+    if (c->a.end == END_STALL || c->a.end == END_HALF) return true;
     *reset = c->a.end == END_RESET;
     free(c->out), free(c->a.body);
     c->out = c->a.body = NULL;

@@ -10,11 +10,18 @@ typedef struct {
     int status;          /* 0: 200 */
     const char *headers; /* lines more, each ended by \r\n; Content-Type: application/json unless it names one */
     char *body;          /* from malloc; freed by the server; NULL: none */
+    size_t length;       /* of body, where it holds NULs; 0: up to the first */
     int delay_ms;        /* before the first byte */
     size_t cut;          /* this many bytes of the body, then .end; 0: all of it */
-    enum { END_WELL, END_RESET, END_CLOSE, END_STALL } end; /* after all or the cut: keep alive; RST; FIN; say nothing more */
-    bool no_answer;                                         /* not even a status line: .end at once (after the delay) */
-    size_t pieces; /* write the body so many bytes at a time, as a chunked stream; 0: at once, with Content-Length */
+    enum {
+        END_WELL,
+        END_RESET,
+        END_CLOSE,
+        END_HALF,
+        END_STALL
+    } end;          /* after all or the cut: keep alive; RST; FIN; FIN, but go on reading; say nothing more */
+    bool no_answer; /* not even a status line: .end at once (after the delay) */
+    size_t pieces;  /* write the body so many bytes at a time, as a chunked stream; 0: at once, with Content-Length */
 } reply;
 
 typedef struct {

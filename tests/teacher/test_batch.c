@@ -1,23 +1,9 @@
 /* tests/teacher/test_batch.c - a provider's batch API, played by the scripted server: files, batches, results in any order, what expires, what is cancelled, a key
  * refused, a process that died while submitting; and the files of run-batch. */
-#include "tests/datasets/study_help.h"
+#include "remote_help.h"
 
-#include <signal.h>
-
-#include "datasets/db.h"
 #include "distill/base/json.h"
 #include "teacher/batch.h"
-
-#include "server.c"
-
-static int64_t sql(const char *study, const char *q) {
-    kd_db *db = NULL;
-    int64_t v = -1;
-    OK(kd_db_open(&db, study, KD_DB_READ, &e));
-    OK(kd_db_int(db, q, &v, &e));
-    kd_db_close(db);
-    return v;
-}
 
 /* ---- the provider ---- */
 enum { MOST = 40 };
@@ -140,18 +126,10 @@ static void forget(provider *p) {
     for (int i = 0; i < MOST; i++) free(p->files[i]), free(p->outputs[i]), free(p->errors[i]);
 }
 
-static kd_teach_opts opts(int samples) {
-    return (kd_teach_opts){.work = {.samples = samples}, .temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 100};
-}
-
-static kd_remote_opts remote(const server *s) {
-    return (kd_remote_opts){.url = server_url(s),
-                            .model = "scripted",
-                            .key = "s3cret-key",
-                            .budget = -1,
-                            .prices = {1, 2, -1, -1},
-                            .logprobs = -1,
-                            .timeout = 20};
+static kd_remote_opts with_key(const server *s) {
+    kd_remote_opts ro = remote(s);
+    ro.key = "s3cret-key";
+    return ro;
 }
 
 static void counted(void *ctx, const kd_sent_batch *b, const char *state, int64_t done, int64_t failed) {
@@ -166,7 +144,7 @@ static void test_api(void **state) {
     provider p = {.state = "in_progress", .hiccups = 2, .authorization = "Authorization: Bearer s3cret-key\r\n"};
     server *h = server_start(provide, &p);
     kd_teach_opts o = opts(2);
-    kd_remote_opts ro = remote(h);
+    kd_remote_opts ro = with_key(h);
     kd_batch_opts b = {.requests = 30};
     kd_batch_report r;
     int in_progress = 0;
@@ -215,7 +193,7 @@ static void test_early_end(void **state) {
         provider p = {.state = "in_progress", .every = 2};
         server *h = server_start(provide, &p);
         kd_teach_opts o = opts(1);
-        kd_remote_opts ro = remote(h);
+        kd_remote_opts ro = with_key(h);
         kd_batch_report r;
         OK(kd_batch_submit(s, &o, &ro, &(kd_batch_opts){0}, NULL, &r, &e));
         if (i) OK(kd_batch_cancel(s, NULL, &ro, &r, &e));
@@ -239,7 +217,7 @@ static void test_faults(void **state) {
     provider p = {.state = "completed", .refuse = 1};
     server *h = server_start(provide, &p);
     kd_teach_opts o = opts(1);
-    kd_remote_opts ro = remote(h);
+    kd_remote_opts ro = with_key(h);
     kd_batch_report r;
     FAILS(KD_EAUTH, "no such key", kd_batch_submit(s, &o, &ro, &(kd_batch_opts){0}, NULL, &r, &e));
     assert_int_equal(sql(in_tmp("faults.study"), "SELECT count(*) FROM leases"), 0); /* nothing was begun: free again */

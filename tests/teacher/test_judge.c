@@ -1,13 +1,9 @@
 /* tests/teacher/test_judge.c - the judge through the remote teacher: a scripted server reads the question and votes; asked again, only what is missing
  * goes out. */
-#include "tests/datasets/study_help.h"
+#include "remote_help.h"
 
-#include "datasets/db.h"
 #include "datasets/judge.h"
 #include "teacher/response.h"
-#include "teacher/teacher.h"
-
-#include "server.c"
 
 /* Answers with five in them are right, with six wrong; seven is said in too many words. The first `refuse` requests are refused for good. */
 typedef struct {
@@ -35,21 +31,10 @@ static kd_code judge(kd_study *s, const server *sv, kd_judge_report *r, kd_teach
     char split[32];
     kd_code rc = kd_judge_check(&judging, split, e);
     if (!rc) rc = kd_judge_prepare(s, &judging, NULL, r, e);
-    const kd_teach_opts o = {.work = {.split = split, .samples = judging.votes},
-                             .temperature = 0.5,
-                             .top_p = -1,
-                             .min_p = -1,
-                             .top_k = -1,
-                             .max_tokens = 100,
-                             .purpose = "judge"};
-    const kd_remote_opts ro = {.url = server_url(sv),
-                               .model = "judge",
-                               .concurrency = 4,
-                               .retries = 0,
-                               .budget = 1,
-                               .prices = {1, 2, -1, -1},
-                               .logprobs = -1,
-                               .timeout = 20};
+    kd_teach_opts o = opts(judging.votes);
+    o.work.split = split, o.temperature = 0.5, o.purpose = "judge";
+    kd_remote_opts ro = remote(sv);
+    ro.model = "judge", ro.concurrency = 4, ro.retries = 0, ro.budget = 1;
     *t = (kd_teach_report){0};
     if (!rc) rc = kd_teach_remote(s, &o, &ro, NULL, t, e);
     kd_err told;
@@ -160,9 +145,8 @@ static void test_verify(void **state) {
     server *sv = server_start(think, NULL);
     kd_teach_report tr = {0};
     kd_label_report r;
-    const kd_teach_opts o = {.work = {.samples = 2}, .temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 100};
-    const kd_remote_opts ro = {
-        .url = server_url(sv), .model = "m", .concurrency = 4, .budget = -1, .prices = {-1, -1, -1, -1}, .logprobs = -1, .timeout = 20};
+    const kd_teach_opts o = opts(2);
+    const kd_remote_opts ro = remote(sv);
     OK(kd_teach_remote(s, &o, &ro, NULL, &tr, &e));
     server_stop(sv);
     OK(kd_label_run(s, &(kd_label_opts){.checks = "all"}, NULL, &r, &e));

@@ -1,53 +1,13 @@
 /* tests/teacher/test_more.c - several endpoints, questions asked until they are right, several answers a request, prefill, log-probabilities, the plan, and a study
  * that cannot be written; against the scripted server. */
-#include "tests/datasets/study_help.h"
+#include "remote_help.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 
-#include "datasets/db.h"
-#include "distill/base/clock.h"
 #include "distill/base/gz.h"
 #include "distill/base/json.h"
 #include "teacher/logprobs.h"
-#include "teacher/teacher.h"
-
-#include "server.c"
-
-static int64_t sql(const char *study, const char *q) {
-    kd_db *db = NULL;
-    int64_t v = -1;
-    OK(kd_db_open(&db, study, KD_DB_READ, &e));
-    OK(kd_db_int(db, q, &v, &e));
-    kd_db_close(db);
-    return v;
-}
-
-static kd_teach_opts opts(int samples) {
-    return (kd_teach_opts){.work = {.samples = samples}, .temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 100};
-}
-
-static kd_remote_opts remote(const server *s) {
-    return (kd_remote_opts){.url = server_url(s),
-                            .model = "scripted",
-                            .concurrency = 8,
-                            .retries = -1,
-                            .budget = -1,
-                            .prices = {1, 2, -1, -1},
-                            .logprobs = -1,
-                            .timeout = 20};
-}
-
-static void good(void *ctx, const request *q, reply *a) {
-    char text[40];
-    (void)ctx;
-    snprintf(text, sizeof text, "answer %d", q->number);
-    a->body = completion(text, 10, 5);
-}
 
 /* ---- several endpoints ---- */
 typedef struct {
@@ -427,82 +387,12 @@ static void test_plan(void **state) {
     kd_buf_clear(&before), kd_buf_clear(&after);
 }
 
-/* ---- a study that cannot be written ---- */
-static void test_disk_full(void **state) {
-    (void)state;
-    kd_study_close(study_of("full.study", 400));
-    server *h = server_start(good, NULL);
-    char path[160], url[64];
-    snprintf(path, sizeof path, "%s", in_tmp("full.study"));
-    snprintf(url, sizeof url, "%s", server_url(h));
-    for (int round = 0; round < 2; round++) { /* no room, then room again */
-        pid_t pid = fork();
-        if (!pid) {
-            kd_study *s = NULL;
-            kd_err err = {0};
-            kd_teach_report r;
-            kd_teach_opts o = opts(1);
-            kd_remote_opts ro = {
-                .url = url, .model = "scripted", .concurrency = 8, .retries = -1, .budget = -1, .prices = {1, 2, -1, -1}, .logprobs = -1};
-            struct stat st;
-            signal(SIGXFSZ, SIG_IGN);
-            if (kd_study_open(&s, path, KD_STUDY_WRITE, &err) || stat(path, &st)) _exit(1);
-            struct rlimit lim = {round ? RLIM_INFINITY : 220 * 1024, RLIM_INFINITY};
-            setrlimit(RLIMIT_FSIZE, &lim);
-            kd_code c = kd_teach_remote(s, &o, &ro, NULL, &r, &err);
-            if (!round && (c != KD_EIO || !err.msg[0]))
-                fprintf(stderr, "code %d, %llu answers: %s\n", (int)c, (unsigned long long)r.answered, err.msg);
-            _exit(round ? c != KD_OK : c != KD_EIO);
-        }
-        int status = 1;
-        waitpid(pid, &status, 0);
-        assert_int_equal(status, 0);
-    }
-    server_stop(h);
-    kd_study *s = NULL;
-    OK(kd_study_open(&s, path, KD_STUDY_WRITE, &e));
-    OK(kd_study_check(s, &e));
-    kd_study_close(s);
-    assert_int_equal(sql(path, "SELECT count(*) FROM samples"), 400);
-}
-
-static void test_study_faults(void **state) {
-    (void)state;
-    server *h = server_start(good, NULL);
-    kd_teach_opts o = opts(1);
-    kd_remote_opts ro = remote(h);
-    kd_teach_report r;
-    /* read alone */
-    kd_study_close(study_of("ro.study", 5));
-    kd_study *s = NULL;
-    OK(kd_study_open(&s, in_tmp("ro.study"), KD_STUDY_READ, &e));
-    kd_err err = {0};
-    assert_int_equal(kd_teach_remote(s, &o, &ro, NULL, &r, &err), KD_EIO);
-    assert_non_null(strstr(err.msg, "ro.study"));
-    kd_study_close(s);
-    assert_int_equal(server_requests(h), 0);
-    /* a page that is damaged: an error that says so, or answers; never a crash, never silence about it */
-    kd_study_close(study_of("bad.study", 300));
-    int fd = open(in_tmp("bad.study"), O_WRONLY);
-    char junk[4096];
-    memset(junk, 0xa5, sizeof junk);
-    off_t size = lseek(fd, 0, SEEK_END);
-    for (off_t at = 8192 * 3; at + 4096 < size; at += 8192 * 2) assert_int_equal(pwrite(fd, junk, sizeof junk, at), sizeof junk);
-    close(fd);
-    kd_code c = kd_study_open(&s, in_tmp("bad.study"), KD_STUDY_WRITE, &err);
-    if (!c) c = kd_teach_remote(s, &o, &ro, NULL, &r, &err);
-    assert_true(c == KD_EFORMAT && strstr(err.msg, "damaged"));
-    kd_study_close(s);
-    server_stop(h);
-}
-
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rotate),      cmocka_unit_test(test_rotate_dead),
                                        cmocka_unit_test(test_rotate_file), cmocka_unit_test(test_until),
                                        cmocka_unit_test(test_adaptive),    cmocka_unit_test(test_choices),
                                        cmocka_unit_test(test_prefill),     cmocka_unit_test(test_logprobs),
-                                       cmocka_unit_test(test_first_word),  cmocka_unit_test(test_plan),
-                                       cmocka_unit_test(test_disk_full),   cmocka_unit_test(test_study_faults)};
+                                       cmocka_unit_test(test_first_word),  cmocka_unit_test(test_plan)};
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("more", tests, make_tmp, drop_tmp);

@@ -1,50 +1,9 @@
-/* tests/teacher/test_remote.c - the remote teacher against a scripted server: the faults of the table in teacher/README.md, budgets, limits, two processes,
- * kills at random moments (KILLS=N, default 10). Times are only bounded from below. */
-#include "tests/datasets/study_help.h"
+/* tests/teacher/test_remote.c - the remote teacher against a scripted server: the faults of the table in teacher/README.md, budgets, limits.
+ * Times are only bounded from below. */
+#include "remote_help.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
-
-#include "datasets/db.h"
-#include "distill/base/clock.h"
 #include "distill/base/json.h"
 #include "distill/base/rng.h"
-#include "teacher/teacher.h"
-
-#include "server.c"
-
-static int64_t sql(const char *study, const char *q) {
-    kd_db *db = NULL;
-    int64_t v = -1;
-    OK(kd_db_open(&db, study, KD_DB_READ, &e));
-    OK(kd_db_int(db, q, &v, &e));
-    kd_db_close(db);
-    return v;
-}
-
-static kd_teach_opts opts(int samples) {
-    return (kd_teach_opts){.work = {.samples = samples}, .temperature = -1, .top_p = -1, .min_p = -1, .top_k = -1, .max_tokens = 100};
-}
-
-static kd_remote_opts remote(const server *s) {
-    return (kd_remote_opts){.url = server_url(s),
-                            .model = "scripted",
-                            .concurrency = 8,
-                            .retries = -1,
-                            .budget = -1,
-                            .prices = {1, 2, -1, -1},
-                            .logprobs = -1,
-                            .timeout = 20};
-}
-
-static void good(void *ctx, const request *q, reply *a) {
-    char text[40];
-    (void)ctx;
-    snprintf(text, sizeof text, "answer %d", q->number);
-    a->body = completion(text, 10, 5);
-}
 
 /* What goes out, and what comes of it. */
 typedef struct {
@@ -172,6 +131,8 @@ static const struct {
     {"http 418: teapot", {.status = 418, .headers = "x-should-retry: true\r\n"}, "teapot"},
     {"cut: ", {.cut = 40, .end = END_RESET}, "GOOD"},
     {"cut: ", {.cut = 40, .end = END_CLOSE}, "GOOD"},
+    {"cut: ", {.cut = 40, .end = END_HALF}, "GOOD"},
+    {"cut: ", {.no_answer = true, .end = END_HALF}, NULL},
     {"cut: ", {.no_answer = true, .end = END_CLOSE}, NULL},
     {"cut: ", {.no_answer = true, .end = END_RESET}, NULL},
     {"cut: ", {.cut = 60, .pieces = 16, .end = END_CLOSE}, "GOOD"},
@@ -497,14 +458,9 @@ static void test_stream(void **state) {
                      24);
 }
 
-/* ---- stopping, two processes, kills ---- */
+/* ---- stopping ---- */
 static int stop_after;
 static int stopping(void *ctx) { return server_requests(ctx) >= stop_after ? KD_EINTERRUPT : 0; }
-
-static void slow(void *ctx, const request *q, reply *a) {
-    good(ctx, q, a);
-    a->delay_ms = 1 + q->number * 7 % 15;
-}
 
 static void test_stop(void **state) {
     (void)state;
@@ -524,91 +480,7 @@ static void test_stop(void **state) {
     kd_study_close(s);
 }
 
-static int run_child(const char *study, const char *url, int samples) {
-    kd_study *s = NULL;
-    kd_teach_report r;
-    kd_err err = {0};
-    kd_teach_opts o = opts(samples);
-    kd_remote_opts ro = {.url = url,
-                         .model = "scripted",
-                         .concurrency = 8,
-                         .retries = -1,
-                         .budget = -1,
-                         .prices = {1, 2, -1, -1},
-                         .logprobs = -1,
-                         .timeout = 20};
-    kd_code c = kd_study_open(&s, study, KD_STUDY_WRITE, &err);
-    if (!c) c = kd_teach_remote(s, &o, &ro, NULL, &r, &err);
-    if (c) fprintf(stderr, "%s\n", err.msg);
-    kd_study_close(s);
-    return c || r.failed || r.duplicates ? 1 : 0;
-}
-
-static void test_two(void **state) {
-    (void)state;
-    kd_study_close(study_of("two.study", 100));
-    server *h = server_start(slow, NULL);
-    pid_t pid[2];
-    char path[160];
-    snprintf(path, sizeof path, "%s", in_tmp("two.study"));
-    for (int i = 0; i < 2; i++)
-        if (!(pid[i] = fork())) _exit(run_child(path, server_url(h), 3));
-    for (int i = 0; i < 2; i++) {
-        int status = 1;
-        waitpid(pid[i], &status, 0);
-        assert_int_equal(status, 0);
-    }
-    assert_int_equal(server_requests(h), 300);
-    server_stop(h);
-    assert_int_equal(sql(path, "SELECT count(*) FROM samples"), 300);
-    assert_int_equal(sql(path, "SELECT count(DISTINCT run) FROM samples"), 2); /* both had some */
-    assert_int_equal(sql(path, "SELECT count(*) FROM attempts"), 0);
-}
-
-static void test_kills(void **state) {
-    (void)state;
-    const char *n = getenv("KILLS"), *seed = getenv("SEED");
-    int kills = n ? atoi(n) : 10, done = 0, killed = 0, status = 0;
-    kd_rng rng = {.key = seed ? (uint64_t)atoll(seed) : (uint64_t)time(NULL)};
-    int questions = 150 + 15 * kills, lives = 0;
-    printf("# seed %llu\n", (unsigned long long)rng.key);
-    kd_study_close(study_of("killed.study", questions));
-    server *h = server_start(slow, NULL);
-    char path[160];
-    snprintf(path, sizeof path, "%s", in_tmp("killed.study"));
-    while (!done && lives++ < 50 * kills + 50) {
-        pid_t pid = fork();
-        if (!pid) _exit(run_child(path, server_url(h), 2));
-        if (killed < kills) {
-            struct timespec t = {0, 1000000 * (long)(5 + kd_rng_below(&rng, 250))};
-            nanosleep(&t, NULL);
-            kill(pid, SIGKILL);
-        }
-        waitpid(pid, &status, 0);
-        killed += WIFSIGNALED(status);
-        done = WIFEXITED(status);
-    }
-    assert_true(done && WEXITSTATUS(status) == 0);
-    int64_t all = 2 * (int64_t)questions, lost = sql(path, "SELECT count(*) FROM attempts WHERE reason='lost'"), asked = server_requests(h);
-    assert_int_equal(sql(path, "SELECT count(*) FROM samples"), all);
-    assert_int_equal(sql(path, "SELECT count(DISTINCT answer) FROM samples"), all); /* each the server's own, once */
-    assert_int_equal(sql(path, "SELECT count(*) FROM attempts WHERE reason<>'lost'"), 0);
-    assert_int_equal(sql(path, "SELECT count(*) FROM leases"), 0);
-    /* everything that the server was asked is accounted for: kept, or lost and charged (a try noted just before the kill may not have gone out) */
-    assert_true(all + lost >= asked);
-    assert_true(sql(path, "SELECT round(1e9*(SELECT total(cost) FROM totals)) = round(1e9*((SELECT total(cost) FROM samples)+(SELECT "
-                          "total(cost) FROM attempts)))") == 1);
-    assert_true(sql(path, "SELECT 1e9*total(cost) FROM totals") >= asked * 20000 - 1);
-    printf("# %d kills, %lld answers, %lld requests, %lld tries lost and charged\n", killed, (long long)all, (long long)asked,
-           (long long)lost);
-    server_stop(h);
-    kd_study *s = NULL;
-    OK(kd_study_open(&s, path, KD_STUDY_WRITE, &e));
-    OK(kd_study_check(s, &e));
-    kd_study_close(s);
-}
-
-/* Every allocation failing in turn ends with a word for it or with the answers, and never hurts the study. */
+/* Every allocation of ours failing in turn (test_machine.c: of the libraries, too) ends with a word for it or with the answers, and never hurts the study. */
 static void test_memory(void **state) {
     (void)state;
     kd_study *s = study_of("memory.study", 2);
@@ -644,8 +516,7 @@ int main(int argc, char **argv) {
                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_redirect), cmocka_unit_test(test_unreachable),
                                        cmocka_unit_test(test_never),    cmocka_unit_test(test_storm),    cmocka_unit_test(test_due),
                                        cmocka_unit_test(test_rates),    cmocka_unit_test(test_budget),   cmocka_unit_test(test_stream),
-                                       cmocka_unit_test(test_stop),     cmocka_unit_test(test_two),      cmocka_unit_test(test_kills),
-                                       cmocka_unit_test(test_memory)};
+                                       cmocka_unit_test(test_stop),     cmocka_unit_test(test_memory)};
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("remote", tests, make_tmp, drop_tmp);
