@@ -5,10 +5,19 @@
 #include "distill/math/linear.h"
 #include "distill/math/qlinear_pack.h"
 
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 
-enum { GROUP = 4, MANY = 12 }; /* panels a task; rows from which on opening panels pays */
+enum { GROUP = 4, PARTS = KD_QPIECE * 2 * KD_QROWS, NEAR = 1 << 19, SHARE = 24 };
+/* panels a task; scales of a piece; bytes of activations that stay near; rows that pay for opening panels once more */
+
+/* What a worker opens (kd_qmany). */
+typedef struct {
+    int8_t w[2][KD_QPIECE * 512];
+    int32_t start[2][PARTS];
+    float scale[2][PARTS], min[2][PARTS], acc[KD_QMANY * 2 * KD_QROWS];
+} opened;
 
 struct kd_qmat {
     kd_mat w;
@@ -105,13 +114,14 @@ const char *kd_qmat_kind(const kd_qmat *q) { return q->k ? q->k->name : "f32"; }
 static size_t worker_bytes(size_t blocks) {
     size_t scale = 2 * blocks * KD_QROWS * sizeof(float);
     size_t packed = blocks * 512 + blocks * 64; /* the widest codes; no scales take more than 64 bytes a block */
-    size_t piece = 2 * KD_QPIECE * (512 + 2 * KD_QROWS * sizeof(int32_t)) + (size_t)KD_QMANY * 2 * KD_QROWS * sizeof(float);
-    return (GROUP * (2 * scale + packed) + piece + 1024) / 64 * 64;
+    return (GROUP * (2 * scale + packed) + sizeof(opened) + 1024) / 64 * 64;
 }
 
 size_t kd_qlinear_scratch(size_t max_cols, size_t max_n, int threads) {
-    size_t blocks = (max_cols + KD_QBLOCK - 1) / KD_QBLOCK, t = (size_t)(threads < 1 ? 1 : threads);
-    size_t f32 = kd_linear_scratch(max_cols, max_n, threads), i8 = max_n * blocks * sizeof(kd_qact) + t * worker_bytes(blocks);
+    size_t blocks = (max_cols + KD_QBLOCK - 1) / KD_QBLOCK, t = (size_t)(threads < 1 ? 1 : threads),
+           chunk = max_n < KD_QMANY ? max_n : KD_QMANY;
+    size_t shared = max_n * (blocks * sizeof(kd_qact) + sizeof(size_t)) + 64, own = t * chunk * blocks * sizeof(kd_qact);
+    size_t f32 = kd_linear_scratch(max_cols, max_n, threads), i8 = shared + own + t * worker_bytes(blocks);
     return f32 > i8 ? f32 : i8;
 }
 
@@ -119,23 +129,24 @@ typedef struct {
     const kd_qmat *q;
     const float *bias, *x;
     float *y;
-    size_t ldx, ldy, N, group;
-    bool accumulate, many; /* many: panels opened, activations as unsigned bytes */
-    kd_qact *act;
+    size_t ldx, ldy, N, group, run; /* group: panels, or pairs of panels, that are taken together; run: panels a task */
+    size_t chunk, chunks;           /* rows that a worker takes together */
+    int threads;
+    bool accumulate;
+    atomic_size_t *next; /* [chunks]: groups of pairs that are taken */
+    kd_qact *act;        /* of all rows, or [threads, chunk] */
     char *scratch;
     size_t worker;
 } job;
 
+static void quantize_row(const job *j, kd_qact *a, size_t n) {
+    j->q->k->quantize(a, j->x + n * j->ldx, j->q->blocks, j->q->f.offset, kd_qper(j->q->f.kind));
+}
+
 static void quantize_rows(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     (void)worker;
-    for (size_t n = task * 8; n < j->N && n < task * 8 + 8; n++) {
-        kd_qact *a = j->act + n * j->q->blocks;
-        j->q->k->quantize(a, j->x + n * j->ldx, j->q->blocks, j->q->f.offset, kd_qper(j->q->f.kind));
-        if (j->many)
-            for (size_t b = 0; b < j->q->blocks; b++)
-                for (size_t i = 0; i < KD_QBLOCK; i++) a[b].q[i] = (int8_t)(a[b].q[i] ^ -128);
-    }
+    for (size_t n = task * 8; n < j->N && n < task * 8 + 8; n++) quantize_row(j, j->act + n * j->q->blocks, n);
 }
 
 /* What a task needs of panel p: codes and scales, packed here where they are not kept; floats for them expanded. */
@@ -160,38 +171,113 @@ static panel panel_of(const job *j, size_t p, size_t slot, char *scratch) {
     return a;
 }
 
-/* Two panels against up to KD_QMANY rows, opened piece by piece. */
-static void many_task(void *ctx, size_t task, int worker) {
-    const job *j = ctx;
-    const kd_qmat *q = j->q;
-    size_t chunks = (j->N + KD_QMANY - 1) / KD_QMANY, p0 = task / chunks * 2, n0 = task % chunks * KD_QMANY, per = kd_qper(q->f.kind),
-           N = j->N - n0 < KD_QMANY ? j->N - n0 : KD_QMANY, cb = kd_qcode_bytes(q->f.kind);
-    char *scratch = j->scratch + (size_t)worker * j->worker;
-    char *tail =
-        scratch + j->worker - 2 * KD_QPIECE * (512 + 2 * KD_QROWS * sizeof(int32_t)) - (size_t)KD_QMANY * 2 * KD_QROWS * sizeof(float);
-    int8_t *w = (int8_t *)tail;
-    int32_t *start = (int32_t *)(tail + 2 * KD_QPIECE * 512);
-    float *acc = (float *)(start + 2 * KD_QPIECE * 2 * KD_QROWS);
-    panel a[2];
+static void fetch(const void *p, size_t n) {
+    for (size_t i = 0; i < n; i += 64) __builtin_prefetch((const char *)p + i);
+}
+
+/* Bytes of scales of blocks b .. b + KD_QPIECE. */
+static size_t scale_bytes_at(const kd_qmat *q, size_t b) { return q->scale_bytes / q->blocks * b; }
+
+/* Blocks b .. b + t->blocks of panels a[0], a[1] opened into o. */
+static void open_piece(kd_qmany *t, const kd_qmat *q, const panel *a, size_t b, opened *o) {
     for (size_t p = 0; p < 2; p++) {
-        a[p] = p && p0 + 1 == q->panels ? a[0] : panel_of(j, p0 + p, p, scratch); /* a second panel that is not there is the first again */
-        if (!p || p0 + 1 < q->panels) q->k->scales(a[p].scale, a[p].min, a[p].scales, &q->f, q->blocks);
+        const uint8_t *codes = a[p].codes + b * kd_qcode_bytes(q->f.kind);
+        if (q->k->open[q->f.kind]) {
+            q->k->open[q->f.kind](codes, t->blocks, q->f.offset, q->book, o->w[p], o->start[p]);
+            t->w[p] = o->w[p], t->start[p] = o->start[p];
+        } else
+            t->w[p] = (const int8_t *)codes;
+        q->k->scales(o->scale[p], o->min[p], a[p].scales + scale_bytes_at(q, b), &q->f, t->blocks);
+        t->scale[p] = o->scale[p], t->min[p] = o->min[p];
     }
-    memset(acc, 0, N * 2 * KD_QROWS * sizeof *acc);
+}
+
+/* What comes behind blocks b .. b + t->blocks of pair p0, as far as it can be known: the pair's next piece, or the next pair's first. */
+static void look_ahead(kd_qmany *t, const job *j, size_t p0, size_t b) {
+    const kd_qmat *q = j->q;
+    const size_t cb = kd_qcode_bytes(q->f.kind);
+    size_t at = b + t->blocks, p = p0;
+    if (at >= q->blocks) {
+        at = 0, p = p0 + 2;
+        if (p / 2 % j->group == 0 && j->chunks == 1) p += 2 * j->group * (size_t)(j->threads - 1);
+    }
+    t->ahead_bytes = 0;
+    if (!q->codes || p + 1 >= q->panels) return;
+    const size_t n = q->blocks - at < KD_QPIECE ? q->blocks - at : KD_QPIECE;
+    t->ahead_bytes = n * cb;
+    for (size_t i = 0; i < 2; i++) {
+        t->ahead[i] = q->codes + (p + i) * q->code_bytes + at * cb;
+        fetch(q->scales + (p + i) * q->scale_bytes + scale_bytes_at(q, at), scale_bytes_at(q, n));
+    }
+}
+
+/* Two panels against rows n0 .. n0 + N, whose activations are act; opened piece by piece. */
+static void many_pair(const job *j, size_t p0, size_t n0, size_t N, const kd_qact *act, char *scratch, opened *o) {
+    const kd_qmat *q = j->q;
+    panel a[2];
+    a[0] = panel_of(j, p0, 0, scratch);
+    a[1] = p0 + 1 == q->panels ? a[0] : panel_of(j, p0 + 1, 1, scratch); /* a second panel that is not there is the first again */
     for (size_t b = 0; b < q->blocks; b += KD_QPIECE) {
-        size_t blocks = q->blocks - b < KD_QPIECE ? q->blocks - b : KD_QPIECE;
-        kd_qmany t = {.x = j->act + n0 * q->blocks + b, .acc = acc, .blocks = blocks, .ldx = q->blocks, .N = N};
-        for (size_t p = 0; p < 2; p++) {
-            int8_t *wp = w + p * KD_QPIECE * 512;
-            int32_t *sp = start + p * KD_QPIECE * 2 * KD_QROWS;
-            q->k->open[q->f.kind](a[p].codes + b * cb, blocks, q->f.offset, wp, sp);
-            t.w[p] = wp, t.start[p] = sp, t.scale[p] = a[p].scale + b * per * KD_QROWS, t.min[p] = a[p].min + b * per * KD_QROWS;
-        }
+        kd_qmany t = {.x = act + b,
+                      .acc = o->acc,
+                      .blocks = q->blocks - b < KD_QPIECE ? q->blocks - b : KD_QPIECE,
+                      .ldx = q->blocks,
+                      .N = N,
+                      .first = b == 0};
+        open_piece(&t, q, a, b, o);
+        look_ahead(&t, j, p0, b);
         q->k->many[q->f.kind](&t);
     }
     size_t row0 = p0 * KD_QROWS;
-    q->k->finish(acc, N, j->bias ? j->bias + row0 : NULL, j->y + n0 * j->ldy + row0, j->ldy,
+    q->k->finish(o->acc, N, j->bias ? j->bias + row0 : NULL, j->y + n0 * j->ldy + row0, j->ldy,
                  q->w.rows - row0 < 2 * KD_QROWS ? q->w.rows - row0 : 2 * KD_QROWS, j->accumulate);
+}
+
+/* What one worker does: its own chunk of rows first, against group after group of pairs, then what others have left. It quantizes the rows itself:
+ * activations that another core wrote are slow to come (a worker's rows are its own from product to product, as far as can be). */
+static void many_worker(void *ctx, size_t task, int worker) {
+    const job *j = ctx;
+    const kd_qmat *q = j->q;
+    const size_t pairs = (q->panels + 1) / 2, groups = (pairs + j->group - 1) / j->group, w = (size_t)worker;
+    char *scratch = j->scratch + w * j->worker;
+    opened *o = (opened *)(scratch + j->worker - (sizeof(opened) + 63) / 64 * 64);
+    kd_qact *act = j->act + w * j->chunk * q->blocks;
+    (void)task;
+    for (size_t k = 0; k < j->chunks; k++) {
+        const size_t c = (k + w * j->chunks / (size_t)j->threads) % j->chunks, n0 = c * j->chunk;
+        const size_t N = j->N - n0 < j->chunk ? j->N - n0 : j->chunk;
+        if (atomic_load_explicit(&j->next[c], memory_order_relaxed) >= groups) continue;
+        for (size_t n = 0; n < N; n++) {
+            kd_qact *a = act + n * q->blocks;
+            quantize_row(j, a, n0 + n);
+            for (size_t b = 0; q->k->unsigned_x && b < q->blocks; b++)
+                for (size_t i = 0; i < KD_QBLOCK; i++) a[b].q[i] = (int8_t)(a[b].q[i] ^ -128);
+        }
+        for (size_t g; (g = atomic_fetch_add_explicit(&j->next[c], 1, memory_order_relaxed)) < groups;)
+            for (size_t i = g * j->group; i < (g + 1) * j->group && i < pairs; i++) many_pair(j, 2 * i, n0, N, act, scratch, o);
+    }
+}
+
+/* How many rows a worker takes together: its share, where that is enough to pay for opening panels twice, and no more than stay near. */
+static size_t chunk_of(const job *j) {
+    size_t most = NEAR / (j->q->blocks * sizeof(kd_qact)), chunks = 1;
+    most = most < 32 ? 32 : most > KD_QMANY ? KD_QMANY : most;
+    if (j->N >= 2 * SHARE) chunks = j->N / SHARE < (size_t)j->threads ? j->N / SHARE : (size_t)j->threads;
+    chunks *= (j->N + chunks * most - 1) / (chunks * most);
+    return (j->N + chunks - 1) / chunks;
+}
+
+static void many(job *j, char *scratch, kd_pool *pool) {
+    const kd_qmat *q = j->q;
+    j->chunk = chunk_of(j);
+    j->chunks = (j->N + j->chunk - 1) / j->chunk;
+    j->group = (q->panels + 1) / 2 * j->chunks / (8 * (size_t)j->threads);
+    j->group = j->group < 1 ? 1 : j->group > 4 ? 4 : j->group;
+    j->act = (kd_qact *)scratch;
+    j->next = (atomic_size_t *)(j->act + (size_t)j->threads * j->chunk * q->blocks);
+    j->scratch = (char *)j->next + (j->chunks * sizeof *j->next + 63) / 64 * 64;
+    for (size_t c = 0; c < j->chunks; c++) atomic_init(&j->next[c], 0);
+    kd_pool_run(pool, many_worker, j, (size_t)j->threads);
 }
 
 /* How many rows the next tile takes: sixes (fours where there is no six), the rest without a single one at the end where that can be. */
@@ -200,14 +286,13 @@ static size_t next_rows(const kd_qkernels *k, kd_qkind kind, size_t left) {
     return left >= 6 || left == 4 ? 4 : left >= 3 ? 3 : left;
 }
 
-static void panels_task(void *ctx, size_t task, int worker) {
-    const job *j = ctx;
+static void panels_group(const job *j, size_t p0, char *scratch) {
     const kd_qmat *q = j->q;
-    size_t p0 = task * j->group, P = q->panels - p0 < j->group ? q->panels - p0 : j->group;
+    size_t P = q->panels - p0 < j->group ? q->panels - p0 : j->group;
     panel a[GROUP];
     bool wide = j->N == 1 && P == GROUP;
     for (size_t p = 0; p < P; p++) {
-        a[p] = panel_of(j, p0 + p, p, j->scratch + (size_t)worker * j->worker);
+        a[p] = panel_of(j, p0 + p, p, scratch);
         if (!wide) q->k->scales(a[p].scale, a[p].min, a[p].scales, &q->f, q->blocks);
     }
     for (size_t p = 0, step = wide ? GROUP : 2; p < P; p += step) {
@@ -233,6 +318,18 @@ static void panels_task(void *ctx, size_t task, int worker) {
     }
 }
 
+static void panels_task(void *ctx, size_t task, int worker) {
+    const job *j = ctx;
+    const size_t first = task * j->run, end = first + j->run < j->q->panels ? first + j->run : j->q->panels;
+    for (size_t p = first; p < end; p += j->group) panels_group(j, p, j->scratch + (size_t)worker * j->worker);
+}
+
+/* Groups of panels side by side in memory, enough of them for every worker to have eight. */
+static size_t panels_run(const job *j) {
+    const size_t groups = (j->q->panels + j->group - 1) / j->group, n = groups / (8 * (size_t)j->threads);
+    return j->group * (n < 1 ? 1 : n > 16 ? 16 : n);
+}
+
 void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,
                 kd_pool *pool, void *scratch) {
     if (!q->k) {
@@ -249,13 +346,15 @@ void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx,
              .N = N,
              .group = N == 1 ? GROUP : 2,
              .accumulate = accumulate,
-             .many = N >= MANY && q->k->many[q->f.kind],
+             .threads = kd_pool_threads(pool),
              .act = scratch,
              .scratch = (char *)scratch + N * q->blocks * sizeof(kd_qact),
              .worker = worker_bytes(q->blocks)};
+    if (q->k->many[q->f.kind] && N >= q->k->least) {
+        many(&j, scratch, pool);
+        return;
+    }
     kd_pool_run(N * q->w.cols >= 16384 ? pool : NULL, quantize_rows, &j, (N + 7) / 8);
-    if (j.many)
-        kd_pool_run(pool, many_task, &j, (q->panels + 1) / 2 * ((N + KD_QMANY - 1) / KD_QMANY));
-    else
-        kd_pool_run(pool, panels_task, &j, (q->panels + j.group - 1) / j.group);
+    j.run = panels_run(&j);
+    kd_pool_run(pool, panels_task, &j, (q->panels + j.run - 1) / j.run);
 }

@@ -5,7 +5,7 @@
 #include "distill/math/qlinear_body.h"
 #include "distill/math/qlinear_many.h"
 
-const kd_qkernels kd_qkernels_avx2 = {"int8 panels (avx2)", true, WIDES, TILES, quantize, scales, OPENS, MANIES, many_finish};
+const kd_qkernels kd_qkernels_avx2 = {"int8 panels (avx2)", true, WIDES, TILES, quantize, scales, OPENS, MANIES, 12, true, many_finish};
 #else
 typedef int kd_qlinear_avx2_is_for_x86;
 #endif

@@ -108,6 +108,22 @@ KD_INLINE void scale_at(kd_qscale q, size_t per, bool has_min, const kd_qtile *t
     }
 }
 
+/* One row of x is fed by memory alone: blocks are fetched some time before they are met, those of the P panels behind these included. */
+enum { AHEAD = 6 };
+KD_INLINE void fetch_ahead(kd_qscale q, size_t P, size_t cb, size_t per, bool has_min, const kd_qtile *t, size_t b) {
+    const size_t to = b + AHEAD, over = to < t->blocks ? 0 : 1;
+    const size_t sb = (has_min ? 2 : 1) * (q == KD_QS_SUPER ? 32 + 8 * per * 16 : 32), step = q == KD_QS_SUPER ? 8 : 1;
+    KD_UNROLL(4)
+    for (size_t p = 0; p < P; p++) {
+        const char *c = (const char *)t->codes[p] + (to + over * (P - 1) * t->blocks) * cb;
+        KD_UNROLL(8)
+        for (size_t i = 0; i < cb; i += 64) _mm_prefetch(c + i, _MM_HINT_T0);
+        const char *s = (const char *)t->scale[p] + (to / step + over * (P - 1) * (t->blocks / step)) * sb;
+        if (to % step == 0)
+            for (size_t i = 0; i < sb; i += 64) _mm_prefetch(s + i, _MM_HINT_T0);
+    }
+}
+
 /* P panels from byte `lane` of their vectors on (VW rows) against M rows of x. */
 KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile *t, size_t lane) {
     size_t per = k >= KD_QK_6H ? 2 : 1, cb = k <= KD_QK_4B ? 256 : k <= KD_QK_5M ? 320 : 512, r0 = lane / 4;
@@ -120,6 +136,7 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
     for (size_t m = 0; m < M; m++) acc[p][m] = v_zero();
     for (size_t b = 0; b < t->blocks; b++) {
         const kd_qact *x = t->x + b;
+        if (q != KD_QS_EXPANDED && cb < 512) fetch_ahead(q, P, cb, per, has_min, t, b);
         KD_UNROLL(2)
         for (size_t half = 0; half < per; half++) {
             vi s[4][KD_QCOLS], h[4][KD_QCOLS];
@@ -324,4 +341,20 @@ static void scales(float *scale, float *min, const void *src, const kd_qformat *
             }
         }
     }
+}
+
+/* y [N, rows <= 32] (+)= acc [N, 32] + bias: how qlinear_many*.h end. */
+__attribute__((unused)) static void many_finish(const float *acc, size_t N, const float *bias, float *y, size_t ldy, size_t rows,
+                                                bool accumulate) {
+    for (size_t n = 0; n < N; n++, y += ldy, acc += 2 * KD_QROWS)
+        for (size_t r = 0; r < rows; r += VW) {
+            const size_t left = rows - r;
+            vf v = v_load(acc + r);
+            if (bias) v = v + (left >= VW ? v_load(bias + r) : v_load_n(bias + r, left));
+            if (accumulate) v = v + (left >= VW ? v_load(y + r) : v_load_n(y + r, left));
+            if (left >= VW)
+                v_store(y + r, v);
+            else
+                v_store_n(y + r, v, left);
+        }
 }

@@ -77,18 +77,20 @@ typedef struct {
 } kd_qtile;
 typedef void kd_qtile_fn(const kd_qtile *t);
 
-/* Many rows of activations over a piece of two opened panels (qlinear_many.h). */
+/* Many rows of activations over a piece of two opened panels (qlinear_many.h for maddubs, qlinear_many512.h for VNNI). */
 enum { KD_QPIECE = 8, KD_QMANY = 128 }; /* blocks opened at a time; rows that share an opening */
 typedef struct {
-    const int8_t *w[2];             /* [blocks, 8, 64] code - offset, 32-byte aligned */
-    const int32_t *start[2];        /* [blocks * per, 16] -128 times their sum */
+    const int8_t *w[2];             /* [blocks, 8, 64], 64-byte aligned: code - offset; for VNNI the codes themselves */
+    const int32_t *start[2];        /* [blocks * per, 16] -128 times their sum; not for VNNI, which begins with the activations' start */
     const float *scale[2], *min[2]; /* [blocks * per, 16] */
-    const kd_qact *x;               /* rows of ldx blocks, codes as unsigned bytes q + 128 */
+    const kd_qact *x;               /* rows of ldx blocks; codes as unsigned bytes q + 128, for VNNI as they are */
     float *acc;                     /* [N, 32] */
-    size_t blocks, ldx, N;
+    const uint8_t *ahead[2];        /* what will be opened next, fetched meanwhile: as many bytes of each as ahead_bytes says */
+    size_t blocks, ldx, N, ahead_bytes;
+    bool first; /* sums begin at nought, not at acc */
 } kd_qmany;
 typedef void kd_qmany_fn(const kd_qmany *t);
-typedef void kd_qopen_fn(const uint8_t *codes, size_t blocks, int offset, int8_t *w, int32_t *start);
+typedef void kd_qopen_fn(const uint8_t *codes, size_t blocks, int offset, const int8_t *book, int8_t *w, int32_t *start);
 
 typedef struct {
     const char *name;
@@ -97,8 +99,10 @@ typedef struct {
     kd_qtile_fn *tile[KD_QKINDS][KD_QCOLS + 1]; /* two panels, [M] rows; NULL where M is composed of smaller ones */
     void (*quantize)(kd_qact *out, const float *x, size_t blocks, int offset, size_t per);         /* one row */
     void (*scales)(float *scale, float *min, const void *src, const kd_qformat *f, size_t blocks); /* expands a panel's */
-    kd_qopen_fn *open[KD_QKINDS]; /* NULL: many rows go through the tiles too */
-    kd_qmany_fn *many[KD_QKINDS];
+    kd_qopen_fn *open[KD_QKINDS]; /* NULL: a panel's codes are read where they lie */
+    kd_qmany_fn *many[KD_QKINDS]; /* NULL: many rows go through the tiles too */
+    size_t least;                 /* rows from which on that pays */
+    bool unsigned_x;              /* the activations' codes plus 128 */
     /* y [N, rows <= 32] (+)= acc [N, 32] + bias */
     void (*finish)(const float *acc, size_t N, const float *bias, float *y, size_t ldy, size_t rows, bool accumulate);
 } kd_qkernels;

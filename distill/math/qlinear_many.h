@@ -43,7 +43,7 @@ KD_INLINE void many_rows(kd_qkind k, const kd_qmany *t) {
         float *to = t->acc + n * 2 * KD_QROWS;
         vf acc[4];
         KD_UNROLL(4)
-        for (size_t p = 0; p < 4; p++) acc[p] = v_load(to + 8 * p);
+        for (size_t p = 0; p < 4; p++) acc[p] = t->first ? v_zero() : v_load(to + 8 * p);
         for (size_t b = 0; b < t->blocks; b++) {
             _mm_prefetch((const void *)(next + b), _MM_HINT_T0);
             KD_UNROLL(2)
@@ -78,23 +78,11 @@ KD_INLINE void many_rows(kd_qkind k, const kd_qmany *t) {
     }
 }
 
-static void many_finish(const float *acc, size_t N, const float *bias, float *y, size_t ldy, size_t rows, bool accumulate) {
-    for (size_t n = 0; n < N; n++, y += ldy, acc += 2 * KD_QROWS)
-        for (size_t r = 0; r < rows; r += VW) {
-            const size_t left = rows - r;
-            vf v = v_load(acc + r);
-            if (bias) v = v + (left >= VW ? v_load(bias + r) : v_load_n(bias + r, left));
-            if (accumulate) v = v + (left >= VW ? v_load(y + r) : v_load_n(y + r, left));
-            if (left >= VW)
-                v_store(y + r, v);
-            else
-                v_store_n(y + r, v, left);
-        }
-}
-
 #define MANY(k)                                                                                                                            \
     static __attribute__((noinline)) void many_##k(const kd_qmany *t) { many_rows(k, t); }                                                 \
-    static __attribute__((noinline)) void open_##k(const uint8_t *codes, size_t blocks, int offset, int8_t *w, int32_t *start) {           \
+    static __attribute__((noinline)) void open_##k(const uint8_t *codes, size_t blocks, int offset, const int8_t *book, int8_t *w,         \
+                                                   int32_t *start) {                                                                       \
+        (void)book;                                                                                                                        \
         for (size_t b = 0; b < blocks; b++)                                                                                                \
             open_block(k, codes + b * kd_qcode_bytes(k), offset, w + 512 * b, start + b * kd_qper(k) * KD_QROWS);                          \
     }

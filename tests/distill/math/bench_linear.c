@@ -1,6 +1,7 @@
 /* tests/distill/math/bench_linear.c - products with stored weights in GMAC/s of processor time, one thread, beside what the processor can do at
  * most: multiply-adds of bytes from registers, and bytes a second read from memory.
- *   bench_linear [COLUMNS ROWS [TYPE...]] */
+ *   bench_linear [COLUMNS ROWS [TYPE...]]      THREADS=N in the environment: by the clock, over N threads
+ *   bench_linear limits                        the limits alone, a line of JSON */
 #include "distill/base/clock.h"
 #include "distill/base/cpu.h"
 #include "distill/base/mem.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -23,52 +25,39 @@ static double cpu_seconds(void) {
 }
 
 #if defined(__x86_64__)
-/* maddubs and an addition of 16 bits on twelve registers: 32 MACs each. */
-__attribute__((target("avx2"), noinline)) static double limit_maddubs(void) {
-    __m256i h[12], w = _mm256_set1_epi8(3), x = _mm256_set1_epi8(5);
-    for (int i = 0; i < 12; i++) h[i] = _mm256_set1_epi8((char)i);
-    double best = 0;
-    for (int r = 0; r < 5; r++) {
-        double t = cpu_seconds();
-        for (int n = 0; n < 2000000; n++) {
-            __asm__ volatile("" : "+x"(w), "+x"(x));
-#pragma GCC unroll 12
-            for (int i = 0; i < 12; i++) h[i] = _mm256_add_epi16(h[i], _mm256_maddubs_epi16(w, x));
-            __asm__ volatile("" : "+x"(h[0]), "+x"(h[1]), "+x"(h[2]), "+x"(h[3]), "+x"(h[4]), "+x"(h[5]), "+x"(h[6]), "+x"(h[7]));
-            __asm__ volatile("" : "+x"(h[8]), "+x"(h[9]), "+x"(h[10]), "+x"(h[11]));
-        }
-        t = 2e6 * 12 * 32 / (cpu_seconds() - t) * 1e-9;
+/* The most that one core does, by instructions on registers that are written out: a compiler may keep an array of sums in memory, and then measures that.
+ * maddubs with an addition of 16 bits, twelve times: 32 MACs each. vpdpbusd, twelve times: 64 MACs each. */
+#define TWELVE(X) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define MADDUBS(i) "vpmaddubsw %%ymm1, %%ymm0, %%ymm2\n\tvpaddw %%ymm2, %%ymm" #i ", %%ymm" #i "\n\t"
+#define DPBUSD(i) "vpdpbusd %%zmm1, %%zmm0, %%zmm" #i "\n\t"
+#define SUMS "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
+__attribute__((target("avx2"), noinline)) static void maddubs_times(long n) {
+    while (n--) __asm__ volatile(TWELVE(MADDUBS)::: "xmm0", "xmm1", "xmm2", SUMS);
+}
+__attribute__((target("avx512f,avx512bw,avx512vnni"), noinline)) static void vnni_times(long n) {
+    while (n--) __asm__ volatile(TWELVE(DPBUSD)::: "xmm0", "xmm1", SUMS);
+}
+static bool has_vnni(void) { return kd_cpu_get()->level >= KD_CPU_AVX512 && kd_cpu_get()->avx512_vnni; }
+static void limit_task(void *ctx, size_t task, int worker) {
+    (void)task, (void)worker;
+    (has_vnni() ? vnni_times : maddubs_times)(*(long *)ctx);
+}
+/* GMAC/s of all threads of the pool at once, by the clock. */
+static double int8_limit(kd_pool *pool, const char **how) {
+    long n = 2000000;
+    double best = 0, threads = (double)kd_pool_threads(pool);
+    *how = has_vnni() ? "vpdpbusd, 512 bits" : "maddubs, 256 bits";
+    if (kd_cpu_get()->level < KD_CPU_AVX2) return 0;
+    for (int r = 0; r < 10; r++) {
+        double t = kd_now();
+        kd_pool_run(pool, limit_task, &n, (size_t)threads);
+        t = threads * (double)n * 12 * (has_vnni() ? 64 : 32) / (kd_now() - t) * 1e-9;
         best = t > best ? t : best;
     }
     return best;
-}
-/* vpdpbusd on sixteen registers: 64 MACs each. */
-__attribute__((target("avx512f,avx512bw,avx512vnni"), noinline)) static double limit_vnni(void) {
-    __m512i s[16], w = _mm512_set1_epi8(3), x = _mm512_set1_epi8(5);
-    for (int i = 0; i < 16; i++) s[i] = _mm512_set1_epi32(i);
-    double best = 0;
-    for (int r = 0; r < 5; r++) {
-        double t = cpu_seconds();
-        for (int n = 0; n < 2000000; n++) {
-            __asm__ volatile("" : "+v"(w), "+v"(x));
-#pragma GCC unroll 16
-            for (int i = 0; i < 16; i++) s[i] = _mm512_dpbusd_epi32(s[i], w, x);
-            __asm__ volatile("" : "+v"(s[0]), "+v"(s[1]), "+v"(s[2]), "+v"(s[3]), "+v"(s[4]), "+v"(s[5]), "+v"(s[6]), "+v"(s[7]));
-            __asm__ volatile("" : "+v"(s[8]), "+v"(s[9]), "+v"(s[10]), "+v"(s[11]), "+v"(s[12]), "+v"(s[13]), "+v"(s[14]), "+v"(s[15]));
-        }
-        t = 2e6 * 16 * 64 / (cpu_seconds() - t) * 1e-9;
-        best = t > best ? t : best;
-    }
-    return best;
-}
-static double int8_limit(const char **how) {
-    const kd_cpu *c = kd_cpu_get();
-    *how = c->level >= KD_CPU_AVX512 && c->avx512_vnni ? "vpdpbusd, 512 bits" : "maddubs, 256 bits";
-    if (c->level < KD_CPU_AVX2) return 0;
-    return c->level >= KD_CPU_AVX512 && c->avx512_vnni ? limit_vnni() : limit_maddubs();
 }
 #else
-static double int8_limit(const char **how) { return *how = "not x86", 0; }
+static double int8_limit(kd_pool *pool, const char **how) { return (void)pool, *how = "not x86", 0; }
 #endif
 
 /* Bytes read by all threads, GB/s of the clock: what one row of activations can be fed with. */
@@ -108,9 +97,12 @@ static double read_limit(kd_pool *pool) {
     char *data = kd_aligned_alloc(1 << 21, n);
     double best = 0;
     if (!data) return 0;
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(data, n, MADV_HUGEPAGE); /* as panels have it */
+#endif
     memset(data, 1, n);
     r.data = data;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 10; i++) {
         double t = kd_now();
         kd_pool_run(pool, read_task, &r, READ_TASKS);
         t = (double)n / (kd_now() - t) * 1e-9;
@@ -139,12 +131,14 @@ static kd_mat matrix(kd_dtype t, size_t rows, size_t cols) {
     return m;
 }
 
-static double gmacs(const kd_qmat *q, size_t rows, size_t cols, size_t N, const float *x, float *y, void *scratch) {
+static double seconds(const kd_pool *pool) { return pool ? kd_now() : cpu_seconds(); }
+
+static double gmacs(const kd_qmat *q, size_t rows, size_t cols, size_t N, const float *x, float *y, kd_pool *pool, void *scratch) {
     double best = 0, spent = 0;
     for (int r = 0; r < 3 || (r < 200 && spent < 0.05); r++) {
-        double t = cpu_seconds();
-        kd_qlinear(q, NULL, x, cols, y, rows, N, false, NULL, scratch);
-        t = cpu_seconds() - t;
+        double t = seconds(pool);
+        kd_qlinear(q, NULL, x, cols, y, rows, N, false, pool, scratch);
+        t = seconds(pool) - t;
         spent += t;
         double g = (double)rows * (double)cols * (double)N / t * 1e-9;
         best = g > best ? g : best;
@@ -160,18 +154,25 @@ int main(int argc, char **argv) {
     size_t cols = argc > 2 ? strtoul(argv[1], NULL, 10) : 1792, rows = argc > 2 ? strtoul(argv[2], NULL, 10) : 4864;
     const char *how, *level = getenv("KD_CPU");
     kd_rng rng = {.key = 2};
-    kd_pool *pool;
-    if (kd_pool_new(&pool, 0, NULL)) return 1;
+    const char *threads = getenv("THREADS");
+    kd_pool *pool, *use;
+    if (kd_pool_new(&pool, threads ? atoi(threads) : 0, NULL)) return 1;
     if (level && !kd_cpu_cap(level)) return fprintf(stderr, "bench_linear: KD_CPU=%s: no such level\n", level), 64;
-    double limit = int8_limit(&how);
-    printf("memory read by %d threads: %.1f GB/s\n", kd_pool_threads(pool), read_limit(pool));
-    printf("%s; limit of int8 %.0f GMAC/s a core (%s)\n%zu x %zu, GMAC/s by rows of x\n%-8s", kd_cpu_describe(), limit, how, rows, cols,
-           "type");
+    double limit = int8_limit(pool, &how), bytes = read_limit(pool), cores = (double)kd_pool_threads(pool);
+    if (argc == 2 && !strcmp(argv[1], "limits")) {
+        printf("{\"threads\":%d,\"int8_gmac_per_second\":%.1f,\"int8_by\":\"%s\",\"memory_gb_per_second\":%.1f}\n", kd_pool_threads(pool),
+               limit, how, bytes);
+        return kd_pool_free(pool), 0;
+    }
+    use = threads ? pool : NULL;
+    if (!use) limit /= cores;
+    printf("memory read by %d threads: %.1f GB/s\n", kd_pool_threads(pool), bytes);
+    printf("%s; limit of int8 %.0f GMAC/s %s (%s)\n%zu x %zu, GMAC/s by rows of x\n%-8s", kd_cpu_describe(), limit,
+           use ? "over all threads" : "a core", how, rows, cols, "type");
     for (size_t i = 0; i < NS; i++) printf("%8zu", Ns[i]);
     printf("   GB/s at 1  share of the limit at %d\n", MOST);
-    kd_pool_free(pool);
     float *x = kd_aligned_alloc(64, MOST * cols * sizeof *x), *y = kd_aligned_alloc(64, MOST * rows * sizeof *y);
-    void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(cols, MOST, 1));
+    void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(cols, MOST, kd_pool_threads(pool)));
     if (!x || !y || !scratch) return 1;
     for (size_t i = 0; i < MOST * cols; i++) x[i] = (float)kd_rng_normal(&rng);
     for (size_t k = 0; k < KINDS; k++) {
@@ -185,7 +186,7 @@ int main(int argc, char **argv) {
         printf("%-8s", name);
         double first = 0, last = 0;
         for (size_t i = 0; i < NS; i++) {
-            last = gmacs(q, rows, cols, Ns[i], x, y, scratch);
+            last = gmacs(q, rows, cols, Ns[i], x, y, use, scratch);
             if (!i) first = last * (double)m.row_bytes / (double)cols;
             printf("%8.1f", last);
             fflush(stdout);
@@ -195,5 +196,6 @@ int main(int argc, char **argv) {
         kd_free((void *)(size_t)m.data);
     }
     kd_free(x), kd_free(y), kd_free(scratch);
+    kd_pool_free(pool);
     return 0;
 }
