@@ -246,7 +246,7 @@ static void eight_bit_products(void **state) {
 
 static void eight_bit_rows_do_not_feel_each_other(void **state) {
     (void)state;
-    enum { N = 64, ROWS = 83 };
+    enum { N = 150, ROWS = 83 };
     kd_pool *pool;
     assert_int_equal(kd_pool_new(&pool, 3, NULL), KD_OK);
     for (size_t l = 0; l < sizeof qlevels / sizeof *qlevels; l++) {
@@ -262,7 +262,7 @@ static void eight_bit_rows_do_not_feel_each_other(void **state) {
             assert_int_equal(kd_qmat_new(&lean, &m, false, pool, NULL), KD_OK);
             assert_true(kd_qmat_bytes(q) > kd_qmat_bytes(lean));
             for (size_t n = 0; n < N; n++) kd_qlinear(q, NULL, x + n * cols, cols, one + n * ROWS, ROWS, 1, false, NULL, scratch);
-            for (size_t n = 2; n <= N; n += n < 20 ? 1u : 11u) {
+            for (size_t n = 2; n <= N; n += n < 20 ? 1u : n < 60 ? 11u : 37u) {
                 memset(y, 0x7f, N * ROWS * sizeof *y);
                 kd_qlinear(n % 2 ? q : lean, NULL, x, cols, y, ROWS, n, false, n % 3 ? pool : NULL, scratch);
                 assert_memory_equal(y, one, n * ROWS * sizeof *y);
