@@ -336,8 +336,13 @@ static void engine_of(run *r, const loaded *l, const kd_local_opts *o, kd_engine
                                 .top_p = r->o->top_p >= 0 ? (float)r->o->top_p : 0.95f,
                                 .min_p = r->o->min_p >= 0 ? (float)r->o->min_p : 0,
                                 .top_k = r->o->top_k >= 0 ? (uint32_t)r->o->top_k : 0};
-    *eo = (kd_engine_options){
-        .threads = o->threads, .sequences = r->parallel, .context = r->context, .memory = o->memory, .draft = 8, .exact = o->exact};
+    *eo = (kd_engine_options){.threads = o->threads,
+                              .sequences = r->parallel,
+                              .context = r->context,
+                              .memory = o->memory,
+                              .draft = 8,
+                              .exact = o->exact,
+                              .kv = (kd_kv_kind)o->kv};
 }
 
 /* The settings under which this model's answers stand in the study. */
@@ -350,10 +355,11 @@ static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, con
     known.top_p = o->top_p >= 0 ? o->top_p : 0.95;
     known.max_tokens = o->max_tokens > 0 ? o->max_tokens : 1024;
     kd_buf more = {0};
+    static const char *const kv[] = {"", ",\"kv_type\":\"q8_0\"", ",\"kv_type\":\"f32\""}; /* answers differ by it */
     bool shaped = lo->shape_json && *lo->shape_json;
-    if (kd_buf_printf(&more, "%s%s%s", lo->exact ? "\"exact\":true" : "", lo->exact && shaped ? "," : "", shaped ? lo->shape_json : ""))
+    if (kd_buf_printf(&more, "%s%s%s%s", lo->exact ? ",\"exact\":true" : "", kv[lo->kv], shaped ? "," : "", shaped ? lo->shape_json : ""))
         return kd_fail(e, KD_ENOMEM, "settings: out of memory");
-    kd_code c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, more.data, e);
+    kd_code c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, more.len ? more.data + 1 : NULL, e);
     kd_buf_clear(&more);
     if (c) return c;
     return find ? kd_study_settings_find(s, id, json->data, e) : kd_study_settings(s, id, json->data, NULL, e);

@@ -55,6 +55,7 @@ typedef struct {
     size_t parallel, context;     /* 0: engine's defaults (context: enough for the prompt and max_tokens) */
     uint64_t memory;              /* bytes for keys and values; 0: the engine's own bound */
     bool exact;                   /* f32 arithmetic */
+    int kv;                       /* kd_kv_kind: type of keys and values */
     int64_t now;                  /* the date templates call now, seconds since 1970 */
     bool ignore_missing_template; /* a model without a chat template gets the contents of the messages, a line each */
     /* What every request takes besides, or NULL: fills *like once the vocabulary is known (sampling apart from temperature, top-p, top-k and min-p; limits;

@@ -1,6 +1,7 @@
 /* distill/base/mem.c - allocation, checked sizes, buffers, arenas. Leans on err.h. */
 #include "distill/base/mem.h"
 
+#include <sys/mman.h>
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,6 +42,16 @@ void *kd_aligned_alloc(size_t align, size_t n) {
     assert(align >= sizeof(void *) && (align & (align - 1)) == 0);
     void *p = NULL;
     if (refused() || posix_memalign(&p, align, n ? n : 1) != 0) return NULL;
+    return p;
+}
+
+/* What is walked with long strides would miss a page table entry every 4 KiB. */
+void *kd_large_alloc(size_t n) {
+    const size_t large = (size_t)1 << 21;
+    void *p = kd_aligned_alloc(n >= large ? large : 64, n ? n : 64);
+#if defined(MADV_HUGEPAGE)
+    if (p && n >= large) (void)madvise(p, n / large * large, MADV_HUGEPAGE); /* a wish */
+#endif
     return p;
 }
 

@@ -29,6 +29,8 @@ typedef struct {
     int32_t *tokens; /* [prompt] */
     size_t prompt, generate, V;
     uint64_t seed, next; /* next: of the sequences never seen before */
+    double start;        /* seconds from the command's beginning to the first token */
+    const kd_model *model;
 } bench;
 
 static kd_code submit(bench *b, uint64_t sequence, size_t max_tokens, kd_err *e) {
@@ -54,6 +56,27 @@ static kd_code timed(bench *b, uint64_t first, size_t n, size_t max_tokens, doub
     return c;
 }
 
+/* Panels are made, pages touched: a token behind a short prompt, so that no figure of the process counts a prompt twice. */
+static kd_code warm_up(bench *b, double began, const kd_watch *w, kd_err *e) {
+    const size_t prompt = b->prompt;
+    double seconds;
+    if (b->prompt > 8) b->prompt = 8;
+    kd_code c = timed(b, b->next++, 1, 1, &seconds, w, e);
+    b->start = kd_now() - began;
+    b->prompt = prompt;
+    return c;
+}
+
+/* What a token costs at least: multiply-adds in the layers and in the head, bytes of weights read. */
+static void costs(const kd_model *m, double *layers, double *head, double *bytes) {
+    *layers = 0, *head = (double)m->head.rows * (double)m->head.cols, *bytes = (double)m->head.rows * (double)m->head.row_bytes;
+    for (uint32_t l = 0; l < m->config.L; l++)
+        for (int r = 0; r < KD_MATS; r++) {
+            const kd_mat *w = &m->layers[l].mat[r];
+            *layers += (double)w->rows * (double)w->cols, *bytes += (double)w->rows * (double)w->row_bytes;
+        }
+}
+
 static kd_code print_point(kd_cli *cli, const bench *b, size_t parallel, double prefill, double decode, kd_err *e) {
     struct rusage u;
     double pp = (double)(parallel * b->prompt) / prefill, tg = b->generate ? (double)(parallel * b->generate) / decode : 0;
@@ -71,6 +94,12 @@ static kd_code print_point(kd_cli *cli, const bench *b, size_t parallel, double 
     kd_jsonw_key(j, "prefill_tokens_per_second"), kd_jsonw_double(j, pp);
     kd_jsonw_key(j, "decode_tokens_per_second"), kd_jsonw_double(j, tg);
     kd_jsonw_key(j, "peak_rss_bytes"), kd_jsonw_int(j, (int64_t)u.ru_maxrss * 1024);
+    double layers, head, bytes;
+    costs(b->model, &layers, &head, &bytes);
+    kd_jsonw_key(j, "start_seconds"), kd_jsonw_double(j, b->start);
+    kd_jsonw_key(j, "prefill_gmac_per_second"), kd_jsonw_double(j, 1e-9 * (layers * pp + head * (double)parallel / prefill));
+    kd_jsonw_key(j, "decode_gmac_per_second"), kd_jsonw_double(j, 1e-9 * (layers + head) * tg);
+    kd_jsonw_key(j, "decode_weights_gb_per_second"), kd_jsonw_double(j, 1e-9 * bytes * tg / (double)parallel);
     kd_jsonw_end_object(j);
     return kd_out_json_end(cli, e);
 }
@@ -119,19 +148,18 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_loaded l = {0};
     kd_pool *pool;
     bench b = {.prompt = (size_t)kd_opt_int(cli, "prompt"), .generate = (size_t)kd_opt_int(cli, "generate"), .seed = cli->seed};
-    double warm;
+    const double began = kd_now();
     if (!model) return kd_fail(e, KD_EINVAL, "bench: expected --model PATH");
     kd_code c = parse_parallel(kd_opt_string(cli, "parallel"), &parallel, &n, &most, e);
     if (!c) c = kd_cli_pool(cli, &pool, e);
     if (!c) c = kd_load(&l, model, kd_opt_string(cli, "adapter"), KD_LOAD_WEIGHTS, e);
     if (c) goto done;
-    b.V = l.model->config.V;
-    static const kd_kv_kind kinds[] = {KD_KV_F16, KD_KV_Q8_0, KD_KV_F32};
+    b.V = l.model->config.V, b.model = l.model;
     kd_engine_options o = {.pool = pool,
                            .sequences = most,
                            .context = b.prompt + b.generate + 1,
                            .rows = (size_t)kd_opt_int(cli, "rows"),
-                           .kv = kinds[kd_opt_word(cli, "kv-type")],
+                           .kv = (kd_kv_kind)kd_opt_word(cli, "kv-type"),
                            .exact = kd_opt_flag(cli, "exact"),
                            .no_repack = !kd_opt_flag(cli, "repack"),
                            .memory = cli->memory};
@@ -141,7 +169,7 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     }
     b.tokens = kd_malloc(b.prompt * sizeof *b.tokens);
     c = b.tokens ? kd_engine_new(&b.engine, l.model, l.adapter, NULL, &o, e) : kd_fail(e, KD_ENOMEM, "bench: out of memory");
-    if (!c) c = timed(&b, b.next++, 1, 2, &warm, cli->watch, e); /* panels are made, pages touched */
+    if (!c) c = warm_up(&b, began, cli->watch, e);
     if (!c && !cli->json)
         c = kd_out(cli, "%8s %8s %8s %14s %14s   %s\n", "parallel", "prompt", "generate", "prefill tok/s", "decode tok/s", "peak memory");
     for (size_t i = 0; !c && i < n; i++) c = point(cli, &b, parallel[i], e);

@@ -29,6 +29,7 @@ static const kd_opt options[] = {
     KD_SAMPLING_OPTIONS,
     {"draft", 0, KD_OPT_INT, "N", "8", "tokens guessed ahead (0: none); no answer changes by it", "Engine", .min = 0, .max = 16},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "f32 arithmetic instead of 8-bit activations", "Engine"},
+    {"kv-type", 0, KD_OPT_ENUM, "f16|q8_0|f32", "f16", "type of keys and values", "Engine"},
     {0}};
 
 typedef struct {
@@ -360,7 +361,8 @@ static kd_code run(kd_cli *cli, kd_err *e) {
                                                .sequences = 1,
                                                .memory = cli->memory,
                                                .draft = (size_t)kd_opt_int(cli, "draft"),
-                                               .exact = kd_opt_flag(cli, "exact")},
+                                               .exact = kd_opt_flag(cli, "exact"),
+                                               .kv = (kd_kv_kind)kd_opt_word(cli, "kv-type")},
                           e);
     t.render = (kd_render){.chat = chat, .tokenizer = l.tokenizer, .now = kd_unix_ms() / 1000};
     if (!c) request_of(&t, cli, &s);

@@ -28,6 +28,7 @@ static const kd_opt options[] = {
     {"parallel", 0, KD_OPT_INT, "N", "32", "sequences decoded together", "Engine", .min = 1, .max = 4096},
     {"context", 0, KD_OPT_INT, "N", NULL, "positions of a sequence (the model's own)", "Engine", .min = 16, .max = 1e9},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "f32 arithmetic instead of 8-bit activations", "Engine"},
+    {"kv-type", 0, KD_OPT_ENUM, "f16|q8_0|f32", "f16", "type of keys and values", "Engine"},
     {0}};
 
 /* One model's answers, there or asked for now, and what they say. */
@@ -53,6 +54,7 @@ static kd_code ask(kd_cli *cli, kd_study *s, const char *model, const char *adap
                        .context = (size_t)kd_opt_int(cli, "context"),
                        .memory = cli->memory,
                        .exact = kd_opt_flag(cli, "exact"),
+                       .kv = kd_opt_word(cli, "kv-type"),
                        .now = kd_unix_ms() / 1000};
     kd_sampling_shape shape = {0};
     kd_code c = kd_sampling_shape_into(&l, &shape, cli, e);

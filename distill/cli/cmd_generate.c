@@ -35,6 +35,7 @@ static const kd_opt options[] = {
     {"parallel", 0, KD_OPT_INT, "N", "32", "local: sequences decoded together", "Local", .min = 1, .max = 4096},
     {"context", 0, KD_OPT_INT, "N", NULL, "local: positions of a sequence (the model's own)", "Local", .min = 16, .max = 1e9},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "local: f32 arithmetic instead of 8-bit activations", "Local"},
+    {"kv-type", 0, KD_OPT_ENUM, "f16|q8_0|f32", "f16", "local: type of keys and values", "Local"},
     {0}};
 
 static bool is_url(const char *s) { return !strncmp(s, "http://", 7) || !strncmp(s, "https://", 8); }
@@ -236,6 +237,7 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
                        .context = (size_t)kd_opt_int(cli, "context"),
                        .memory = cli->memory,
                        .exact = kd_opt_flag(cli, "exact"),
+                       .kv = kd_opt_word(cli, "kv-type"),
                        .now = kd_unix_ms() / 1000};
     kd_sampling_shape shape = {0};
     const char *mine = url ? kd_sampling_opts_given(cli) : NULL;

@@ -35,6 +35,7 @@ static const kd_opt options[] = {
     {"draft", 0, KD_OPT_INT, "N", "8", "tokens guessed ahead where few sequences run (0: none); no answer changes by it", "Engine",
      .min = 0, .max = 16},
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "f32 arithmetic instead of 8-bit activations", "Engine"},
+    {"kv-type", 0, KD_OPT_ENUM, "f16|q8_0|f32", "f16", "type of keys and values", "Engine"},
     {0}};
 
 /* Everything that a run opens. */
@@ -96,7 +97,8 @@ static kd_engine_options engine_options(const kd_cli *cli) {
                                .context = (size_t)kd_opt_int(cli, "context"),
                                .memory = cli->memory,
                                .draft = (size_t)kd_opt_int(cli, "draft"),
-                               .exact = kd_opt_flag(cli, "exact")};
+                               .exact = kd_opt_flag(cli, "exact"),
+                               .kv = (kd_kv_kind)kd_opt_word(cli, "kv-type")};
 }
 
 static kd_code plan(kd_cli *cli, const server *v, const kd_engine_options *o, kd_err *e) {

@@ -7,7 +7,6 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum { GROUP = 4, PARTS = KD_QPIECE * 2 * KD_QROWS, NEAR = 1 << 19, SHARE = 24 };
 /* panels a task; scales of a piece; bytes of activations that stay near; rows that pay for opening panels once more */
@@ -55,16 +54,6 @@ static void shape(kd_qmat *q) {
     }
 }
 
-/* Large pages where the system gives them: one row of activations walks all panels once, and would miss a page table entry every 4 KiB. */
-static void *panel_memory(size_t n) {
-    const size_t large = (size_t)1 << 21;
-    void *p = kd_aligned_alloc(n >= large ? large : 64, n ? n : 64);
-#if defined(MADV_HUGEPAGE)
-    if (p && n >= large) (void)madvise(p, n / large * large, MADV_HUGEPAGE); /* a wish */
-#endif
-    return p;
-}
-
 uint64_t kd_qmat_plan(const kd_mat *w) {
     kd_qmat q = {.w = *w, .k = kd_qkernels_get()};
     if (!q.k || w->cols % KD_QBLOCK || !w->cols || !kd_qformat_of((int)w->type, q.k->signed_bytes, &q.f)) return 0;
@@ -87,8 +76,8 @@ kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, 
     if (repack) {
         size_t cn, sn;
         bool ok = kd_mul_size(q->panels, q->code_bytes, &cn) && kd_mul_size(q->panels, q->scale_bytes, &sn);
-        q->codes = ok ? panel_memory(cn) : NULL;
-        q->scales = ok ? panel_memory(sn) : NULL;
+        q->codes = ok ? kd_large_alloc(cn) : NULL;
+        q->scales = ok ? kd_large_alloc(sn) : NULL;
         if (!q->codes || !q->scales) {
             kd_qmat_free(q);
             return kd_fail(e, KD_ENOMEM, "panels of a matrix of %zu x %zu: out of memory", w->rows, w->cols);

@@ -42,13 +42,15 @@ struct kd_forward {
     void *tap_ctx;
 };
 
+enum { FEW = 8 }; /* rows that are no work for another thread */
+
 static size_t max_size(size_t a, size_t b) { return a > b ? a : b; }
 
 static float *floats(kd_forward *f, size_t rows, size_t width) {
     size_t n;
     if (!kd_mul_size(rows, width, &n) || !kd_mul_size(n, sizeof(float), &n)) return NULL;
     f->bytes += n;
-    return kd_aligned_alloc(64, n ? n : 64);
+    return kd_large_alloc(n);
 }
 
 /* Rows padded to whole cache lines, so that every row starts aligned. */
@@ -76,7 +78,7 @@ static kd_code make_buffers(kd_forward *f, kd_err *e) {
     f->owner = kd_malloc(R * sizeof *f->owner);
     f->blocks = kd_malloc(R * sizeof *f->blocks);
     size_t scratch = max_size(kd_linear_scratch(widest, R, threads), f->o.fast ? kd_qlinear_scratch(widest, R, threads) : 0);
-    f->scratch = kd_aligned_alloc(64, max_size(pad16(scratch), 64));
+    f->scratch = kd_large_alloc(pad16(scratch));
     f->bytes += scratch;
     if (!f->x || !f->h || !f->q || !f->k || !f->v || !f->att || !f->g || !f->u || !f->low || !f->sum || !f->inv_freq || !f->pos ||
         !f->owner || !f->blocks || !f->scratch)
@@ -203,11 +205,40 @@ static void embed(kd_forward *f, const int32_t *tokens, size_t n) {
     }
 }
 
+/* Work on rows, which do not feel each other: each worker gets its share in one piece, the same from step to step as far as can be, so that rows
+ * stay in a core's own cache. */
+typedef void rows_fn(kd_forward *f, const void *ctx, size_t first, size_t n);
+typedef struct {
+    kd_forward *f;
+    rows_fn *fn;
+    const void *ctx;
+    size_t n, parts;
+} rows_job;
+
+static void rows_task(void *ctx, size_t task, int worker) {
+    const rows_job *j = ctx;
+    const size_t first = j->n * task / j->parts;
+    (void)worker;
+    j->fn(j->f, j->ctx, first, j->n * (task + 1) / j->parts - first);
+}
+
+static void by_rows(kd_forward *f, rows_fn *fn, const void *ctx, size_t n) {
+    const size_t threads = (size_t)kd_pool_threads(f->pool);
+    rows_job j = {f, fn, ctx, n, n < 2 * FEW ? 1 : n / FEW < threads ? n / FEW : threads};
+    kd_pool_run(f->pool, rows_task, &j, j.parts);
+}
+
+static void norm_rows(kd_forward *f, const void *weight, size_t first, size_t n) {
+    const size_t C = f->m->config.C;
+    kd_rmsnorm(f->h + first * C, NULL, f->x + first * C, weight, n, C, f->m->config.norm_eps);
+}
+
 typedef struct {
     kd_forward *f;
     const kd_batch *b;
     const size_t *rows; /* which rows of the batch the queries are, or NULL for all */
     uint32_t layer;
+    const int32_t *pos; /* of the queries */
 } attention;
 
 /* One kv head of one block. */
@@ -237,12 +268,27 @@ static size_t cut_blocks(kd_forward *f, const size_t *rows, size_t n) {
     return k;
 }
 
-static void put_row(void *ctx, size_t i, int worker) {
+/* Keys as they are kept: norm, rope; and both into their pages. */
+static void key_rows(kd_forward *f, const void *ctx, size_t first, size_t n) {
     const attention *a = ctx;
-    kd_forward *f = a->f;
-    size_t kd = (size_t)f->m->config.G * f->m->config.D;
-    (void)worker;
-    kd_kv_put(a->b->seqs[f->owner[i]].kv, a->layer, (size_t)f->pos[i], f->k + i * kd, f->v + i * kd);
+    const kd_config *c = &f->m->config;
+    const size_t D = c->D, kd = c->G * D;
+    const float *norm = f->m->layers[a->layer].k_norm;
+    float *k = f->k + first * kd;
+    if (norm) kd_rmsnorm(k, NULL, k, norm, n * c->G, D, c->norm_eps);
+    kd_rope(k, kd, f->pos + first, f->cos_, f->sin_, n, c->G, D);
+    for (size_t i = first; i < first + n; i++)
+        kd_kv_put(a->b->seqs[f->owner[i]].kv, a->layer, (size_t)f->pos[i], f->k + i * kd, f->v + i * kd);
+}
+
+static void query_rows(kd_forward *f, const void *ctx, size_t first, size_t n) {
+    const attention *a = ctx;
+    const kd_config *c = &f->m->config;
+    const size_t D = c->D, qd = c->H * D;
+    const float *norm = f->m->layers[a->layer].q_norm;
+    float *q = f->q + first * qd;
+    if (norm) kd_rmsnorm(q, NULL, q, norm, n * c->H, D, c->norm_eps);
+    kd_rope(q, qd, a->pos + first, f->cos_, f->sin_, n, c->H, D);
 }
 
 static void keep_rows(float *v, size_t width, const size_t *rows, size_t n) {
@@ -250,59 +296,49 @@ static void keep_rows(float *v, size_t width, const size_t *rows, size_t n) {
         if (rows[i] != i) memcpy(v + i * width, v + rows[i] * width, width * sizeof(float));
 }
 
-static void rotate(kd_forward *f, float *v, const int32_t *pos, size_t n, size_t heads) {
-    size_t D = f->m->config.D;
-    kd_rope(v, heads * D, pos, f->cos_, f->sin_, n, heads, D);
-}
-
 static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool last) {
     const kd_config *c = &f->m->config;
     const kd_layer *y = &f->m->layers[l];
     product *p = &f->mats[l * KD_MATS];
-    size_t n = b->n, D = c->D;
+    size_t n = b->n;
     if (f->tap) f->tap(f->tap_ctx, KD_ATTN_NORM, l, f->x, n);
-    kd_rmsnorm(f->h, NULL, f->x, y->attn_norm, n, c->C, c->norm_eps);
+    by_rows(f, norm_rows, y->attn_norm, n);
     multiply(f, &p[KD_K], f->h, f->k, n, false);
     multiply(f, &p[KD_V], f->h, f->v, n, false);
-    if (y->k_norm) kd_rmsnorm(f->k, NULL, f->k, y->k_norm, n * c->G, D, c->norm_eps);
-    rotate(f, f->k, f->pos, n, c->G);
-    attention a = {.f = f, .b = b, .rows = last ? b->want : NULL, .layer = l};
-    kd_pool_run(n >= 64 ? f->pool : NULL, put_row, &a, n);
+    attention a = {.f = f, .b = b, .rows = last ? b->want : NULL, .layer = l, .pos = f->pos};
+    by_rows(f, key_rows, &a, n);
     const void **pages = f->pages;
     for (size_t s = 0; s < b->nseq; s++) {
         size_t np = kd_kv_pages(b->seqs[s].kv);
         kd_kv_view_of(b->seqs[s].kv, l, pages, pages + np, &f->views[s]);
         pages += 2 * np;
     }
-    int32_t *pos = f->pos;
     if (last) { /* h and x shrink to the wanted rows; pos stays whole for attend_task */
         n = b->nwant;
         keep_rows(f->h, c->C, b->want, n);
         keep_rows(f->x, c->C, b->want, n);
-        pos = (int32_t *)f->k; /* keys are stored: their buffer is free */
+        int32_t *pos = (int32_t *)f->k; /* keys are stored: their buffer is free */
+        a.pos = pos;
         for (size_t i = 0; i < n; i++) pos[i] = f->pos[b->want[i]];
     }
     multiply(f, &p[KD_Q], f->h, f->q, n, false);
-    if (y->q_norm) kd_rmsnorm(f->q, NULL, f->q, y->q_norm, n * c->H, D, c->norm_eps);
-    rotate(f, f->q, pos, n, c->H);
+    by_rows(f, query_rows, &a, n);
     kd_pool_run(f->pool, attend_task, &a, cut_blocks(f, a.rows, n) * c->G);
     multiply(f, &p[KD_O], f->att, f->x, n, true);
 }
 
-static void swiglu_row(void *ctx, size_t i, int worker) {
-    kd_forward *f = ctx;
+static void swiglu_rows(kd_forward *f, const void *ctx, size_t first, size_t n) {
     size_t F = f->m->config.F;
-    (void)worker;
-    kd_swiglu(f->g + i * F, f->g + i * F, f->u + i * F, F);
+    (void)ctx;
+    for (size_t i = first; i < first + n; i++) kd_swiglu(f->g + i * F, f->g + i * F, f->u + i * F, F);
 }
 
 static void mlp_part(kd_forward *f, size_t n, uint32_t l) {
-    const kd_config *c = &f->m->config;
     product *p = &f->mats[l * KD_MATS];
-    kd_rmsnorm(f->h, NULL, f->x, f->m->layers[l].mlp_norm, n, c->C, c->norm_eps);
+    by_rows(f, norm_rows, f->m->layers[l].mlp_norm, n);
     multiply(f, &p[KD_GATE], f->h, f->g, n, false);
     multiply(f, &p[KD_UP], f->h, f->u, n, false);
-    kd_pool_run(n >= 8 ? f->pool : NULL, swiglu_row, f, n);
+    by_rows(f, swiglu_rows, NULL, n);
     multiply(f, &p[KD_DOWN], f->g, f->x, n, true);
 }
 
@@ -377,7 +413,7 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
     for (size_t s = 0; s < b->nseq; s++) kd_kv_set_len(b->seqs[s].kv, kd_kv_len(b->seqs[s].kv) + b->seqs[s].rows);
     if (f->tap) f->tap(f->tap_ctx, end < c->L ? KD_ATTN_NORM : KD_FINAL_NORM, end, f->x, end < c->L ? b->n : b->nwant);
     if (b->nwant && !b->until) {
-        kd_rmsnorm(f->h, NULL, f->x, f->m->final_norm, b->nwant, c->C, c->norm_eps);
+        by_rows(f, norm_rows, f->m->final_norm, b->nwant);
         multiply(f, &f->head, f->h, logits, b->nwant, false);
         own_logits(f, logits, b->nwant);
     }
