@@ -13,7 +13,6 @@
 struct kd_db {
     sqlite3 *c;
     char *path;
-    double wait_from; /* when the present wait for a lock began */
     int patience_ms;
     bool writing;
 };
@@ -49,11 +48,11 @@ static kd_code db_fail(kd_db *db, int rc, const char *doing, kd_err *e) {
     }
 }
 
-/* Waits 1, 2, 4 ... 50 ms between tries until patience ends. */
+/* Waits 1, 2, 4 ... 32, then 50 ms between tries until patience ends. What was slept counts, not the clock: a process that was stopped meanwhile has not waited. */
 static int busy_wait(void *ctx, int tries) {
-    kd_db *db = ctx;
-    if (tries == 0) db->wait_from = kd_now();
-    if ((kd_now() - db->wait_from) * 1000 >= db->patience_ms) return 0;
+    const kd_db *db = ctx;
+    const int slept = tries < 6 ? (1 << tries) - 1 : 63 + 50 * (tries - 6);
+    if (slept >= db->patience_ms) return 0;
     sqlite3_sleep(tries < 6 ? 1 << tries : 50);
     return 1;
 }

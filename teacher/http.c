@@ -69,6 +69,7 @@ typedef struct call {
     void *user;
     kd_head head;
     double sent, began;
+    int goes; /* times that it was put on a connection */
     bool too_big, no_memory;
     char why[CURL_ERROR_SIZE];
 } call;
@@ -243,6 +244,14 @@ static size_t on_header(char *p, size_t size, size_t n, void *user) {
     return n;
 }
 
+/* Called when a connection is there, before a request goes out on it. Where a connection that was used before dies without a byte, libcurl would ask again by itself,
+ * though the first asking may have arrived and cost money: whether to ask again is decided by who counts. */
+static int on_going(void *user, char *to, char *from, int to_port, int from_port) {
+    call *c = user;
+    (void)to, (void)from, (void)to_port, (void)from_port;
+    return ++c->goes > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 /* Options of every request of an easy handle: set when it is made. */
 static void set_once(kd_http *h, call *c) {
     CURL *x = c->easy;
@@ -268,6 +277,8 @@ static void set_once(kd_http *h, call *c) {
     curl.easy_setopt(x, CURLOPT_WRITEDATA, c);
     curl.easy_setopt(x, CURLOPT_HEADERFUNCTION, on_header);
     curl.easy_setopt(x, CURLOPT_HEADERDATA, c);
+    curl.easy_setopt(x, CURLOPT_PREREQFUNCTION, on_going);
+    curl.easy_setopt(x, CURLOPT_PREREQDATA, c);
     curl.easy_setopt(x, CURLOPT_PRIVATE, c);
     if (h->ca_file) curl.easy_setopt(x, CURLOPT_CAINFO, h->ca_file);
 }
@@ -298,6 +309,7 @@ static call *take_call(kd_http *h) {
         set_once(h, c);
     }
     c->body.len = 0;
+    c->goes = 0;
     c->too_big = c->no_memory = false;
     c->why[0] = 0;
     c->sent = kd_now(), c->began = -1;
@@ -342,6 +354,7 @@ static kd_http_end end_of(CURLcode rc, const call *c) {
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_GOT_NOTHING:
+    case CURLE_ABORTED_BY_CALLBACK: /* on_going's */
     case CURLE_HTTP2:
     case CURLE_HTTP2_STREAM:
     case CURLE_BAD_CONTENT_ENCODING:
@@ -369,7 +382,11 @@ static void finish(kd_http *h, call *c, CURLcode rc) {
                         .seconds = kd_now() - c->sent,
                         .first_byte = first,
                         .began = c->began};
-    a.why = a.end == KD_HTTP_OK ? "" : a.end == KD_HTTP_TOO_BIG ? "the answer is too big" : c->why[0] ? c->why : curl.easy_strerror(rc);
+    a.why = a.end == KD_HTTP_OK               ? ""
+            : a.end == KD_HTTP_TOO_BIG        ? "the answer is too big"
+            : rc == CURLE_ABORTED_BY_CALLBACK ? "the connection died before a byte of the answer came"
+            : c->why[0]                       ? c->why
+                                              : curl.easy_strerror(rc);
     h->done(h->ctx, c->user, &a);
     if (c->body.cap > KEEP_BODY) kd_buf_clear(&c->body);
     link_call(&h->idle, c);

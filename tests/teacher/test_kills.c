@@ -23,7 +23,8 @@ static int run_child(const char *study, const char *url, int samples, double bud
     ro.budget = budget;
     kd_code c = kd_study_open(&s, study, KD_STUDY_WRITE, &err);
     if (!c) c = kd_teach_remote(s, &o, &ro, &w, &r, &err);
-    if (c && c != KD_ELIMIT) fprintf(stderr, "%s\n", err.msg);
+    if (c && (c != KD_ELIMIT || budget < 0)) fprintf(stderr, "%s\n", err.msg);
+    if (!c && (r.failed || r.duplicates)) fprintf(stderr, "%d failed, %d twice\n", (int)r.failed, (int)r.duplicates);
     kd_study_close(s);
     return c == KD_ELIMIT ? 75 : c || r.failed || r.duplicates ? 1 : 0;
 }

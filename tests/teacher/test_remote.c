@@ -193,6 +193,32 @@ static void test_faults(void **state) {
     }
 }
 
+/* A connection that was used before dies without a byte: libcurl alone would ask again and tell nobody, and the first asking may have been paid. */
+static void die_later(void *ctx, const request *q, reply *a) {
+    (void)ctx;
+    good(NULL, q, a);
+    if (q->number >= 20 && q->number % 4 == 0) a->no_answer = true, a->end = q->number % 8 ? END_CLOSE : END_RESET;
+}
+
+static void test_reused(void **state) {
+    (void)state;
+    char path[160];
+    kd_study *s = study_of("reused.study", 60);
+    server *h = server_start(die_later, NULL);
+    kd_teach_opts o = opts(1);
+    kd_remote_opts ro = remote(h);
+    kd_teach_report r;
+    ro.concurrency = 4;
+    snprintf(path, sizeof path, "%s", in_tmp("reused.study"));
+    OK(kd_teach_remote(s, &o, &ro, NULL, &r, &e));
+    kd_study_close(s);
+    holds_all(path, 60);
+    assert_true(r.retried > 5);
+    assert_int_equal(server_requests(h), 60 + (int)r.retried); /* every asking is a row: a sample or an attempt */
+    assert_int_equal(sql(path, "SELECT count(*) FROM attempts WHERE substr(reason,1,5)='cut: ' AND cost>0.0001"), (int64_t)r.retried);
+    server_stop(h);
+}
+
 /* ---- faults that end a run ---- */
 typedef struct {
     int status, delay_ms;
@@ -512,11 +538,11 @@ static void test_memory(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_requests), cmocka_unit_test(test_options),  cmocka_unit_test(test_faults),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_redirect), cmocka_unit_test(test_unreachable),
-                                       cmocka_unit_test(test_never),    cmocka_unit_test(test_storm),    cmocka_unit_test(test_due),
-                                       cmocka_unit_test(test_rates),    cmocka_unit_test(test_budget),   cmocka_unit_test(test_stream),
-                                       cmocka_unit_test(test_stop),     cmocka_unit_test(test_memory)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_requests),    cmocka_unit_test(test_options),  cmocka_unit_test(test_faults),
+                                       cmocka_unit_test(test_reused),      cmocka_unit_test(test_refusals), cmocka_unit_test(test_redirect),
+                                       cmocka_unit_test(test_unreachable), cmocka_unit_test(test_never),    cmocka_unit_test(test_storm),
+                                       cmocka_unit_test(test_due),         cmocka_unit_test(test_rates),    cmocka_unit_test(test_budget),
+                                       cmocka_unit_test(test_stream),      cmocka_unit_test(test_stop),     cmocka_unit_test(test_memory)};
     signal(SIGPIPE, SIG_IGN);
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("remote", tests, make_tmp, drop_tmp);
