@@ -7,7 +7,7 @@ set -euo pipefail
 
 build="gcc make libc6-dev libopenblas-pthread-dev libsqlite3-dev libcurl4-openssl-dev libcjson-dev zlib1g-dev libpcre2-dev
 libutf8proc-dev libyaml-dev libmicrohttpd-dev libgmp-dev libmpfr-dev libcmocka-dev libseccomp-dev"
-test="bash bc procps python3 sqlite3 openssl ca-certificates python3-pip bubblewrap"
+test="bash bc procps python3 sqlite3 openssl ca-certificates python3-pip bubblewrap nghttp2-proxy strace"
 tools="clang clang-tidy clang-format libclang-rt-14-dev valgrind"
 
 want="$build $test"

@@ -85,6 +85,22 @@ ask --ca-file ca.pem --samples 2
 check "a key file that others may read: 77" $?
 chmod 600 key
 
+# Where it connects, and every byte that it writes to files and sockets: TLS hides what is sent, so the key is in none of them.
+if strace -o /dev/null true 2>/dev/null; then
+    serve good.pem
+    timeout 60 strace -f -qq -o trace -s 1000000 -e trace=connect,bind,sendto,sendmsg,sendmmsg,write,writev,pwrite64,pwritev,pwritev2 \
+        "$d" generate s.study --teacher "https://localhost:$port/v1" --teacher-model m --api-key-file key --ca-file ca.pem --max-tokens 10 --timeout 20 -v >out 2>err </dev/null
+    [ $? -eq 0 ] && grep -aq "Authorization: Bearer $key" seen
+    check "traced: answered, and the endpoint was shown the key" $?
+    # what is no address of the internet is the resolver's asking this machine for a name (nscd), which is not there
+    [ "$(grep -a 'connect(' trace | grep -av AF_UNIX | grep -aoE 'htons\([0-9]+\)' | grep -av 'htons(0)' | sort -u)" = "htons($port)" ] && ! grep -a 'connect(' trace | grep -aE 'AF_INET' | grep -avE '"(127\.0\.0\.1|::1)"' | grep -q .
+    check "connects to the endpoint that it was given, and nowhere else" $?
+    [ "$(grep -acE '(write|send|pwrite)' trace)" -gt 10 ] && ! grep -aq "$key" trace && ! grep -aqF "$(printf %s "$key" | base64)" trace
+    check "no byte of the key in anything written, to files or to sockets" $?
+else
+    n=$((n + 1)) && echo "ok $n - traced # SKIP no strace"
+fi
+
 # Killed by a fault while it asks: no core file is written, though the shell allows one.
 stop
 port=$((port + 1))
