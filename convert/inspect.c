@@ -1,6 +1,8 @@
 /* convert/inspect.c - what is in a file: structure, sizes, tokenizer, lineage, statistics of tensors, verification. Leans on inspect.h. */
 #include "convert/inspect.h"
 
+#include "convert/hashes.h"
+
 #include "distill/format/gguf.h"
 #include "distill/format/safetensors.h"
 #include "distill/model/model.h"
@@ -250,8 +252,18 @@ static void fault(inspection *x, kd_jsonw *w, const char *msg) {
     kd_jsonw_cstr(w, msg);
 }
 
-static void verify(inspection *x, kd_jsonw *w, const kd_stats *stats) {
+typedef struct {
+    inspection *x;
+    kd_jsonw *w;
+} faults_to;
+static void hash_fault(void *ctx, const char *msg) {
+    const faults_to *f = ctx;
+    fault(f->x, f->w, msg);
+}
+
+static kd_code verify(inspection *x, kd_jsonw *w, const kd_stats *stats, kd_err *e) {
     char msg[256];
+    size_t checked = 0;
     kd_jsonw_key(w, "faults");
     kd_jsonw_array(w);
     if (!x->model && x->source.path) fault(x, w, x->no_model.msg);
@@ -267,7 +279,10 @@ static void verify(inspection *x, kd_jsonw *w, const kd_stats *stats) {
                  x->model->config.V);
         fault(x, w, msg);
     }
+    kd_code c = kd_hashes_check(x->set, hash_fault, &(faults_to){x, w}, &checked, e);
     kd_jsonw_end_array(w);
+    number(w, "hashes_checked", checked);
+    return c;
 }
 
 static kd_code body(inspection *x, kd_jsonw *w, const char *path, unsigned what, kd_pool *pool, kd_err *e) {
@@ -311,10 +326,10 @@ static kd_code body(inspection *x, kd_jsonw *w, const char *path, unsigned what,
         for (size_t i = 0; i < n; i++) tensor(w, kd_tensors_at(x->set, i), stats ? &stats[i] : NULL, what);
         kd_jsonw_end_array(w);
     }
-    if (what & KD_INSPECT_VERIFY) verify(x, w, stats);
+    kd_code c = what & KD_INSPECT_VERIFY ? verify(x, w, stats, e) : KD_OK;
     kd_jsonw_end_object(w);
     kd_free(stats);
-    return w->code ? kd_fail(e, w->code, "%s: no memory to describe it", path) : KD_OK;
+    return c ? c : w->code ? kd_fail(e, w->code, "%s: no memory to describe it", path) : KD_OK;
 }
 
 kd_code kd_inspect(kd_jsonw *out, const char *path, unsigned what, kd_pool *pool, size_t *faults, kd_err *e) {

@@ -39,7 +39,7 @@ scripts/bench_engine.sh "$build" ${SHAPES:-0.5b} || echo "bench_engine.sh failed
 title "training: adapter and full, rows of 512 tokens packed"
 if [ -f scripts/bench_train.sh ]; then scripts/bench_train.sh "$build" "$model" || echo "bench_train.sh failed"; fi
 
-title "conversion: a bf16 folder of $(basename "$model")"
+title "conversion: a bf16 folder of $(basename "$model") (scripts/bench_convert.sh BUILD 1.5b: a larger shape)"
 scripts/bench_convert.sh "$build" "$model" || echo "bench_convert.sh failed"
 
 title "programs"

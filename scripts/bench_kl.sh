@@ -10,12 +10,13 @@ tokens=${TOKENS:-8192}
 work=$(mktemp -d "${TMPDIR:-/tmp}/bench-kl-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 case $source in *.gguf) f=$source ;; *) f=$work/source.gguf; "$distill" convert "$source" "$f" -q || exit 1 ;; esac
+below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a + 0 < b + 0) }'; }
 field() { sed -E "s/.*\"$1\": ?([0-9.e-]+).*/\1/"; }
 # NAME FILE: a line of figures
 price() {
     local json
     json=$("$distill" compare "$f" "$2" --data "$held" --limit "$tokens" --all-tokens --no-fast-error --json -q) || { echo "$1: compare failed"; return 1; }
-    printf '%-34s %8.1f %10.6f %10.5f %8.4f %9.4f\n' "$1" "$(echo "$(stat -c %s "$2") / 1000000" | bc -l)" "$(field kl_mean <<<"$json")" \
+    printf '%-34s %8.3f %10.6f %10.5f %8.4f %9.4f\n' "$1" "$(awk -v n="$(stat -c %s "$2")" 'BEGIN { print n / 1e6 }')" "$(field kl_mean <<<"$json")" \
         "$(field kl_p99 <<<"$json")" "$(field top1 <<<"$json")" "$(field ppl_b <<<"$json")"
     last=$(field kl_mean <<<"$json")
 }
@@ -42,11 +43,11 @@ for mix in ${MIXES:-q4_k_m q3_k_m q2_k}; do
     fi
     if [ "$mix" != q2_k ]; then # llama.cpp's Q2_K is a mix, ours every matrix
         "$distill" convert "$f" "$work/o.gguf" -t "$mix" --no-check -q >/dev/null && price "distill -t $mix" "$work/o.gguf"
-        [ -z "$plain" ] || [ "$(echo "$last < $plain" | bc -l)" = 1 ] || { echo "  not below llama-quantize's"; worse=1; }
+        [ -z "$plain" ] || below "$last" "$plain" || { echo "  not below llama-quantize's"; worse=1; }
         "$distill" convert "$f" "$work/o.gguf" -t "$mix" --imatrix "$work/im.gguf" --no-check -q >/dev/null && price "distill -t $mix, importance" "$work/o.gguf"
-        [ -z "$weighted" ] || [ "$(echo "$last < $weighted" | bc -l)" = 1 ] || { echo "  not below llama-quantize's"; worse=1; }
+        [ -z "$weighted" ] || below "$last" "$weighted" || { echo "  not below llama-quantize's"; worse=1; }
     fi
     searched "distill --target-size $size" "$size" || { worse=1; continue; }
-    [ -z "$weighted" ] || [ "$(echo "$last < $weighted && $last < $plain" | bc -l)" = 1 ] || { echo "  not below llama-quantize's"; worse=1; }
+    [ -z "$weighted" ] || { below "$last" "$weighted" && below "$last" "$plain"; } || { echo "  not below llama-quantize's"; worse=1; }
 done
 exit $worse

@@ -10,7 +10,9 @@ static const kd_opt options[] = {{"tensors", 0, KD_OPT_FLAG, NULL, NULL, "list t
                                  {"keys", 0, KD_OPT_FLAG, NULL, NULL, "list the metadata keys of a GGUF file", "What"},
                                  {"hashes", 0, KD_OPT_FLAG, NULL, NULL, "SHA-256 of every tensor", "What"},
                                  {"verify", 0, KD_OPT_FLAG, NULL, NULL,
-                                  "check everything that can be checked; exit status 1 if something is wrong", "What"},
+                                  "check everything that can be checked: shapes, values, hashes (SHA256SUMS, FILE.sha256, the hub's cache); exit "
+                                  "status 1 if something is wrong",
+                                  "What"},
                                  {"diff", 0, KD_OPT_PATH, "OTHER", NULL,
                                   "compare with another model, value by value; exit status 1 if they differ", "What"},
                                  {0}};

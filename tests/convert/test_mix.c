@@ -35,11 +35,11 @@ static void read_rows(const char *model) {
     snprintf(path, sizeof path, "%s/sequences.jsonl", model);
     must(kd_file_read(&b, path, 1 << 20, er));
     n_rows = 0;
-    for (char *save = NULL, *line = strtok_r(b.data, "\n", &save); line && n_rows < 8; line = strtok_r(NULL, "\n", &save), n_rows++) {
+    for (char *save = NULL, *line = strtok_r(b.data, "\n", &save); line && n_rows < 4; line = strtok_r(NULL, "\n", &save), n_rows++) {
         kd_json *doc;
         size_t n = 0;
         must(kd_json_parse(&doc, line, strlen(line), path, er));
-        for (const kd_json_node *v = kd_json_first(kd_json_get(kd_json_root(doc), "tokens")); v && n < 128; v = kd_json_next(v))
+        for (const kd_json_node *v = kd_json_first(kd_json_get(kd_json_root(doc), "tokens")); v && n < 48; v = kd_json_next(v))
             tokens[n_rows][n++] = (int32_t)kd_json_number(v, -1);
         rows[n_rows] = (kd_compare_row){tokens[n_rows], NULL, n};
         kd_json_free(doc);
@@ -83,20 +83,22 @@ typedef struct {
     uint64_t bytes;
 } outcome;
 
-static outcome run(const char *model, const char *adapter, kd_mix_target t) {
+static outcome run(const char *model, const char *adapter, kd_mix_target t, bool twice) {
     kd_model *m;
     kd_adapter *ad = NULL;
     kd_importance *im;
-    kd_mix *mix, *again;
+    kd_mix *mix, *again = NULL;
     read_rows(model);
     must(kd_model_open(&m, model, er));
     if (adapter) must(kd_adapter_open(&ad, adapter, &m->config, er));
     must(kd_importance_collect(&im, m, ad, rows, n_rows, 128, pool, NULL, er));
     t.tokens = 2048;
     must(kd_mix_search(&mix, m, ad, im, rows, n_rows, &t, pool, NULL, er));
-    must(kd_mix_search(&again, m, ad, im, rows, n_rows, &t, NULL, NULL, er)); /* the model is as it was, threads do not matter */
-    assert_memory_equal(mix->type, again->type, mix->L * KD_MATS + 2);
-    assert_true(fabs(mix->measured - again->measured) <= 1e-6 * mix->measured);
+    if (twice) { /* the model is as it was, threads do not matter */
+        must(kd_mix_search(&again, m, ad, im, rows, n_rows, &t, NULL, NULL, er));
+        assert_memory_equal(mix->type, again->type, mix->L * KD_MATS + 2);
+        assert_true(fabs(mix->measured - again->measured) <= 1e-6 * mix->measured);
+    }
     must(kd_convert(model, file, &(kd_convert_options){.mix = mix, .importance = im, .adapter = adapter}, false, pool, NULL, NULL, er));
     outcome o = {mix->measured, kl_of(model, adapter), mix->bytes};
     kd_mix_free(mix), kd_mix_free(again);
@@ -125,7 +127,7 @@ static void sizes(void **state) {
         double last = INFINITY;
         for (double bits = i ? 9 : 5; bits <= (i ? 12 : 8); bits += 1.5) {
             const uint64_t most = matrices(MODELS[i], bits);
-            outcome o = run(MODELS[i], NULL, (kd_mix_target){.bytes = most});
+            outcome o = run(MODELS[i], NULL, (kd_mix_target){.bytes = most}, i && bits == 9);
             if (o.bytes > most || o.bytes < 0.9 * (double)most) fail_msg("%g bits: %zu bytes of %zu", bits, (size_t)o.bytes, (size_t)most);
             /* the search looks at every position, the comparison at all but the last of a row */
             if (!(fabs(o.search - o.file) < 0.1 * o.file)) fail_msg("%g bits: KL %g in the search, %g of the file", bits, o.search, o.file);
@@ -135,7 +137,7 @@ static void sizes(void **state) {
     }
     /* no worse than one type for all at the same size */
     const uint64_t plain = matrices(MODEL, 5.5);
-    outcome o = run(MODEL, NULL, (kd_mix_target){.bytes = plain});
+    outcome o = run(MODEL, NULL, (kd_mix_target){.bytes = plain}, false);
     must(kd_convert(MODEL, file, &(kd_convert_options){.type = "q5_0"}, false, pool, NULL, NULL, er));
     double q5 = kl_of(MODEL, NULL);
     if (!(o.file < q5)) fail_msg("KL %g of the mix, %g of q5_0", o.file, q5);
@@ -144,8 +146,8 @@ static void sizes(void **state) {
 static void kl(void **state) {
     (void)state;
     uint64_t last = 0;
-    for (double target = 1e-2; target > 1e-5; target /= 10) {
-        outcome o = run(MODEL, NULL, (kd_mix_target){.kl = target});
+    for (double target = 1e-2; target > 5e-5; target /= 10) {
+        outcome o = run(MODEL, NULL, (kd_mix_target){.kl = target}, target == 1e-3);
         if (!(o.search <= target)) fail_msg("target %g: KL %g", target, o.search);
         assert_true(o.bytes >= last);
         last = o.bytes;
@@ -156,7 +158,7 @@ static void adapters(void **state) {
     (void)state;
     static const char *const ADAPTERS[] = {MODEL "/lora-end", MODEL "/dora-end"};
     for (int i = 0; i < 2; i++) {
-        outcome o = run(MODEL, ADAPTERS[i], (kd_mix_target){.bytes = matrices(MODEL, 6)});
+        outcome o = run(MODEL, ADAPTERS[i], (kd_mix_target){.bytes = matrices(MODEL, 6)}, true);
         if (!(fabs(o.search - o.file) < 0.1 * o.file)) fail_msg("%s: KL %g in the search, %g of the file", ADAPTERS[i], o.search, o.file);
     }
 }
@@ -173,7 +175,7 @@ static void refuses(void **state) {
     assert_null(mix);
     assert_int_equal(kd_mix_search(&mix, m, NULL, NULL, rows, n_rows, &(kd_mix_target){.kl = 1e-14}, pool, NULL, &e), KD_EINVAL);
     assert_int_equal(kd_mix_search(&mix, m, NULL, NULL, rows, 0, &(kd_mix_target){.kl = 1e-2}, pool, NULL, &e), KD_EINVAL);
-    for (long n = 1;; n += n < 60 ? 1 : 7) { /* each allocation failing in turn */
+    for (long n = 1;; n += n < 60 ? 1 : 11) { /* each allocation failing in turn */
         kd_alloc_fail_at(n);
         kd_code c = kd_mix_search(&mix, m, NULL, NULL, rows, 1, &(kd_mix_target){.kl = 1e-2, .tokens = 8}, NULL, NULL, &e);
         bool reached = kd_alloc_count() >= n;
