@@ -79,6 +79,7 @@ $(B)/obj/%_avx2.o: CFLAGS += $(avx2)
 $(B)/obj/%_avxvnni.o: CFLAGS += $(avx2) -mavxvnni
 $(B)/obj/%_avx512.o: CFLAGS += $(avx512)
 $(B)/obj/%_avx512vnni.o: CFLAGS += $(avx512) -mavx512vnni
+$(B)/obj/%_bf16.o: CFLAGS += $(avx512) -mavx512bf16
 endif
 
 $(B)/obj/%.o: %.c

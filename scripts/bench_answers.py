@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""K samples a question end to end: `distill generate` against llama.cpp's server, the same questions, file, threads and length of answers.
-    scripts/bench_answers.py DISTILL MODEL LLAMA_SERVER [--questions 8] [--samples 8] [--prompt 256] [--tokens 64] [--threads 2]
-The server gets its prompt cache, continuous batching, a unified cache of keys and values and one slot a sample in flight; the questions come one
-after the other, so that each finds its prompt in a slot. Its load is not counted, ours is. Standard library only."""
+"""K samples a question end to end: `distill generate` against llama.cpp's server, the same questions, file, threads, sampling and length of answers.
+    scripts/bench_answers.py DISTILL MODEL [--data FILE.jsonl] [--questions 8] [--samples 8] [--prompt 256] [--tokens 64] [--threads 2] [--free]
+--data takes questions of a real file (members question or prompt) instead of made ones of --prompt tokens; answers are of just --tokens tokens, unless
+--free lets them end by themselves. The server is llama.cpp's own, of the Python package xllamacpp, in a process of its own, with its prompt cache, continuous
+batching and a unified cache of keys and values, tried at several numbers of slots (--slots 8,32): the best counts. The questions come one after the other, so that
+each finds its prompt in a slot. Its load is not counted, ours is."""
 import argparse
 import concurrent.futures
 import json
 import os
 import random
-import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -16,10 +18,24 @@ import time
 import urllib.request
 
 a = argparse.ArgumentParser()
-a.add_argument("distill"), a.add_argument("model"), a.add_argument("server")
+a.add_argument("distill"), a.add_argument("model")
 for name, value in (("questions", 8), ("samples", 8), ("prompt", 256), ("tokens", 64), ("threads", os.cpu_count())):
     a.add_argument(f"--{name}", type=int, default=value)
+a.add_argument("--data"), a.add_argument("--slots", default="8,32"), a.add_argument("--free", action="store_true")
+a.add_argument("--ours-alone", action="store_true"), a.add_argument("--theirs-alone", action="store_true")
 a = a.parse_args()
+
+SERVER = """
+import sys, time, xllamacpp
+model, threads, slots, context = sys.argv[1], *map(int, sys.argv[2:5])
+p = xllamacpp.CommonParams()
+p.model.path = model
+p.n_parallel, p.n_ctx, p.n_gpu_layers, p.kv_unified, p.cont_batching, p.cache_prompt, p.verbosity = slots, slots * context, 0, True, True, True, -1
+p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
+s = xllamacpp.Server(p)
+print(s.listening_address, flush=True)
+sys.stdin.read()
+"""
 
 
 def count(text, folder):
@@ -30,6 +46,9 @@ def count(text, folder):
 
 
 def questions(folder):
+    if a.data:
+        rows = [json.loads(line) for line in open(a.data)][: a.questions]
+        return [r.get("question") or r.get("prompt") for r in rows]
     rng = random.Random(3)
     words = "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which one you".split()
     unit = " ".join(rng.choice(words) for _ in range(64))
@@ -45,12 +64,10 @@ def ours(asked, folder):
     subprocess.run([a.distill, "import", study, lines, "-q"], check=True, capture_output=True)
     began = time.time()
     subprocess.run([a.distill, "generate", study, "--teacher", a.model, "--samples", str(a.samples), "--max-tokens", str(a.tokens),
-                    "--parallel", "64", "--temperature", "1", "--threads", str(a.threads), "-q"], check=True, capture_output=True)
+                    "--parallel", "64", "--temperature", "1", "--top-p", "1", "--threads", str(a.threads), "-q"]
+                   + ([] if a.free else ["--min-tokens", str(a.tokens), "--no-loop-guard"]), check=True, capture_output=True)
     seconds = time.time() - began
-    import sqlite3
-
-    row = sqlite3.connect(study).execute("select count(*), sum(completion_tokens) from samples").fetchone()
-    return seconds, row
+    return seconds, sqlite3.connect(study).execute("select count(*), sum(completion_tokens) from samples").fetchone()
 
 
 def ask(url, body):
@@ -58,37 +75,42 @@ def ask(url, body):
     return json.load(urllib.request.urlopen(r, timeout=3600))
 
 
-def theirs(asked):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    slots = min(32, a.questions * a.samples)
-    p = subprocess.Popen([a.server, "-m", a.model, "--port", str(port), "-t", str(a.threads), "-tb", str(a.threads), "-np", str(slots), "-kvu",
-                          "-c", str(slots * (a.prompt + a.tokens + 64)), "--no-webui"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
+def theirs(asked, slots):
+    context = a.tokens + (a.prompt if not a.data else 400) + 64
+    p = subprocess.Popen([sys.executable, "-c", SERVER, a.model, str(a.threads), str(slots), str(context)], stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(url + "/health", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.1)
+        url = p.stdout.readline().strip()
+        url = url if url.startswith("http") else "http://" + url
+        body = lambda q, s: {"messages": [{"role": "user", "content": q}], "max_tokens": a.tokens, "temperature": 1, "top_p": 1, "top_k": 0, "min_p": 0,
+                             "seed": s, "cache_prompt": True, "ignore_eos": not a.free}
+        ask(url + "/v1/chat/completions", {**body("Hello", 0), "max_tokens": 1})
         jobs = [(q, s) for q in asked for s in range(a.samples)]
-        body = lambda q, s: {"messages": [{"role": "user", "content": q}], "max_tokens": a.tokens, "temperature": 1, "seed": s, "cache_prompt": True}
         began = time.time()
         with concurrent.futures.ThreadPoolExecutor(slots) as pool:
             out = list(pool.map(lambda j: ask(url + "/v1/chat/completions", body(*j)), jobs))
         return time.time() - began, (len(out), sum(o["usage"]["completion_tokens"] for o in out))
     finally:
-        p.terminate()
+        p.kill()
         p.wait()
 
 
+def say(name, seconds, n, tokens):
+    print(f"  {name:26} {n} answers, {tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tok/s", flush=True)
+    return tokens / seconds
+
+
 with tempfile.TemporaryDirectory() as folder:
-    asked = questions(folder)
-    seconds, (n, tokens) = ours(asked, folder)
-    print(f"distill generate: {n} answers, {tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tok/s, start included", flush=True)
-    if not os.access(a.server, os.X_OK):
-        sys.exit("peer llama-server: absent")
-    seconds, (n, tokens) = theirs(asked)
-    print(f"llama-server:     {n} answers, {tokens} tokens in {seconds:.2f} s, {tokens / seconds:.1f} tok/s")
+    asked, mine, best = questions(folder), 0, 0
+    if not a.theirs_alone:
+        seconds, (n, tokens) = ours(asked, folder)
+        mine = say("distill generate", seconds, n, tokens)
+    try:
+        import xllamacpp
+    except ImportError:
+        sys.exit("  peer llama.cpp's server: absent (the Python package xllamacpp)")
+    for slots in [] if a.ours_alone else map(int, a.slots.split(",")):
+        seconds, (n, tokens) = theirs(asked, slots)
+        best = max(best, say(f"llama.cpp's server, {slots} slots", seconds, n, tokens))
+    if mine and best:
+        print(f"  {mine / best:.2f} times as many tokens a second")

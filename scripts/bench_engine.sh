@@ -1,60 +1,100 @@
 #!/usr/bin/env bash
-# The engine beside llama.cpp on shapes of 0.5B and 1.5B, the same file and threads on both sides, point by point one after the other.
-#   scripts/bench_engine.sh BUILD_DIR [0.5b|1.5b ...]      PEER_LLAMA=DIR with llama-batched-bench and llama-server; THREADS=N; QUICK=1 fewer points
-# The models are of random weights (scripts/make_shape.py), made once under build/model: some GB of disk while they are made.
+# The engine beside llama.cpp and ik_llama.cpp: the same file and threads on all sides, point by point one after the other, between two measurements
+# of what the machine can do at most (multiply-adds of bytes, bytes read).
+#   scripts/bench_engine.sh BUILD_DIR [0.5b|1.5b|MODEL.gguf ...]
+#     PEER_LLAMA=DIR, PEER_IK=DIR     folders with llama-batched-bench (and llama-perplexity); a peer that is absent is said to be
+#     THREADS=N                       PARTS="prefill decode sequences context start error answers": some of them
+#     PIN=CMD                         put before every program (something that keeps threads on their processors, on a machine that is not quiet)
+# The shapes are models of random weights (scripts/make_shape.py), made once under build/model: some GB of disk while they are made.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 build=${1:-build/release}
 shift || true
 distill=$build/distill
 threads=${THREADS:-$(nproc)}
-peer=${PEER_LLAMA:-/nonexistent}
+parts=" ${PARTS:-prefill decode sequences context start error answers} "
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+wants() { [[ $parts == *" $1 "* ]]; }
 
-shape() { # the path of a shape at Q4_K_M
-    local file=build/model/qwen2-$1.q4_k_m.gguf work
+model_of() { # the file of a shape at Q4_K_M, or the file itself
+    [ ! -f "$1" ] || { echo "$1"; return; }
+    local file=build/model/qwen2-$1.q4_k_m.gguf
     if [ ! -f "$file" ]; then
         mkdir -p build/model
-        work=$(mktemp -d build/model/shape-XXXXXX)
         scripts/make_shape.py "$1" "$work/hf" >&2 && "$distill" convert "$work/hf" "$file" --type q4_k_m -q >&2
-        rm -rf "$work"
+        rm -rf "$work/hf"
     fi
     echo "$file"
 }
-ours() { "$distill" bench --model "$1" --threads "$threads" --prompt "$2" --generate "$3" --parallel "$4" --json -q "${@:5}"; }
-theirs() { # the same point, as a line of ours
-    [ -x "$peer/llama-batched-bench" ] || return
-    "$peer/llama-batched-bench" -m "$1" -t "$threads" -tb "$threads" -c $((($2 + $3) * $4 + 64)) -npp "$2" -ntg "$3" -npl "$4" 2>/dev/null |
-        awk -F'|' '$2 + 0 > 0 {printf "llama.cpp: prefill %.1f, decode %.1f tok/s\n", $7, $9}'
+
+limits() { # the machine's, by both threads at once
+    "$build/tests/distill/math/bench_linear" limits >"$work/limits" && sed 's/^/  limits: /' "$work/limits"
+}
+# One point of ours: rates, and what part of the limits (of the last measurement) they are.
+ours() {
+    ${PIN:-} "$distill" bench --model "$1" --threads "$threads" --prompt "$2" --generate "$3" --parallel "$4" --json -q "${@:5}" >"$work/ours" || return
+    awk -v RS=, -F: 'NR == FNR {gsub(/[{}"\n]/, ""); l[$1] = $2; next} {gsub(/[{}"\n]/, ""); v[$1] = $2}
+        END {printf "  distill         prefill %8.1f  decode %8.1f tok/s   (prefill %.0f %%, decode %.0f %% of int8; decode reads weights at %.0f %% of memory)\n",
+             v["prefill_tokens_per_second"], v["decode_tokens_per_second"], 100 * v["prefill_gmac_per_second"] / l["int8_gmac_per_second"],
+             100 * v["decode_gmac_per_second"] / l["int8_gmac_per_second"], 100 * v["decode_weights_gb_per_second"] / l["memory_gb_per_second"]}' \
+        "$work/limits" "$work/ours"
+}
+# The same point of a peer: NAME DIR MODEL PROMPT GENERATE PARALLEL [its own flags]
+theirs() {
+    [ -x "$2/llama-batched-bench" ] || { echo "  $1: absent"; return; }
+    ${PIN:-} "$2/llama-batched-bench" -m "$3" -t "$threads" -tb "$threads" -c $((($4 + $5) * $6 + 64)) -b 2048 -npp "$4" -ntg "$5" -npl "$6" "${@:7}" 2>/dev/null |
+        awk -F'|' -v n="$1" '$2 + 0 > 0 {printf "  %-14s  prefill %8.1f  decode %8.1f tok/s\n", n, $7, $9}'
+}
+point() { # MODEL PROMPT GENERATE PARALLEL
+    echo "$4 x $2 tokens, $3 behind each"
+    ours "$@"
+    theirs llama.cpp "${PEER_LLAMA:-/nonexistent}" "$@"
+    theirs ik_llama.cpp "${PEER_IK:-/nonexistent}" "$@" -rtr
+}
+
+# What the arithmetic of each costs: KL in nats from f32 with the same weights, on English text.
+error() {
+    cat README.md */README.md distill/*/README.md | tr -d '|`*' >"$work/text.txt"
+    python3 -c 'import json, sys; print(json.dumps({"text": open(sys.argv[1]).read()[:6000]}))' "$work/text.txt" >"$work/text.jsonl"
+    "$distill" compare "$1" "$1" --data "$work/text.jsonl" --fast-b --json -q |
+        sed -E 's/.*"kl_mean":([^,}]*).*"top1":([^,}]*).*/  distill: KL \1 nats, the same most likely token at \2/'
+    [ -x "${PEER_LLAMA:-}/llama-perplexity" ] || { echo "  llama.cpp: absent"; return; }
+    "$distill" convert "$1" "$work/f32.gguf" --type f32 -q &&
+        "$PEER_LLAMA/llama-perplexity" -m "$work/f32.gguf" -t "$threads" -c 256 --chunks 6 -f "$work/text.txt" --kl-divergence-base "$work/base" >"$work/out" 2>&1 &&
+        "$PEER_LLAMA/llama-perplexity" -m "$1" -t "$threads" -c 256 --chunks 6 -f "$work/text.txt" --kl-divergence-base "$work/base" --kl-divergence 2>&1 |
+        grep -E 'Mean +KLD|Same top' | sed 's/^/  llama.cpp: /'
+    rm -f "$work/f32.gguf" "$work/base"
 }
 
 for s in "${@:-0.5b}"; do
-    model=$(shape "$s")
-    echo "-- $s, $threads threads: prefill of 512, and of 32 x 128"
-    ours "$model" 512 1 1 && theirs "$model" 512 1 1
-    ours "$model" 128 1 32 && theirs "$model" 128 1 32
-    echo "-- $s: decode behind 32 tokens"
-    for p in 1 8 16 32 64; do
-        ours "$model" 32 16 "$p" && theirs "$model" 32 16 "$p"
-    done
-    [ -z "${QUICK:-}" ] || continue
-    echo "-- $s: growth with sequences"
-    for p in 96 128; do ours "$model" 32 16 "$p"; done
-    echo "-- $s: growth with context, 4 sequences, keys and values in f16 and in 8 bits"
-    for kv in f16 q8_0; do
-        for n in 128 1024 4096 8192; do ours "$model" "$n" 16 4 --kv-type $kv; done
-    done
-    echo "-- $s: start to first token (a new process, file in the page cache)"
-    for _ in 1 2 3; do
-        b=$(date +%s%N)
-        ours "$model" 8 1 1 >/dev/null
-        e=$(date +%s%N)
-        echo "$(((e - b) / 1000000)) ms (two prefills of 8 tokens among them), without the tokenizer"
-    done
-    printf 'hello world' >build/model/hello.txt
-    b=$(date +%s%N)
-    "$distill" tokenize --model "$model" build/model/hello.txt --json >/dev/null
-    e=$(date +%s%N)
-    echo "$(((e - b) / 1000000)) ms the tokenizer, its process among them"
-    echo "-- $s: 8 samples a question, prompts of 256 tokens, end to end"
-    python3 scripts/bench_answers.py "$distill" "$model" "$peer/llama-server" --threads "$threads"
+    model=$(model_of "$s")
+    echo "== $(basename "$model"), $threads threads"
+    limits
+    if wants prefill; then point "$model" 512 1 1; point "$model" 128 1 32; fi
+    if wants decode; then
+        for p in 1 8 16 32 64; do point "$model" 32 16 "$p"; done
+        limits
+    fi
+    if wants sequences; then
+        echo "growth with sequences, decode behind 32 tokens"
+        for p in 1 2 4 8 16 32 64 96 128; do echo "$p"; ours "$model" 32 16 "$p"; done
+    fi
+    if wants context; then
+        echo "growth with context, 4 sequences"
+        for kv in f16 q8_0; do
+            for n in 128 1024 4096 8000; do echo "$n, keys and values $kv"; ours "$model" "$n" 16 4 --kv-type $kv; done
+        done
+    fi
+    if wants start; then
+        for _ in 1 2 3 4 5; do "$distill" bench --model "$model" --threads "$threads" --prompt 8 --generate 0 --json -q; done |
+            sed 's/.*"start_seconds":\([0-9.]*\).*/\1/' | sort -n | awk '{v[NR] = $1} END {printf "start to first token, without a tokenizer: %.3f s at best, %.3f in the median of %d\n", v[1], v[int((NR + 1) / 2)], NR}'
+        for _ in 1 2 3 4 5; do
+            python3 -c 'import subprocess, sys, time
+t = time.time(); p = subprocess.Popen(sys.argv[1:], stdout=subprocess.PIPE); p.stdout.read(1); print(time.time() - t); p.stdout.read(); p.wait()' \
+                "$distill" chat --model "$model" --threads "$threads" -p "Hello there" --max-tokens 2 --temperature 0 -q
+        done | sort -n | awk '{v[NR] = $1} END {printf "the same of chat, its process and tokenizer among them: %.3f s at best, %.3f in the median of %d\n", v[1], v[int((NR + 1) / 2)], NR}'
+    fi
+    if wants error; then echo "error against f32"; error "$model"; fi
+    if wants answers; then echo "8 samples a question, prompts of 256 tokens, end to end"; "${PEER_PYTHON:-python3}" scripts/bench_answers.py "$distill" "$model" --threads "$threads"; fi
 done

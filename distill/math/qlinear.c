@@ -37,6 +37,19 @@ const kd_qkernels *kd_qkernels_get(void) {
     return NULL;
 }
 
+/* Whose tiles w goes through, and how it lies in their panels; NULL where it has no such form. */
+static const kd_qkernels *kernels_of(const kd_mat *w, kd_qformat *f) {
+    const kd_qkernels *k = kd_qkernels_get();
+    if (!k || w->cols % KD_QBLOCK || !w->cols) return NULL;
+#if defined(__x86_64__)
+    if ((w->type == KD_BF16 || w->type == KD_F16) && kd_cpu_get()->level >= KD_CPU_AVX512 && kd_cpu_get()->avx512_bf16) {
+        *f = (kd_qformat){KD_QK_BF16, KD_QS_NONE, 0, NULL};
+        return &kd_qkernels_avx512bf16;
+    }
+#endif
+    return kd_qformat_of((int)w->type, k->signed_bytes, f) ? k : NULL;
+}
+
 static void pack_task(void *ctx, size_t p, int worker) {
     const kd_qmat *q = ctx;
     (void)worker;
@@ -55,8 +68,8 @@ static void shape(kd_qmat *q) {
 }
 
 uint64_t kd_qmat_plan(const kd_mat *w) {
-    kd_qmat q = {.w = *w, .k = kd_qkernels_get()};
-    if (!q.k || w->cols % KD_QBLOCK || !w->cols || !kd_qformat_of((int)w->type, q.k->signed_bytes, &q.f)) return 0;
+    kd_qmat q = {.w = *w};
+    if (!kernels_of(w, &q.f)) return 0;
     shape(&q);
     return (uint64_t)q.panels * (q.code_bytes + q.scale_bytes);
 }
@@ -66,9 +79,8 @@ kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, 
     *out = NULL;
     if (!q) return kd_fail(e, KD_ENOMEM, "matrix of %zu x %zu: out of memory", w->rows, w->cols);
     q->w = *w;
-    q->k = kd_qkernels_get();
-    if (!q->k || w->cols % KD_QBLOCK || !w->cols || !kd_qformat_of((int)w->type, q->k->signed_bytes, &q->f)) {
-        q->k = NULL;
+    q->k = kernels_of(w, &q->f);
+    if (!q->k) {
         *out = q;
         return KD_OK;
     }
@@ -102,7 +114,7 @@ const char *kd_qmat_kind(const kd_qmat *q) { return q->k ? q->k->name : "f32"; }
 /* A worker's floats and bytes: expanded scales and mins of a task's panels, and panels that are packed anew. */
 static size_t worker_bytes(size_t blocks) {
     size_t scale = 2 * blocks * KD_QROWS * sizeof(float);
-    size_t packed = blocks * 512 + blocks * 64; /* the widest codes; no scales take more than 64 bytes a block */
+    size_t packed = blocks * 1024 + blocks * 64; /* the widest codes; no scales take more than 64 bytes a block */
     return (GROUP * (2 * scale + packed) + sizeof(opened) + 1024) / 64 * 64;
 }
 

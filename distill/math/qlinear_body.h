@@ -108,20 +108,12 @@ KD_INLINE void scale_at(kd_qscale q, size_t per, bool has_min, const kd_qtile *t
     }
 }
 
-/* One row of x is fed by memory alone: blocks are fetched some time before they are met, those of the P panels behind these included. */
-enum { AHEAD = 6 };
-KD_INLINE void fetch_ahead(kd_qscale q, size_t P, size_t cb, size_t per, bool has_min, const kd_qtile *t, size_t b) {
-    const size_t to = b + AHEAD, over = to < t->blocks ? 0 : 1;
-    const size_t sb = (has_min ? 2 : 1) * (q == KD_QS_SUPER ? 32 + 8 * per * 16 : 32), step = q == KD_QS_SUPER ? 8 : 1;
-    KD_UNROLL(4)
-    for (size_t p = 0; p < P; p++) {
-        const char *c = (const char *)t->codes[p] + (to + over * (P - 1) * t->blocks) * cb;
-        KD_UNROLL(8)
-        for (size_t i = 0; i < cb; i += 64) _mm_prefetch(c + i, _MM_HINT_T0);
-        const char *s = (const char *)t->scale[p] + (to / step + over * (P - 1) * (t->blocks / step)) * sb;
-        if (to % step == 0)
-            for (size_t i = 0; i < sb; i += 64) _mm_prefetch(s + i, _MM_HINT_T0);
-    }
+/* One row of x is fed by memory alone: what comes AHEAD bytes later, in this panel or in the next, is fetched
+ * (where codes are whole bytes that was no gain). */
+enum { AHEAD = 8192 };
+KD_INLINE void fetch_ahead(size_t cb, const uint8_t *codes) {
+    KD_UNROLL(8)
+    for (size_t i = 0; i < cb; i += 64) _mm_prefetch((const char *)codes + AHEAD + i, _MM_HINT_T0);
 }
 
 /* P panels from byte `lane` of their vectors on (VW rows) against M rows of x. */
@@ -136,7 +128,7 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
     for (size_t m = 0; m < M; m++) acc[p][m] = v_zero();
     for (size_t b = 0; b < t->blocks; b++) {
         const kd_qact *x = t->x + b;
-        if (q != KD_QS_EXPANDED && cb < 512) fetch_ahead(q, P, cb, per, has_min, t, b);
+        if (q != KD_QS_EXPANDED && cb < 512) fetch_ahead(cb, t->codes[0] + b * cb);
         KD_UNROLL(2)
         for (size_t half = 0; half < per; half++) {
             vi s[4][KD_QCOLS], h[4][KD_QCOLS];
@@ -215,7 +207,16 @@ KD_INLINE void core(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile 
 /* 512 bits hold a panel's 16 rows; 256 bits half of them: there panels and their halves go one after the other. */
 KD_INLINE void whole(kd_qkind k, kd_qscale q, size_t P, size_t M, const kd_qtile *t) {
 #if KD_ISA == 512
-    core(k, q, P, M, t, 0);
+    if (q == KD_QS_EXPANDED) {
+        core(k, q, P, M, t, 0);
+        return;
+    }
+    kd_qtile one = *t; /* one row of x: panel by panel, as they lie in memory */
+    for (size_t p = 0; p < P && p * KD_QROWS < t->rows; p++) {
+        one.codes[0] = t->codes[p], one.scale[0] = t->scale[p];
+        one.y = t->y + p * KD_QROWS, one.bias = t->bias ? t->bias + p * KD_QROWS : NULL, one.rows = t->rows - p * KD_QROWS;
+        core(k, q, 1, 1, &one, 0);
+    }
 #else
     kd_qtile one = *t;
     for (size_t p = 0; p < P && p * KD_QROWS < t->rows; p++) {

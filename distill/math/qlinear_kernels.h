@@ -26,9 +26,10 @@ typedef enum {
     KD_QK_8,  /* signed bytes, stored plus 128 (as they are where the machine multiplies through maddubs: kd_qkernels.signed_bytes) */
     KD_QK_6H, /* codes of at most 6 bits in bytes, scale of 16 columns */
     KD_QK_6HM,
+    KD_QK_BF16, /* no codes: bf16, two columns a step (qlinear_bf16.c) */
     KD_QKINDS
 } kd_qkind;
-typedef enum { KD_QS_F16, KD_QS_BF16, KD_QS_SUPER, KD_QSCALES, KD_QS_EXPANDED = KD_QSCALES } kd_qscale;
+typedef enum { KD_QS_F16, KD_QS_BF16, KD_QS_SUPER, KD_QS_NONE, KD_QSCALES, KD_QS_EXPANDED = KD_QSCALES } kd_qscale;
 
 /* How a stored type lies in panels. */
 typedef struct {
@@ -38,20 +39,21 @@ typedef struct {
     const int8_t *book; /* KD_QK_4B: 16 values */
 } kd_qformat;
 static inline size_t kd_qcode_bytes(kd_qkind k) { /* of a block */
-    return k <= KD_QK_4B ? 256 : k <= KD_QK_5M ? 320 : 512;
+    return k <= KD_QK_4B ? 256 : k <= KD_QK_5M ? 320 : k == KD_QK_BF16 ? 1024 : 512;
 }
 static inline bool kd_qhas_min(kd_qkind k) { return k == KD_QK_4M || k == KD_QK_5M || k == KD_QK_6HM; }
 static inline size_t kd_qper(kd_qkind k) { /* scales a block */
-    return k >= KD_QK_6H ? 2 : 1;
+    return k == KD_QK_6H || k == KD_QK_6HM ? 2 : 1;
 }
 /* Scales of 256 columns (KD_QS_SUPER: d f16[16], dmin f16[16] if min, then sub-scales int8[n][16], sub-mins int8[n][16] if min), or of one block
  * (f16 or bf16 [16], min f16[16] if min). */
 static inline size_t kd_qscale_bytes(const kd_qformat *f) {
+    if (f->scale == KD_QS_NONE) return 0;
     size_t n = f->scale == KD_QS_SUPER ? 32 + 8 * kd_qper(f->kind) * 16 : 32;
     return kd_qhas_min(f->kind) ? 2 * n : n;
 }
 
-/* 32 activations in 8 bits, a cache line: x = d * q, |q| <= 127. For the columns of each scale (one of 32 or two of 16), the sum of their q:
+/* 32 activations, a cache line, in bf16 where weights are, or in 8 bits: x = d * q, |q| <= 127. For the columns of each scale (one of 32 or two of 16), the sum of their q:
  * times -offset (start, where the integer sum begins), and times d (dsum, what a min is multiplied with). */
 typedef struct {
     int8_t q[32];
@@ -107,7 +109,7 @@ typedef struct {
     void (*finish)(const float *acc, size_t N, const float *bias, float *y, size_t ldy, size_t rows, bool accumulate);
 } kd_qkernels;
 #if defined(__x86_64__)
-extern const kd_qkernels kd_qkernels_avx2, kd_qkernels_avxvnni, kd_qkernels_avx512vnni;
+extern const kd_qkernels kd_qkernels_avx2, kd_qkernels_avxvnni, kd_qkernels_avx512vnni, kd_qkernels_avx512bf16;
 #endif
 const kd_qkernels *kd_qkernels_get(void); /* of this CPU, capped; NULL: none */
 

@@ -323,7 +323,40 @@ static void pack_k6(const rows16 *w, size_t blocks, uint8_t *code, char *scale) 
 
 #endif
 
+/* n floats to bf16, to the nearest, to even between two; NaN stays NaN. */
+static void to_bf16(uint16_t *dst, const float *v, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, v + i, 4);
+        dst[i] = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 64 : (u + 0x7fff + (u >> 16 & 1)) >> 16);
+    }
+}
+
+/* F16 and BF16: step s of 16 rows holds columns 2s and 2s + 1 of each. F16 is rounded. */
+static void pack_halves(const kd_mat *w, size_t row0, uint8_t *code) {
+    const size_t rows = w->rows - row0 < KD_QROWS ? w->rows - row0 : KD_QROWS;
+    memset(code, 0, w->cols * 2 * KD_QROWS);
+    for (size_t r = 0; r < rows; r++) {
+        const char *src = kd_mat_row(w, row0 + r);
+        for (size_t c = 0; c < w->cols; c += KD_QBLOCK) {
+            uint16_t h[KD_QBLOCK];
+            if (w->type == KD_BF16)
+                memcpy(h, src + 2 * c, sizeof h);
+            else {
+                float v[KD_QBLOCK];
+                kd_dequantize(w->type, src + 2 * c, v, KD_QBLOCK);
+                to_bf16(h, v, KD_QBLOCK);
+            }
+            for (size_t s = 0; s < KD_QBLOCK / 2; s++) memcpy(code + (c / 2 + s) * 64 + 4 * r, h + 2 * s, 4);
+        }
+    }
+}
+
 void kd_qpack_panel(const kd_mat *w, size_t row0, const kd_qformat *f, uint8_t *code, char *scale) {
+    if (f->kind == KD_QK_BF16) {
+        pack_halves(w, row0, code);
+        return;
+    }
 #if defined(__SSE2__)
     rows16 all;
     size_t blocks = w->cols / KD_QBLOCK;

@@ -286,6 +286,49 @@ static void eight_bit_rows_do_not_feel_each_other(void **state) {
     kd_pool_free(pool);
 }
 
+/* F16 and BF16 where the processor multiplies bf16: every row alone and among others the same bits, and within what rounding both sides to eight bits
+ * of mantissa may cost; elsewhere the f32 product. */
+static void halves(void **state) {
+    (void)state;
+    enum { N = 130, ROWS = 83, COLS = 544 };
+    kd_pool *pool;
+    assert_int_equal(kd_pool_new(&pool, 3, NULL), KD_OK);
+    for (int k = 0; k < 2; k++) {
+        void *own;
+        kd_mat m = matrix(k ? KD_F16 : KD_BF16, ROWS, COLS, 8, &own);
+        kd_qmat *q, *lean;
+        float *x = floats(N * COLS, 3, 1), *one = floats(N * ROWS, 4, 1), *y = floats(N * ROWS, 5, 1), *exact = floats(N * ROWS, 6, 1),
+              *w = floats(COLS, 7, 1);
+        float *bias = floats(ROWS, 9, 1);
+        void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(COLS, N, 3));
+        assert_int_equal(kd_qmat_new(&q, &m, true, pool, NULL), KD_OK);
+        assert_int_equal(kd_qmat_new(&lean, &m, false, pool, NULL), KD_OK);
+        const bool fast = kd_cpu_get()->avx512_bf16;
+        assert_string_equal(kd_qmat_kind(q), fast ? "bf16 panels (avx512 bf16)" : "f32");
+        for (size_t n = 0; n < N; n++) kd_qlinear(q, bias, x + n * COLS, COLS, one + n * ROWS, ROWS, 1, false, NULL, scratch);
+        kd_linear_f32(&m, bias, x, COLS, exact, ROWS, N, false, pool, scratch);
+        for (size_t o = 0; o < ROWS; o++) {
+            kd_dequantize(m.type, kd_mat_row(&m, o), w, COLS);
+            for (size_t n = 0; n < N; n++) {
+                double size = 0;
+                for (size_t c = 0; c < COLS; c++) size += fabs((double)w[c] * (double)x[n * COLS + c]);
+                assert_true(fabs((double)one[n * ROWS + o] - (double)exact[n * ROWS + o]) <= size / 256);
+            }
+        }
+        for (size_t n = 2; n <= N; n += n < 14 ? 1 : 29) {
+            memset(y, 0x7f, N * ROWS * sizeof *y);
+            kd_qlinear(n % 2 ? q : lean, bias, x, COLS, y, ROWS, n, false, n % 3 ? pool : NULL, scratch);
+            assert_memory_equal(y, one, n * ROWS * sizeof *y);
+        }
+        memset(y, 0, N * ROWS * sizeof *y);
+        kd_qlinear(q, bias, x, COLS, y, ROWS, 7, true, pool, scratch);
+        assert_memory_equal(y, one, 7 * ROWS * sizeof *y);
+        kd_qmat_free(q), kd_qmat_free(lean), kd_free(own), kd_free(x), kd_free(one), kd_free(y), kd_free(exact), kd_free(w), kd_free(bias),
+            kd_free(scratch);
+    }
+    kd_pool_free(pool);
+}
+
 /* Types without an 8-bit form say so and give the f32 product. */
 static void fallback(void **state) {
     (void)state;
@@ -311,8 +354,12 @@ static void fallback(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(against_double),     cmocka_unit_test(rows_do_not_feel_each_other),           cmocka_unit_test(row_map),
-        cmocka_unit_test(eight_bit_products), cmocka_unit_test(eight_bit_rows_do_not_feel_each_other), cmocka_unit_test(fallback)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_double),
+                                       cmocka_unit_test(rows_do_not_feel_each_other),
+                                       cmocka_unit_test(row_map),
+                                       cmocka_unit_test(eight_bit_products),
+                                       cmocka_unit_test(eight_bit_rows_do_not_feel_each_other),
+                                       cmocka_unit_test(halves),
+                                       cmocka_unit_test(fallback)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
