@@ -104,7 +104,8 @@ static kd_code read_entry(kd_importance *im, bytes *b, int32_t i, kd_err *e) {
 }
 
 static kd_code read_old(kd_importance *im, const char *path, const kd_map *m, kd_err *e) {
-    bytes b = {kd_map_data(m), kd_map_data(m) + kd_map_size(m), path};
+    const unsigned char *data = kd_map_size(m) ? kd_map_data(m) : (const unsigned char *)""; /* an empty file has no map */
+    bytes b = {data, data + kd_map_size(m), path};
     int32_t n, calls, len;
     if (!int_of(&b, &n) || n < 1 || n > ENTRIES_MAX)
         return kd_fail(e, KD_EFORMAT, "%s: expected an imatrix file (GGUF, or llama.cpp's older form), found neither", path);

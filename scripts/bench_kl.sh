@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # What quantizing costs, beside llama.cpp, at equal size: KL of each file against its source on text that neither saw. For each of llama-quantize's
 # mixes: its file, with importance and without; ours of the same mix, with and without; and ours searched for that file's size.
-#   scripts/bench_kl.sh BUILD_DIR SOURCE CALIBRATION HELD_OUT      SOURCE: a model in F16 or BF16; texts: .jsonl or plain
+#   scripts/bench_kl.sh BUILD_DIR SOURCE CALIBRATION HELD_OUT
+# SOURCE: a model in F16 or BF16; "trained": a small Qwen2 whose vocabulary and weights are learned from CALIBRATION first (UPDATES=200); "off-grid:FILE.gguf": FILE's
+# Q4_1 weights as F16, each put somewhere in the cell of the grid that it was rounded in (PEER_PYTHON with numpy and gguf). Texts: .jsonl lines of
+# text or question and answer (GSM8K), or plain.
 #   PEER_LLAMA=DIR llama-quantize (absent: ours alone, at Q4_K_M's own size)     TOKENS=8192 held out, CALIBRATION_TOKENS=8192; MIXES="q4_k_m q3_k_m q2_k"
 set -uo pipefail
 distill=$1/distill
@@ -9,6 +12,34 @@ source=$2 calibration=$3 held=$4
 tokens=${TOKENS:-8192}
 work=$(mktemp -d "${TMPDIR:-/tmp}/bench-kl-XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# Question and answer become one text a line.
+plain_rows() {
+    case $1 in *.jsonl) ;; *) echo "$1"; return ;; esac
+    "${PEER_PYTHON:-python3}" -c 'import json, sys
+with open(sys.argv[2], "w") as out:
+    for line in open(sys.argv[1], encoding="utf-8"):
+        r = json.loads(line)
+        if "question" in r: r = {"text": "Question: %s\nAnswer: %s\n" % (r["question"], r["answer"])}
+        out.write(json.dumps(r) + "\n")' "$1" "$2" && echo "$2"
+}
+calibration=$(plain_rows "$calibration" "$work/calibration.jsonl")
+held=$(plain_rows "$held" "$work/held.jsonl")
+here=$(dirname "$0")
+case $source in
+trained)
+    "${PEER_PYTHON:-python3}" -c 'import json, sys
+print("".join(json.loads(l)["text"] for l in open(sys.argv[1], encoding="utf-8")), end="")' "$calibration" >"$work/text" &&
+        python3 "$here/make_shape.py" small "$work/shape" "$work/text" &&
+        "$distill" tokenize --model "$work/shape" "$calibration" --json >"$work/tokens.jsonl" &&
+        "$distill" train "$work/tokens.jsonl" --model "$work/shape" -o "$work/run" --method full --learning-rate 3e-3 --schedule cosine --warmup-ratio 0.05 \
+            --batch-size 16 --max-steps "${UPDATES:-200}" --max-seq-length 512 --long-rows cut --arithmetic auto -q >/dev/null || exit 1
+    source=$work/run
+    ;;
+off-grid:*)
+    "$distill" convert "${source#off-grid:}" "$work/off-grid.gguf" -t f16 -q && "${PEER_PYTHON:-python3}" "$here/off_grid.py" "${source#off-grid:}" "$work/off-grid.gguf" || exit 1
+    source=$work/off-grid.gguf
+    ;;
+esac
 case $source in *.gguf) f=$source ;; *) f=$work/source.gguf; "$distill" convert "$source" "$f" -q || exit 1 ;; esac
 below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a + 0 < b + 0) }'; }
 field() { sed -E "s/.*\"$1\": ?([0-9.e-]+).*/\1/"; }

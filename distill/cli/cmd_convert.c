@@ -131,6 +131,7 @@ static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_c
     } numbers[] = {{"tensors", r->tensors},
                    {"bytes_in", r->bytes_in},
                    {"bytes_out", r->bytes_out},
+                   {"bytes_resumed", r->resumed},
                    {"fallbacks", r->fallbacks},
                    {"nonfinite", r->nonfinite}};
     kd_jsonw_object(w);
@@ -163,6 +164,7 @@ static kd_code report(kd_cli *cli, const kd_convert_result *r, const check *k, c
     if (cli->quiet) return KD_OK;
     by_type(cli, r);
     if (r->fallbacks) (void)kd_out(cli, "%zu matrices have rows that blocks of the type do not divide, and got another\n", r->fallbacks);
+    if (r->resumed) (void)kd_out(cli, "resumed    %s of what a stopped run had written\n", kd_human_bytes(r->resumed, in));
     if (m->importance && m->tokens)
         (void)kd_out(cli, "importance %llu tokens of %s%s%s, for %zu matrices, in %s\n", (unsigned long long)m->tokens, m->from,
                      m->what ? ": " : "", m->what ? m->what : "", r->weighted, kd_human_time(m->seconds, took));
