@@ -2,6 +2,7 @@
 #include "student/trainer.h"
 
 #include "distill/base/clock.h"
+#include "student/tape.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -53,8 +54,12 @@ static bool choose(kd_train_plan *p, const kd_model *m, const kd_train_options *
             if (fixed_r) lo = hi = (uint32_t)o->recompute < L ? (uint32_t)o->recompute : L;
             for (uint32_t r = lo; r <= hi; r++) {
                 p->shape.recompute = r;
-                fill(p, m, o, params, lesson_bytes, threads);
-                if (p->total <= p->limit) return true;
+                for (int few = 0; few < 2; few++) {
+                    p->shape.logit_rows = o->logit_rows;
+                    p->shape.logit_rows = kd_logit_rows(&p->shape, m->config.V, few);
+                    fill(p, m, o, params, lesson_bytes, threads);
+                    if (p->total <= p->limit) return true;
+                }
             }
             if (o->rows || rows <= ROWS_LEAST || rows <= p->longest) break;
         }

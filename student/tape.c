@@ -12,11 +12,11 @@ static void *take(kd_bump *b, kd_mem_kind kind, size_t bytes) {
 }
 static float *floats(kd_bump *b, kd_mem_kind kind, size_t n) { return take(b, kind, n * sizeof(float)); }
 
-size_t kd_logit_rows(const kd_net_shape *s, size_t V) {
+size_t kd_logit_rows(const kd_net_shape *s, size_t V, bool few) {
     size_t most = s->loss_rows ? s->loss_rows : s->rows, rows = s->logit_rows;
-    if (rows == 0) { /* about 64 MiB, in whole tiles */
-        rows = ((size_t)64 << 20) / (V * sizeof(float)) / 32 * 32;
-        rows = rows < 128 ? 128 : rows > 512 ? 512 : rows;
+    if (rows == 0) { /* 256 or 64 MiB, in whole tiles: the head's weights are laid out anew for each chunk of rows */
+        rows = ((size_t)(few ? 64 : 256) << 20) / (V * sizeof(float)) / 32 * 32;
+        rows = rows < 128 ? 128 : rows > 1024 ? 1024 : rows;
     }
     return rows < most ? rows : most;
 }
@@ -93,7 +93,7 @@ static void lay_work(kd_tape *t, kd_bump *b, const kd_config *c, const kd_train_
             t->dora = floats(b, W, 2 * rows * c->L);
         }
     }
-    t->logit_rows = kd_logit_rows(s, c->V);
+    t->logit_rows = kd_logit_rows(s, c->V, false);
     t->logits = floats(b, KD_MEM_LOGITS, t->logit_rows * c->V);
     t->cos_ = floats(b, KD_MEM_DATA, s->positions * c->D / 2);
     t->sin_ = floats(b, KD_MEM_DATA, s->positions * c->D / 2);

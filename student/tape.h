@@ -43,6 +43,6 @@ typedef struct {
 } kd_bump;
 /* Lays out t (pointers stay NULL when counting). t->x and t->layer must be there ([L+1], [L]). */
 void kd_tape_layout(kd_tape *t, kd_bump *b, const kd_config *c, const kd_train_method *m, const kd_net_shape *s, int threads);
-size_t kd_logit_rows(const kd_net_shape *s, size_t V);
+size_t kd_logit_rows(const kd_net_shape *s, size_t V, bool few); /* few: where memory is short */
 
 #endif

@@ -20,6 +20,7 @@ typedef struct {
     double clip_norm; /* 0: none */
     kd_ce objective;
     size_t rows;         /* a micro-batch at most; 0: the plan says (never less than the longest lesson) */
+    size_t logit_rows;   /* rows of logits at once; 0: the plan says */
     int recompute;       /* layers computed a second time; -1: the plan says */
     uint64_t memory;     /* bytes that may be used; 0: what is free now */
     bool bf16;           /* arithmetic of the large products; weights, sums and everything else stay f32 */

@@ -340,9 +340,9 @@ static kd_code settings(const job *j, kd_buf *out) {
     if (code == KD_OK)
         code = kd_buf_printf(out,
                              "# base: %s\n# base_bytes: %llu\n# lessons: %zu\n# lessons_sha256: %s\n# updates: %llu\n# rows_at_once: "
-                             "%zu\n# products: %s\n# optimizer_state: %s\n# date: %lld\n",
+                             "%zu\n# logit_rows_at_once: %zu\n# products: %s\n# optimizer_state: %s\n# date: %lld\n",
                              j->base, (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps,
-                             j->plan.shape.rows, j->o.bf16 ? "bf16" : "f32", kd_optimizer_name(j->plan.optimizer), (long long)j->now);
+                             j->plan.shape.rows, j->plan.shape.logit_rows, j->o.bf16 ? "bf16" : "f32", kd_optimizer_name(j->plan.optimizer), (long long)j->now);
     for (size_t i = 0; i < j->data.parts && code == KD_OK; i++) {
         const kd_train_part *p = &j->data.part[i];
         code = kd_buf_printf(out, "# source_%zu: %s, %zu lessons, %zu tokens to learn", i, p->name, p->lessons, p->loss_tokens);
@@ -370,6 +370,7 @@ static kd_code plan(job *j, kd_err *e) {
     char rows[32];
     if (j->run && j->o.rows == 0 && kd_run_recorded(j->run, "rows_at_once", rows, sizeof rows))
         j->o.rows = (size_t)strtoull(rows, NULL, 10);
+    if (j->run && kd_run_recorded(j->run, "logit_rows_at_once", rows, sizeof rows)) j->o.logit_rows = (size_t)strtoull(rows, NULL, 10);
     if (j->run && j->o.any_state && kd_run_recorded(j->run, "optimizer_state", rows, sizeof rows)) {
         (void)kd_optimizer_named(rows, &j->o.optimizer.kind); /* a run goes on with the state it has */
         j->o.any_state = false;

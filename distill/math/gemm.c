@@ -162,6 +162,9 @@ static bool plain(const kd_mat *w) {
     return w->type == KD_F32 && !w->row_map && w->row_bytes % sizeof(float) == 0 && (uintptr_t)w->data % sizeof(float) == 0;
 }
 
+/* Rows of bfloat16 as they lie. */
+static bool bits(const kd_mat *w) { return w->type == KD_BF16 && !w->row_map && w->row_bytes % 2 == 0 && (uintptr_t)w->data % 2 == 0; }
+
 /* dst[r - r0, 0..n) = W[r, c0..c0+n) in f32 for rows r0..r0+rn; c0 and n whole blocks. */
 static void expand(float *dst, size_t ldd, const kd_mat *w, size_t r0, size_t rn, size_t c0, size_t n) {
     const kd_dtype_info *t = kd_dtype_get((int)w->type);
@@ -276,6 +279,14 @@ static void pack_right(const product *p, char *to, float *spare, size_t c, size_
     const size_t bytes = mm->nr * steps_of(p, p->k) * 4;
     const float *src = p->right ? p->right + p->k0 * p->ldr + c : NULL;
     size_t ld = p->ldr;
+    if (!src && mm->pack_rows_bits && bits(p->w)) {
+        ld = p->w->row_bytes / sizeof(uint16_t);
+        const uint16_t *from = (const uint16_t *)p->w->data + (p->w_turned ? c * ld + p->k0 : p->k0 * ld + c);
+        if (p->w_turned) mm->pack_rows_bits(to, mm->nr, from, ld, n, p->k);
+        for (size_t i = 0; i < n && !p->w_turned; i += mm->nr, to += bytes)
+            mm->pack_columns_bits(to, mm->nr, from + i, ld, n - i < mm->nr ? n - i : mm->nr, p->k);
+        return;
+    }
     if (!src && plain(p->w)) {
         ld = p->w->row_bytes / sizeof(float);
         src = (const float *)p->w->data + (p->w_turned ? c * ld + p->k0 : p->k0 * ld + c);

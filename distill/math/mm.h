@@ -19,6 +19,9 @@ typedef struct {
     void (*pack_rows)(void *dst, size_t lanes, const float *src, size_t ld, size_t n, size_t depth);
     /* dst = a panel of `lanes` from depth rows whose first n <= lanes floats are the lanes. */
     void (*pack_columns)(void *dst, size_t lanes, const float *src, size_t ld, size_t n, size_t depth);
+    /* The same from numbers stored as bfloat16; NULL where panels are floats. */
+    void (*pack_rows_bits)(void *dst, size_t lanes, const uint16_t *src, size_t ld, size_t n, size_t depth);
+    void (*pack_columns_bits)(void *dst, size_t lanes, const uint16_t *src, size_t ld, size_t n, size_t depth);
 } kd_mm;
 /* A tile whose left operand was not packed: c[mr,cols] (+)= alpha * sum_k a[i*rs + k*cs] b[k*ldb + j]. All mr rows of a are read, all cols columns
  * of b and c must be there. In f32. */

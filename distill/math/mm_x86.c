@@ -10,7 +10,7 @@
 
 /* ---- AVX-512: 14 x 32 ---- */
 #define T512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl")))
-#define TBF __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#define TBF __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 enum { M5 = 14, N5 = 32 };
 
 static inline __attribute__((always_inline)) T512 void store512(float *c, size_t ldc, __m512 acc[M5][2], float alpha, bool accumulate,
@@ -161,11 +161,9 @@ T256 static void turned256(OPEN_ARGS) {
 }
 
 /* ---- packing ---- */
-/* t[k][i] = src[i][k] for an 8 x 8 block, in registers. */
-static inline __attribute__((always_inline)) T256 void turn8(__m256 t[8], const float *src, size_t ld) {
-    __m256 r[8], s[8];
-#pragma GCC unroll 8
-    for (size_t i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(src + i * ld);
+/* t[k][i] = r[i][k] for an 8 x 8 block, in registers; r is spent. */
+static inline __attribute__((always_inline)) T256 void turn8(__m256 t[8], __m256 r[8]) {
+    __m256 s[8];
 #pragma GCC unroll 4
     for (int i = 0; i < 8; i += 2) {
         s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
@@ -196,8 +194,15 @@ T256 static void pack_rows_f32(void *pd, size_t lanes, const float *src, size_t 
             if (i + 8 > m) i = m - 8; /* the last block takes some lanes a second time */
             size_t k = 0;
             for (; k + 8 <= depth; k += 8) {
-                __m256 t[8];
-                turn8(t, src + (p + i) * ld + k, ld);
+                __m256 t[8], r[8];
+#pragma GCC unroll 8
+                for (size_t j = 0; j < 8; j++) {
+                    const float *from = src + (p + i + j) * ld + k;
+                    r[j] = _mm256_loadu_ps(from);
+                    _mm_prefetch((const char *)(from + lanes * ld),
+                                 _MM_HINT_T0); /* the next panel's: rows are too many streams to be foreseen */
+                }
+                turn8(t, r);
 #pragma GCC unroll 8
                 for (size_t j = 0; j < 8; j++) _mm256_storeu_ps(dst + (k + j) * lanes + i, t[j]);
             }
@@ -231,21 +236,54 @@ T256 static void pack_columns_f32(void *pd, size_t lanes, const float *src, size
 /* Sixteen floats as bfloat16, rounded to nearest even by the instruction that also flushes subnormals, as the product does. */
 static inline __attribute__((always_inline)) TBF __m256i round16(__m512 v) { return (__m256i)_mm512_cvtneps_pbh(v); }
 
-/* dst[k/2][lane] = (src[lane][k], src[lane][k+1]); depth odd: the last pair's second is 0. */
+/* dst[k/2][lane] = (src[lane][k], src[lane][k+1]); depth odd: the last pair's second is 0. Pairs are turned as floats are. */
 TBF static void pack_rows_bf16(void *pd, size_t lanes, const float *src, size_t ld, size_t n, size_t depth) {
     uint32_t *dst = pd;
     const size_t steps = (depth + 1) / 2;
     for (size_t p = 0; p < n; p += lanes, dst += lanes * steps) {
         const size_t m = n - p < lanes ? n - p : lanes;
         if (m < lanes) memset(dst, 0, lanes * steps * sizeof *dst);
-        for (size_t i = 0; i < m; i++) {
-            const float *row = src + (p + i) * ld;
+        for (size_t i = 0; i < m; i += 8) {
+            if (m >= 8 && i + 8 > m) i = m - 8;
+            const size_t rows = m - i < 8 ? m - i : 8;
             for (size_t k = 0; k < depth; k += 16) {
-                const size_t r = depth - k < 16 ? depth - k : 16;
-                const __mmask16 mask = (__mmask16)((1u << r) - 1);
-                uint32_t pairs[8];
-                _mm256_storeu_si256((__m256i *)(void *)pairs, round16(_mm512_maskz_loadu_ps(mask, row + k)));
-                for (size_t j = 0; j < (r + 1) / 2; j++) dst[(k / 2 + j) * lanes + i] = pairs[j];
+                const size_t width = depth - k < 16 ? depth - k : 16;
+                const __mmask16 in = (__mmask16)((1u << width) - 1);
+                __m256 t[8], r[8];
+#pragma GCC unroll 8
+                for (size_t j = 0; j < 8; j++) {
+                    const float *from = src + (p + i + j) * ld + k;
+                    r[j] = (__m256)round16(_mm512_maskz_loadu_ps(j < rows ? in : 0, from));
+                    _mm_prefetch((const char *)(from + lanes * ld), _MM_HINT_T0);
+                }
+                turn8(t, r);
+                const __mmask8 out = (__mmask8)((1u << rows) - 1);
+                for (size_t j = 0; j < (width + 1) / 2; j++)
+                    _mm256_mask_storeu_ps((float *)(void *)(dst + (k / 2 + j) * lanes + i), out, t[j]);
+            }
+        }
+    }
+}
+/* The same from numbers that are bfloat16 already. */
+TBF static void pack_rows_bits(void *pd, size_t lanes, const uint16_t *src, size_t ld, size_t n, size_t depth) {
+    uint32_t *dst = pd;
+    const size_t steps = (depth + 1) / 2;
+    for (size_t p = 0; p < n; p += lanes, dst += lanes * steps) {
+        const size_t m = n - p < lanes ? n - p : lanes;
+        if (m < lanes) memset(dst, 0, lanes * steps * sizeof *dst);
+        for (size_t i = 0; i < m; i += 8) {
+            if (m >= 8 && i + 8 > m) i = m - 8;
+            const size_t rows = m - i < 8 ? m - i : 8;
+            for (size_t k = 0; k < depth; k += 16) {
+                const size_t width = depth - k < 16 ? depth - k : 16;
+                const __mmask16 in = (__mmask16)((1u << width) - 1);
+                __m256 t[8], r[8];
+#pragma GCC unroll 8
+                for (size_t j = 0; j < 8; j++) r[j] = (__m256)_mm256_maskz_loadu_epi16(j < rows ? in : 0, src + (p + i + j) * ld + k);
+                turn8(t, r);
+                const __mmask8 out = (__mmask8)((1u << rows) - 1);
+                for (size_t j = 0; j < (width + 1) / 2; j++)
+                    _mm256_mask_storeu_ps((float *)(void *)(dst + (k / 2 + j) * lanes + i), out, t[j]);
             }
         }
     }
@@ -265,9 +303,21 @@ TBF static void pack_columns_bf16(void *pd, size_t lanes, const float *src, size
         }
 }
 
-static const kd_mm mm512 = {M5, N5, 1, tile512, pack_rows_f32, pack_columns_f32};
-static const kd_mm mm256 = {M2, N2, 1, tile256, pack_rows_f32, pack_columns_f32};
-static const kd_mm mmbf16 = {M5, N5, 2, tile_bf16, pack_rows_bf16, pack_columns_bf16};
+TBF static void pack_columns_bits(void *pd, size_t lanes, const uint16_t *src, size_t ld, size_t n, size_t depth) {
+    uint32_t *dst = pd;
+    for (size_t k = 0; k < depth; k += 2, dst += lanes)
+        for (size_t i = 0; i < lanes; i += 16) {
+            const size_t left = i < n ? n - i : 0, width = lanes - i < 16 ? lanes - i : 16;
+            const __mmask16 in = (__mmask16)(left >= 16 ? 0xffffu : (1u << left) - 1), out = (__mmask16)((1u << width) - 1);
+            const __m512i lo = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(in, src + k * ld + i));
+            const __m512i hi = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(k + 1 < depth ? in : 0, src + (k + 1) * ld + i));
+            _mm512_mask_storeu_epi32(dst + i, out, _mm512_or_si512(lo, _mm512_slli_epi32(hi, 16)));
+        }
+}
+
+static const kd_mm mm512 = {M5, N5, 1, tile512, pack_rows_f32, pack_columns_f32, NULL, NULL};
+static const kd_mm mm256 = {M2, N2, 1, tile256, pack_rows_f32, pack_columns_f32, NULL, NULL};
+static const kd_mm mmbf16 = {M5, N5, 2, tile_bf16, pack_rows_bf16, pack_columns_bf16, pack_rows_bits, pack_columns_bits};
 static const kd_mm_tiles tiles512 = {M5, N5, wide512, narrow512, turned512};
 static const kd_mm_tiles tiles256 = {M2, N2, narrow256, narrow256, turned256};
 #endif
