@@ -322,13 +322,17 @@ static void panels_group(const job *j, size_t p0, char *scratch) {
 static void panels_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     const size_t first = task * j->run, end = first + j->run < j->q->panels ? first + j->run : j->q->panels;
+    if (j->N == 1 && j->q->codes) { /* the beginning of a stream, whose tiles fetch what comes later */
+        fetch(j->q->codes + first * j->q->code_bytes, 8192);
+        fetch(j->q->scales + first * j->q->scale_bytes, 1024);
+    }
     for (size_t p = first; p < end; p += j->group) panels_group(j, p, j->scratch + (size_t)worker * j->worker);
 }
 
-/* Groups of panels side by side in memory, enough of them for every worker to have eight. */
+/* Groups of panels side by side in memory, enough of them for every worker to have a few. */
 static size_t panels_run(const job *j) {
-    const size_t groups = (j->q->panels + j->group - 1) / j->group, n = groups / (8 * (size_t)j->threads);
-    return j->group * (n < 1 ? 1 : n > 16 ? 16 : n);
+    const size_t groups = (j->q->panels + j->group - 1) / j->group, n = groups / (4 * (size_t)j->threads);
+    return j->group * (n < 1 ? 1 : n > 32 ? 32 : n);
 }
 
 void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,
