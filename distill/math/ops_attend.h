@@ -38,6 +38,20 @@ KD_INLINE void expand_floats(float *dst, const char *src, size_t D) {
     if (d < D) v_store(dst + d, v_load_n(src + 4 * d, D - d));
 }
 
+/* Keys or values s0 .. s0 + n of group g, as far as there are any before `all`, into the first cache. */
+static void fetch_rows(const void *const *pages, const kd_kv_view *kv, size_t s0, size_t n, size_t all, size_t g) {
+    if (s0 >= all) return;
+    if (n > all - s0) n = all - s0;
+    size_t page = s0 / kv->page_rows, at = s0 % kv->page_rows;
+    for (; n; page++, at = 0) {
+        const size_t k = n < kv->page_rows - at ? n : kv->page_rows - at, stride = kv->row_stride;
+        const char *row = (const char *)pages[page] + at * stride + g * kv->head_stride;
+        if (stride <= 1024) /* rows side by side */
+            for (size_t i = 0; i < k * stride; i += 64) __builtin_prefetch(row + i);
+        n -= k;
+    }
+}
+
 /* Keys or values s0 .. s0 + n of group g as floats, [n, Dp]. */
 static void expand(float *dst, size_t Dp, const void *const *pages, const kd_kv_view *kv, size_t s0, size_t n, size_t g, size_t D) {
     size_t page = s0 / kv->page_rows, at = s0 % kv->page_rows;
@@ -54,11 +68,13 @@ static void expand(float *dst, size_t Dp, const void *const *pages, const kd_kv_
 }
 
 /* score[i, s] = q[i] . k[s0 + s] * scale for `vecs` query vectors and n <= CHUNK keys. */
-static void scores(float *score, const float *q, size_t vecs, const kd_kv_view *kv, size_t s0, size_t n, size_t g, size_t D, float scale) {
+static void scores(float *score, const float *q, size_t vecs, const kd_kv_view *kv, size_t s0, size_t n, size_t all, size_t g, size_t D,
+                   float scale) {
     float keys[PIECE * WIDE];
     size_t Dp = (D + VW - 1) / VW * VW;
     for (size_t p = 0; p < n; p += PIECE) {
         size_t k = n - p < PIECE ? n - p : PIECE;
+        fetch_rows(kv->v_pages, kv, s0 + p, k, all, g); /* wanted when these scores are known */
         expand(keys, Dp, kv->k_pages, kv, s0 + p, k, g, D);
         for (size_t i = 0; i < vecs; i += TILE_M) {
             size_t m = vecs - i < TILE_M ? vecs - i : TILE_M;
@@ -157,11 +173,12 @@ static void attend(float *out, size_t ldo, const float *q, size_t ldq, size_t ro
     for (size_t i = 0; i < vecs * Dp; i++) o[i] = 0;
     for (size_t s0 = 0; s0 < all; s0 += CHUNK) {
         size_t n = all - s0 < CHUNK ? all - s0 : CHUNK;
-        scores(score, vec, vecs, kv, s0, n, g, D, scale);
+        scores(score, vec, vecs, kv, s0, n, all, g, D, scale);
         for (size_t i = 0; i < vecs; i++)
             if (len + i / R > s0) weights(&z[i], score + i * CHUNK, len + i / R - s0 < n ? len + i / R - s0 : n, o + i * Dp, Dp);
         for (size_t p = 0; p < n; p += PIECE) {
             size_t k = n - p < PIECE ? n - p : PIECE;
+            fetch_rows(kv->k_pages, kv, s0 + CHUNK + p, PIECE, all, g);
             expand(values, Dp, kv->v_pages, kv, s0 + p, k, g, D);
             for (size_t r = 0; r < rows; r++)
                 if (len + r > s0 + p) /* rows that end before take no part, so that nothing behind them is felt */

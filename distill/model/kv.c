@@ -1,5 +1,5 @@
 /* distill/model/kv.c - pages of keys and values, counted by their owners. Leans on kv.h, math/codec.h.
- * A page: for each layer page_rows rows of keys [G*D], then as many of values. */
+ * A page: for each layer the keys [G, page_rows, D], then the values likewise: a head's rows lie side by side, as attention reads them. */
 #include "distill/model/kv.h"
 
 #include "distill/math/codec.h"
@@ -150,17 +150,19 @@ kd_code kd_kv_fork(kd_kv **out, const kd_kv *s, size_t len, kd_err *e) {
     return KD_OK;
 }
 
+/* Head 0's row. */
 static char *row_at(const kd_kv *s, uint32_t layer, size_t pos, int v) {
     const kd_kv_pool *p = s->pool;
-    return s->pages[pos / p->page_rows]->data + ((2 * (size_t)layer + (size_t)v) * p->page_rows + pos % p->page_rows) * p->row_bytes;
+    return s->pages[pos / p->page_rows]->data + (2 * (size_t)layer + (size_t)v) * p->page_rows * p->row_bytes +
+           pos % p->page_rows * p->head_bytes;
 }
 
 static void put_row(const kd_kv_pool *p, char *dst, const float *v) {
-    size_t n = (size_t)p->G * p->D;
-    if (p->type == KD_F32)
-        memcpy(dst, v, n * sizeof(float));
-    else
-        (void)kd_quantize(p->type, v, dst, n, NULL, NULL); /* F16 and Q8_0 of whole blocks: cannot fail */
+    for (size_t g = 0; g < p->G; g++, v += p->D, dst += p->page_rows * p->head_bytes)
+        if (p->type == KD_F32)
+            memcpy(dst, v, p->D * sizeof(float));
+        else
+            (void)kd_quantize(p->type, v, dst, p->D, NULL, NULL); /* F16 and Q8_0 of whole blocks: cannot fail */
 }
 
 void kd_kv_put(kd_kv *s, uint32_t layer, size_t pos, const float *k, const float *v) {
@@ -177,8 +179,8 @@ void kd_kv_view_of(const kd_kv *s, uint32_t layer, const void **k_pages, const v
     *view = (kd_kv_view){.k_pages = k_pages,
                          .v_pages = v_pages,
                          .page_rows = p->page_rows,
-                         .row_stride = p->row_bytes,
-                         .head_stride = p->head_bytes,
+                         .row_stride = p->head_bytes,
+                         .head_stride = p->page_rows * p->head_bytes,
                          .type = (int)p->type};
 }
 
