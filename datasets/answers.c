@@ -240,7 +240,7 @@ kd_code kd_study_commit(kd_study *s, int64_t settings, int64_t run, const kd_ans
     if (added) *added = 0;
     if (n + m == 0) return KD_OK;
     kd_code rc = check_answers(a, n, e);
-    if (rc || (rc = zip_all(&z, a, n, f, m, e)) || (rc = kd_db_begin(s->db, e))) goto done;
+    if (rc || (rc = zip_all(&z, a, n, f, m, e)) || (rc = kd_db_begin_brief(s->db, e))) goto done;
     open = true;
     for (size_t i = 0; i < n && !rc; i++) rc = put_answer(s, settings, run, &a[i], zipped_view(&z, i), &t, e);
     for (size_t i = 0; i < m && !rc; i++) {
@@ -250,9 +250,10 @@ kd_code kd_study_commit(kd_study *s, int64_t settings, int64_t run, const kd_ans
     }
     if (rc || (rc = kd_totals_add(s, settings, &t, e)) || (rc = beat(s, e))) goto done;
     open = false;
-    if (!(rc = kd_db_commit(s->db, e)) && added) *added = (size_t)t.samples;
+    if (!(rc = kd_db_commit_brief(s->db, e)) && added) *added = (size_t)t.samples;
 done:
     if (open) kd_db_rollback(s->db);
+    if (rc) kd_db_full(s->db);
     kd_buf_clear(&z.bytes);
     kd_free(z.at);
     return rc;

@@ -8,6 +8,7 @@
 #include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct kd_db {
@@ -48,12 +49,13 @@ static kd_code db_fail(kd_db *db, int rc, const char *doing, kd_err *e) {
     }
 }
 
-/* Waits 1, 2, 4 ... 32, then 50 ms between tries until patience ends. What was slept counts, not the clock: a process that was stopped meanwhile has not waited. */
+/* Waits 0.1, 0.2, 0.4 ... 51.2, then 51.2 ms between tries until patience ends. What was slept counts, not the clock: a process that was stopped meanwhile has not
+ * waited. */
 static int busy_wait(void *ctx, int tries) {
     const kd_db *db = ctx;
-    const int slept = tries < 6 ? (1 << tries) - 1 : 63 + 50 * (tries - 6);
+    const double slept = tries < 9 ? 0.1 * ((1 << tries) - 1) : 51.1 + 51.2 * (tries - 9);
     if (slept >= db->patience_ms) return 0;
-    sqlite3_sleep(tries < 6 ? 1 << tries : 50);
+    nanosleep(&(struct timespec){.tv_nsec = 100000L << (tries < 9 ? tries : 9)}, NULL);
     return 1;
 }
 
@@ -200,6 +202,25 @@ kd_code kd_db_commit(kd_db *db, kd_err *e) {
     db->writing = false;
     return rc;
 }
+
+/* In WAL mode "full" is "normal" and a sync of the log behind each commit, which SQLite does while it holds the lock. */
+kd_code kd_db_begin_brief(kd_db *db, kd_err *e) {
+    kd_code rc = kd_db_exec(db, "PRAGMA synchronous=NORMAL", e);
+    return rc ? rc : kd_db_begin(db, e);
+}
+
+kd_code kd_db_commit_brief(kd_db *db, kd_err *e) {
+    sqlite3_file *log = NULL;
+    kd_code rc = kd_db_commit(db, e);
+    if (rc) return rc;
+    int code = sqlite3_file_control(db->c, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (code == SQLITE_OK && log && log->pMethods) code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    kd_db_full(db);
+    return code == SQLITE_OK ? KD_OK : kd_fail(e, KD_EIO, "%s: its log could not be written through to the disk (code %d)", db->path, code);
+}
+
+/* The way back; also after a rollback. Cannot fail outside a transaction. */
+void kd_db_full(kd_db *db) { sqlite3_exec(db->c, "PRAGMA synchronous=FULL", 0, 0, 0); }
 
 void kd_db_rollback(kd_db *db) {
     if (!sqlite3_get_autocommit(db->c)) sqlite3_exec(db->c, "ROLLBACK", 0, 0, 0);

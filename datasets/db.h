@@ -23,7 +23,12 @@ kd_code kd_db_int(kd_db *db, const char *sql, int64_t *out, kd_err *e); /* first
 kd_code kd_db_begin(kd_db *db, kd_err *e);  /* immediate: a writer from the start, so that it cannot fail for a lock later */
 kd_code kd_db_commit(kd_db *db, kd_err *e); /* rolls back if it fails */
 void kd_db_rollback(kd_db *db);             /* no transaction is fine */
-bool kd_db_writing(const kd_db *db);        /* inside begin ... commit */
+/* The same, with the sync of the log behind the lock's end: others wait for the writing alone. Where that sync fails (KD_EIO) the rows are there, and may not outlive a
+ * power cut. After a rollback: kd_db_full. */
+kd_code kd_db_begin_brief(kd_db *db, kd_err *e);
+kd_code kd_db_commit_brief(kd_db *db, kd_err *e);
+void kd_db_full(kd_db *db);
+bool kd_db_writing(const kd_db *db); /* inside begin ... commit */
 int64_t kd_db_last_id(const kd_db *db);
 int64_t kd_db_changes(const kd_db *db);
 

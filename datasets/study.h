@@ -131,7 +131,7 @@ typedef struct {
     kd_str raw;
 } kd_attempt;
 /* One transaction: the answers become samples, their leases end, failed attempts are rows of their own, the spend is added up. When it
- * returns KD_OK all are on disk (fsync); otherwise nothing was written. *added (or NULL): answers that were new (a second answer for
+ * returns KD_OK all are on disk (fsync); otherwise nothing was written (but where that fsync alone failed: then they are there, for now). *added (or NULL): answers that were new (a second answer for
  * the same prompt, number and settings is not stored, but its cost is kept as an attempt "duplicate"). */
 kd_code kd_study_commit(kd_study *s, int64_t settings, int64_t run, const kd_answer *a, size_t n, const kd_attempt *f, size_t m,
                         size_t *added, kd_err *e);
