@@ -1,10 +1,12 @@
-/* teacher/keeper.c - see keeper.h. A group is whatever arrived while the last one was being written, so it never waits on purpose. */
+/* teacher/keeper.c - see keeper.h. A group is what arrived while the last one was being written, and within 6 ms of its first: a commit costs the same for one answer
+ * as for fifty, and an answer shall be on disk within 20 ms. */
 #include "teacher/keeper.h"
 
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 
-enum { WAITING_MAX = 4096, GROUP_MAX = 512 };
+enum { WAITING_MAX = 4096, GROUP_MAX = 512, LINGER_NS = 6000000, LINGER_FEW = 128 };
 
 struct kd_keeper {
     kd_study *study;
@@ -15,7 +17,7 @@ struct kd_keeper {
     pthread_cond_t some, room;
     kd_kept *first, **last;
     size_t waiting;
-    bool ending, busy;
+    bool ending, busy, lingering;
     uint64_t added, duplicates;
     kd_err err;
 };
@@ -75,12 +77,24 @@ static kd_code judge(kd_keeper *k, const kd_kept *group, size_t n, kd_err *e) {
     return c;
 }
 
+/* Gives others some time to come along. The lock is held. */
+static void linger(kd_keeper *k) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LINGER_NS;
+    if (until.tv_nsec >= 1000000000) until.tv_nsec -= 1000000000, until.tv_sec++;
+    k->lingering = true;
+    while (!k->ending && k->waiting < LINGER_FEW && pthread_cond_timedwait(&k->some, &k->lock, &until) == 0) continue;
+    k->lingering = false;
+}
+
 static void *keep(void *ctx) {
     kd_keeper *k = ctx;
     for (;;) {
         pthread_mutex_lock(&k->lock);
         k->busy = false;
         while (!k->first && !k->ending) pthread_cond_wait(&k->some, &k->lock);
+        if (k->first) linger(k);
         k->busy = true;
         kd_kept *group = k->first, *g = group;
         bool failed = k->err.code != KD_OK;
@@ -115,7 +129,11 @@ kd_code kd_keeper_begin(kd_keeper **out, kd_study *s, const kd_teach_opts *o, in
     k->study = s, k->o = o, k->settings = settings, k->run = run;
     k->last = &k->first;
     pthread_mutex_init(&k->lock, NULL);
-    pthread_cond_init(&k->some, NULL);
+    pthread_condattr_t steady;
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&k->some, &steady);
+    pthread_condattr_destroy(&steady);
     pthread_cond_init(&k->room, NULL);
     int rc = pthread_create(&k->thread, NULL, keep, k);
     if (rc) {
@@ -133,7 +151,7 @@ void kd_keeper_give(kd_keeper *k, kd_kept *one) {
     *k->last = one;
     k->last = &one->next;
     k->waiting++;
-    pthread_cond_signal(&k->some);
+    if (!k->lingering || k->waiting >= LINGER_FEW) pthread_cond_signal(&k->some);
     pthread_mutex_unlock(&k->lock);
 }
 
