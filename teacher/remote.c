@@ -267,7 +267,7 @@ static kd_code ask(kd_run *r, kd_err *e) {
             break;
         }
         const double window = window_of(r);
-        const size_t ahead = (size_t)(1.5 * window) + 64, low = (size_t)window + 16, have = r->n_waiting + kd_http_flying(r->http);
+        const size_t ahead = (size_t)(1.5 * window) + 16, low = (size_t)window + 8, have = r->n_waiting + kd_http_flying(r->http);
         if (!r->draining && have < low && /* many at a time: a lease is a transaction */ (!dry || now - looked > (verdicts ? 0.02 : 2))) {
             idle = !kd_http_flying(r->http) && !r->n_waiting && kd_keeper_idle(r->keeper);
             if (idle) kd_work_look(r->work);
