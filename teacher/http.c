@@ -252,47 +252,53 @@ static int on_going(void *user, char *to, char *from, int to_port, int from_port
     return ++c->goes > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-/* Options of every request of an easy handle: set when it is made. */
-static void set_once(kd_http *h, call *c) {
+#define SET(x, option, value) rc = rc ? rc : curl.easy_setopt(x, option, value)
+/* Options of every request of an easy handle: set when it is made. false: no memory (texts are copied), and one that lacks an option must not go out. */
+static bool set_once(kd_http *h, call *c) {
     CURL *x = c->easy;
-    curl.easy_setopt(x, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl.easy_setopt(x, CURLOPT_FOLLOWLOCATION, 0L);
-    curl.easy_setopt(x, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    curl.easy_setopt(x, CURLOPT_PROXY, "");
-    curl.easy_setopt(x, CURLOPT_NOSIGNAL, 1L);
-    curl.easy_setopt(x, CURLOPT_BUFFERSIZE, (long)RECEIVE);
-    curl.easy_setopt(x, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
-    curl.easy_setopt(x, CURLOPT_DNS_CACHE_TIMEOUT, 60L);
-    curl.easy_setopt(x, CURLOPT_ACCEPT_ENCODING, "");
-    curl.easy_setopt(x, CURLOPT_USERAGENT, "distill/" KD_VERSION);
-    curl.easy_setopt(x, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl.easy_setopt(x, CURLOPT_TIMEOUT_MS, (long)(h->o.timeout * 1000));
-    curl.easy_setopt(x, CURLOPT_CONNECTTIMEOUT_MS, (long)(h->o.connect_timeout * 1000));
+    CURLcode rc = CURLE_OK;
+    SET(x, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(x, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(x, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    SET(x, CURLOPT_PROXY, "");
+    SET(x, CURLOPT_NOSIGNAL, 1L);
+    SET(x, CURLOPT_BUFFERSIZE, (long)RECEIVE);
+    SET(x, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
+    SET(x, CURLOPT_DNS_CACHE_TIMEOUT, 60L);
+    SET(x, CURLOPT_ACCEPT_ENCODING, "");
+    SET(x, CURLOPT_USERAGENT, "distill/" KD_VERSION);
+    SET(x, CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(x, CURLOPT_TIMEOUT_MS, (long)(h->o.timeout * 1000));
+    SET(x, CURLOPT_CONNECTTIMEOUT_MS, (long)(h->o.connect_timeout * 1000));
     if (h->o.stall > 0) {
-        curl.easy_setopt(x, CURLOPT_LOW_SPEED_LIMIT, 1L);
-        curl.easy_setopt(x, CURLOPT_LOW_SPEED_TIME, (long)(h->o.stall + 0.999));
+        SET(x, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        SET(x, CURLOPT_LOW_SPEED_TIME, (long)(h->o.stall + 0.999));
     }
-    curl.easy_setopt(x, CURLOPT_ERRORBUFFER, c->why);
-    curl.easy_setopt(x, CURLOPT_WRITEFUNCTION, on_body);
-    curl.easy_setopt(x, CURLOPT_WRITEDATA, c);
-    curl.easy_setopt(x, CURLOPT_HEADERFUNCTION, on_header);
-    curl.easy_setopt(x, CURLOPT_HEADERDATA, c);
-    curl.easy_setopt(x, CURLOPT_PREREQFUNCTION, on_going);
-    curl.easy_setopt(x, CURLOPT_PREREQDATA, c);
-    curl.easy_setopt(x, CURLOPT_PRIVATE, c);
-    if (h->ca_file) curl.easy_setopt(x, CURLOPT_CAINFO, h->ca_file);
+    SET(x, CURLOPT_ERRORBUFFER, c->why);
+    SET(x, CURLOPT_WRITEFUNCTION, on_body);
+    SET(x, CURLOPT_WRITEDATA, c);
+    SET(x, CURLOPT_HEADERFUNCTION, on_header);
+    SET(x, CURLOPT_HEADERDATA, c);
+    SET(x, CURLOPT_PREREQFUNCTION, on_going);
+    SET(x, CURLOPT_PREREQDATA, c);
+    SET(x, CURLOPT_PRIVATE, c);
+    if (h->ca_file) SET(x, CURLOPT_CAINFO, h->ca_file);
+    return rc == CURLE_OK;
 }
 
 /* What another target or verb needs otherwise. */
-static void aim(call *c, kd_http_target *t, kd_http_verb verb) {
+static bool aim(call *c, kd_http_target *t, kd_http_verb verb) {
     CURL *x = c->easy;
-    curl.easy_setopt(x, CURLOPT_URL, t->url);
-    curl.easy_setopt(x, CURLOPT_HTTPHEADER, t->headers);
-    curl.easy_setopt(x, CURLOPT_HTTP_VERSION, (long)(t->tls ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-    curl.easy_setopt(x, CURLOPT_PIPEWAIT, t->tls ? 1L : 0L); /* one handshake tells whether all may share a connection */
-    if (verb == KD_HTTP_GET) curl.easy_setopt(x, CURLOPT_HTTPGET, 1L);
-    if (verb == KD_HTTP_POST) curl.easy_setopt(x, CURLOPT_POST, 1L);
-    c->target = t, c->verb = verb;
+    CURLcode rc = CURLE_OK;
+    SET(x, CURLOPT_URL, t->url);
+    SET(x, CURLOPT_HTTPHEADER, t->headers);
+    curl.easy_setopt(x, CURLOPT_HTTP_VERSION,
+                     (long)(t->tls ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1)); /* without HTTP/2 in libcurl: 1.1 */
+    SET(x, CURLOPT_PIPEWAIT, t->tls ? 1L : 0L); /* one handshake tells whether all may share a connection */
+    if (verb == KD_HTTP_GET) SET(x, CURLOPT_HTTPGET, 1L);
+    if (verb == KD_HTTP_POST) SET(x, CURLOPT_POST, 1L);
+    c->target = rc ? NULL : t, c->verb = verb;
+    return rc == CURLE_OK;
 }
 
 static call *take_call(kd_http *h) {
@@ -306,7 +312,10 @@ static call *take_call(kd_http *h) {
             return NULL;
         }
         c->owner = h;
-        set_once(h, c);
+        if (!set_once(h, c)) {
+            free_call(c);
+            return NULL;
+        }
     }
     c->body.len = 0;
     c->goes = 0;
@@ -321,12 +330,13 @@ kd_code kd_http_send(kd_http *h, kd_http_target *t, kd_http_verb verb, kd_str bo
     call *c = take_call(h);
     if (!c) return kd_fail(e, KD_ENOMEM, "HTTP: out of memory for a request");
     c->user = user;
-    if (c->target != t || c->verb != verb) aim(c, t, verb);
+    CURLcode rc = CURLE_OK;
+    bool ok = (c->target == t && c->verb == verb) || aim(c, t, verb);
     if (verb == KD_HTTP_POST) {
-        curl.easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
-        curl.easy_setopt(c->easy, CURLOPT_POSTFIELDS, body.len ? body.data : "");
+        SET(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+        SET(c->easy, CURLOPT_POSTFIELDS, body.len ? body.data : "");
     }
-    if (curl.multi_add_handle(h->multi, c->easy)) {
+    if (!ok || rc || curl.multi_add_handle(h->multi, c->easy)) {
         free_call(c);
         return kd_fail(e, KD_ENOMEM, "HTTP: out of memory for a request");
     }
