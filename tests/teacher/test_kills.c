@@ -20,7 +20,7 @@ static int run_child(const char *study, const char *url, int samples, double bud
     const kd_watch w = {.emit = tell};
     kd_teach_opts o = opts(samples);
     kd_remote_opts ro = remote_at(url);
-    ro.budget = budget;
+    ro.budget = budget, ro.timeout = 600; /* a machine that stands still is no fault */
     kd_code c = kd_study_open(&s, study, KD_STUDY_WRITE, &err);
     if (!c) c = kd_teach_remote(s, &o, &ro, &w, &r, &err);
     if (c && (c != KD_ELIMIT || budget < 0)) fprintf(stderr, "%s\n", err.msg);
@@ -130,7 +130,8 @@ static void test_kills(void **state) {
     server_stop(h);
     holds_all(path, all); /* each the server's own, once */
     assert_true(most_told == (uint64_t)all);
-    assert_int_equal(sql(path, "SELECT count(*) FROM attempts WHERE reason<>'lost'"), 0);
+    const int64_t other = sql(path, "SELECT count(*) FROM attempts WHERE reason<>'lost'");
+    if (other) fail_msg("%lld attempts failed that nobody killed", (long long)other);
     /* everything that the server was asked is accounted for: kept, or lost and charged (a try noted just before the kill may not have gone out) */
     assert_true(all + lost >= asked);
     assert_true(sql(path, "SELECT 1e9*total(cost) FROM totals") >= asked * 20000 - 1);

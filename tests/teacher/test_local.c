@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "datasets/db.h"
+#include "datasets/study_int.h"
 #include "distill/base/hash.h"
 #include "distill/base/rng.h"
 #include "teacher/teacher.h"
@@ -211,6 +211,75 @@ static void test_kills(void **state) {
     printf("# %d kills over %d studies\n", killed, studies);
 }
 
+/* ---- asked until right, or where answers disagree ---- */
+/* Random models are never right: an answer counts as right by its length, which is as good as a die and the same on every run. */
+static kd_code judge(void *ctx, kd_study *s, int64_t settings, const int64_t *prompts, size_t n, kd_err *err) {
+    (void)settings, (void)prompts, (void)n;
+    (*(int *)ctx)++;
+    return kd_db_exec(
+        s->db,
+        "INSERT INTO labels(sample, name, value, version) SELECT id, 'math', CASE WHEN length(answer) % 3 = 0 THEN 'right' ELSE "
+        "'wrong' END, 1 FROM samples WHERE id NOT IN (SELECT sample FROM labels)",
+        err);
+}
+
+static void test_until(void **state) {
+    (void)state;
+    int judged = 0;
+    char path[160];
+    kd_study *s = study_of("until.study", QUESTIONS);
+    kd_teach_opts o = opts(6);
+    kd_local_opts l = local(models[2], 8, 1);
+    kd_teach_report r;
+    snprintf(path, sizeof path, "%s", in_tmp("until.study"));
+    o.work.until = 1, o.judge = judge, o.judge_ctx = &judged;
+    OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+    assert_int_equal(r.total, QUESTIONS);
+    /* a question that has a right answer was not asked behind it; one that has none was asked six times */
+    const int64_t right = count(path, "SELECT count(*) FROM labels WHERE value='right'"), all = count(path, "SELECT count(*) FROM samples");
+    printf("# %lld of %d questions came right, by %lld answers, judged in %d parts\n", (long long)right, QUESTIONS, (long long)all, judged);
+    assert_true(right > 0 && all < 6 * QUESTIONS && judged > 1);
+    assert_int_equal(
+        count(path, "SELECT count(*) FROM (SELECT s.prompt, max(s.number) AS last, min(CASE WHEN l.value='right' THEN s.number END) AS "
+                    "first FROM samples s JOIN labels l ON l.sample=s.id GROUP BY s.prompt) WHERE coalesce(first, 5) <> last"),
+        0);
+    OK(kd_teach_local(s, &o, &l, NULL, &r, &e)); /* every question is settled */
+    assert_true(r.answered == 0 && r.done_before == QUESTIONS);
+    kd_study_close(s);
+    assert_int_equal(count(path, "SELECT count(*) FROM leases"), 0);
+}
+
+static int enough(void *ctx) { return count(ctx, "SELECT count(*) FROM samples") >= 4 * QUESTIONS ? KD_ETERMINATE : 0; }
+
+static void test_adaptive(void **state) {
+    (void)state;
+    int judged = 0;
+    char path[160];
+    kd_study *s = study_of("adaptive.study", QUESTIONS);
+    kd_teach_opts o = opts(8);
+    kd_local_opts l = local(models[2], 2, 1);
+    kd_teach_report r;
+    snprintf(path, sizeof path, "%s", in_tmp("adaptive.study"));
+    kd_watch w = {.stop = enough, .ctx = path};
+    o.work.adaptive = true, o.work.first = 2, o.judge = judge, o.judge_ctx = &judged;
+    FAILS(KD_ETERMINATE, "run it again", kd_teach_local(s, &o, &l, &w, &r, &e));
+    /* everybody has two; beyond them, those that answers agree on (all right, all wrong) have fewer than those that they disagree on */
+    assert_int_equal(count(path, "SELECT min(n) FROM (SELECT count(*) AS n FROM samples GROUP BY prompt)") >= 2, 1);
+    const char *mean =
+        "SELECT 1000*avg(n) FROM (SELECT s.prompt, count(*) AS n, total(l.value='right') AS ok FROM samples s JOIN labels l ON "
+        "l.sample=s.id GROUP BY s.prompt) WHERE (ok BETWEEN 1 AND n-1) = %d";
+    char q[400];
+    snprintf(q, sizeof q, mean, 1);
+    const int64_t split = count(path, q);
+    snprintf(q, sizeof q, mean, 0);
+    const int64_t agreed = count(path, q);
+    printf("# answers a question: %.2f where they disagree, %.2f where they agree\n", (double)split / 1000, (double)agreed / 1000);
+    assert_true(split > agreed);
+    OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+    kd_study_close(s);
+    assert_int_equal(count(path, "SELECT count(*) FROM samples"), 8 * QUESTIONS);
+}
+
 /* A question that cannot be asked is said and passed over. */
 static void test_too_long(void **state) {
     (void)state;
@@ -239,8 +308,8 @@ static void test_too_long(void **state) {
 }
 
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batch), cmocka_unit_test(test_stop), cmocka_unit_test(test_kills),
-                                       cmocka_unit_test(test_too_long)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batch), cmocka_unit_test(test_stop),     cmocka_unit_test(test_kills),
+                                       cmocka_unit_test(test_until), cmocka_unit_test(test_adaptive), cmocka_unit_test(test_too_long)};
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("local", tests, make_tmp, drop_tmp);
 }
