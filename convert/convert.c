@@ -124,8 +124,8 @@ static void warn_gguf(const kd_plan *p, const kd_watch *watch) {
     }
 }
 
-static kd_code write_gguf(kd_plan *p, const char *dst, const char *before, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
-                          kd_err *e) {
+static kd_code write_gguf(kd_plan *p, const char *dst, const char *before, const kd_convert_options *o, bool plan_only, kd_pool *pool,
+                          const kd_watch *watch, kd_err *e) {
     kd_sink s = {0};
     kd_code c = kd_gguf_writer_new(&s.gguf, dst, o->split_bytes, e);
     if (!c && !(c = kd_write_keys(p, s.gguf, o, e))) c = kd_sink_declare(&s, p, e);
@@ -210,8 +210,8 @@ done:
     return c;
 }
 
-static kd_code weights(kd_plan *p, const char *path, const char *before, const kd_convert_options *o, bool plan_only, kd_pool *pool, const kd_watch *watch,
-                       kd_err *e) {
+static kd_code weights(kd_plan *p, const char *path, const char *before, const kd_convert_options *o, bool plan_only, kd_pool *pool,
+                       const kd_watch *watch, kd_err *e) {
     kd_sink s = {0};
     kd_code c = kd_safetensors_writer_new(&s.st, path, o->split_bytes, e);
     if (!c && !(c = kd_safetensors_writer_meta(s.st, "format", KD_STR("pt"), e))) c = kd_sink_declare(&s, p, e);

@@ -102,7 +102,8 @@ static kd_code others(const checker *k, const kd_tensors *set, const char *dir, 
     while (!c && next_line(&sums, &line)) {
         bool own = false;
         if (!entry(line, hash, &name)) continue;
-        for (size_t i = 0; i < kd_tensors_files(set) && !own; i++) own = kd_str_is(name, kd_path_base(kd_map_path(kd_tensors_map(set, (uint32_t)i))));
+        for (size_t i = 0; i < kd_tensors_files(set) && !own; i++)
+            own = kd_str_is(name, kd_path_base(kd_map_path(kd_tensors_map(set, (uint32_t)i))));
         if (own) continue;
         char *base = kd_strndup(name.data, name.len), *path = base ? kd_path_join(dir, base) : NULL;
         if (!path)

@@ -9,7 +9,8 @@
 typedef struct kd_resume kd_resume;
 /* The writer in s has begun; file: what it was given. before: the folder that holds what a stopped run left, or NULL: file's own.
  * NULL in *out where nothing is kept: small outputs. window: bytes a window. */
-kd_code kd_resume_open(kd_resume **out, const kd_plan *p, const kd_sink *s, const char *file, const char *before, uint64_t window, kd_err *e);
+kd_code kd_resume_open(kd_resume **out, const kd_plan *p, const kd_sink *s, const char *file, const char *before, uint64_t window,
+                       kd_err *e);
 /* Bytes [at, at + n) behind a place in the leftovers into to; false: there are none, or they end before. */
 bool kd_resume_read(const kd_resume *r, kd_place where, uint64_t at, void *to, size_t n);
 /* Whether window number i was written as these bytes before. */

@@ -23,7 +23,7 @@ for t in ${TYPES:-q4_k_m q3_k_m q2_k_s}; do
     for c in none "$other" "$work/train.jsonl"; do
         "$distill" convert "$model" "$work/q.gguf" -t "$t" --calibration "$c" --calibration-tokens "$tokens" --no-check -q >/dev/null
         json=$("$distill" compare "$model" "$work/q.gguf" --data "$work/test.jsonl" --limit "$tokens" --no-fast-error --json -q)
-        printf ' %12s' "$(field kl_mean <<<"$json")"
+        printf ' %12.5f' "$(field kl_mean <<<"$json")"
         top="${top:-} $(field top1 <<<"$json")"
     done
     printf '   (%s)\n' "${top# }"

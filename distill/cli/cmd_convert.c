@@ -128,12 +128,8 @@ static kd_code as_json(kd_cli *cli, const char *src, const char *dst, const kd_c
     const struct {
         const char *key;
         uint64_t v;
-    } numbers[] = {{"tensors", r->tensors},
-                   {"bytes_in", r->bytes_in},
-                   {"bytes_out", r->bytes_out},
-                   {"bytes_resumed", r->resumed},
-                   {"fallbacks", r->fallbacks},
-                   {"nonfinite", r->nonfinite}};
+    } numbers[] = {{"tensors", r->tensors},       {"bytes_in", r->bytes_in},   {"bytes_out", r->bytes_out},
+                   {"bytes_resumed", r->resumed}, {"fallbacks", r->fallbacks}, {"nonfinite", r->nonfinite}};
     kd_jsonw_object(w);
     kd_jsonw_key(w, "source"), kd_jsonw_cstr(w, src);
     kd_jsonw_key(w, "output"), kd_jsonw_cstr(w, dst);

@@ -6,16 +6,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static const kd_opt options[] = {{"tensors", 0, KD_OPT_FLAG, NULL, NULL, "list the tensors with range, mean, spread and outliers", "What"},
-                                 {"keys", 0, KD_OPT_FLAG, NULL, NULL, "list the metadata keys of a GGUF file", "What"},
-                                 {"hashes", 0, KD_OPT_FLAG, NULL, NULL, "SHA-256 of every tensor", "What"},
-                                 {"verify", 0, KD_OPT_FLAG, NULL, NULL,
-                                  "check everything that can be checked: shapes, values, hashes (SHA256SUMS, FILE.sha256, the hub's cache); exit "
-                                  "status 1 if something is wrong",
-                                  "What"},
-                                 {"diff", 0, KD_OPT_PATH, "OTHER", NULL,
-                                  "compare with another model, value by value; exit status 1 if they differ", "What"},
-                                 {0}};
+static const kd_opt options[] = {
+    {"tensors", 0, KD_OPT_FLAG, NULL, NULL, "list the tensors with range, mean, spread and outliers", "What"},
+    {"keys", 0, KD_OPT_FLAG, NULL, NULL, "list the metadata keys of a GGUF file", "What"},
+    {"hashes", 0, KD_OPT_FLAG, NULL, NULL, "SHA-256 of every tensor", "What"},
+    {"verify", 0, KD_OPT_FLAG, NULL, NULL,
+     "check everything that can be checked: shapes, values, hashes (SHA256SUMS, FILE.sha256, the hub's cache); exit "
+     "status 1 if something is wrong",
+     "What"},
+    {"diff", 0, KD_OPT_PATH, "OTHER", NULL, "compare with another model, value by value; exit status 1 if they differ", "What"},
+    {0}};
 
 /* A value on one line. */
 static void value(kd_cli *cli, const kd_json_node *n) {

@@ -47,8 +47,8 @@ typedef struct {
     uint64_t split;
     bool check;
 } way;
-static const way WAYS[] = {{"one.gguf", "q8_0", 0, false},    {"split.gguf", "q8_0", 20000, false}, {"checked.gguf", "q8_0", 0, true},
-                           {"both.gguf", "q8_0", 20000, true}, {"folder", "bf16", 0, false},         {"sharded", "bf16", 30000, true},
+static const way WAYS[] = {{"one.gguf", "q8_0", 0, false},          {"split.gguf", "q8_0", 20000, false}, {"checked.gguf", "q8_0", 0, true},
+                           {"both.gguf", "q8_0", 20000, true},      {"folder", "bf16", 0, false},         {"sharded", "bf16", 30000, true},
                            {"weights.safetensors", "f32", 0, false}};
 
 static kd_code convert(const way *w, const char *dir, const kd_watch *watch, kd_convert_result *r, kd_err *e) {

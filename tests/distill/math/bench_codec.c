@@ -118,7 +118,7 @@ int main(int argc, char **argv) {
         printf("%-8s %-3s %9s %9s %7s %10s %8s\n", "type", "importance", "M/s", "ggml", "times", "error", "worst");
     else
         printf("%-8s %6s %10s %10s %8s %10s %8s %10s %10s\n", "type", "bits", "write M/s", "weighted", "GB/s", "read M/s", "GB/s", "error",
-           "weighted");
+               "weighted");
     for (int t = 0; t < KD_TYPES; t++) {
         bool wanted = argc == 1;
         for (int a = 1; a < argc; a++) {
