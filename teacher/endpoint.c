@@ -72,7 +72,10 @@ kd_endpoint *kd_endpoint_choose(kd_endpoint *v, size_t n, const kd_endpoint *not
         double window = fmax(1, floor(kd_pace_window(&p->pace))), from = p->pace.hold;
         if (p->health == KD_GONE) continue;
         if (p->health == KD_RESTING) window = 1, from = fmax(from, p->until);
-        if ((double)p->flying >= window) continue;
+        if ((double)p->flying >= window) {
+            p->full_at = now;
+            continue;
+        }
         if (from > now) {
             *next = fmin(*next, from - now);
             continue;

@@ -14,6 +14,7 @@ typedef struct {
     kd_http_target *target;
     kd_pace pace;
     size_t flying;
+    double full_at; /* when more would have gone here last, had the window allowed it */
     kd_health
         health; /* resting: after failures in a row, until .until; then one request tries whether it is well again. gone: its key was refused */
     int failures; /* in a row */

@@ -258,7 +258,7 @@ static void keep_answers(kd_run *r, kd_flight *f, kd_kept **k, const kd_http_ans
     r->last_good = now;
     note_latency(r, a->seconds);
     kd_endpoint_good(f->at);
-    kd_pace_answer(&f->at->pace, f->sent, now, (double)f->at->flying + 1 >= floor(kd_pace_window(&f->at->pace)));
+    kd_pace_answer(&f->at->pace, f->sent, now, f->at->full_at >= f->sent);
     if (a->head->left[1] >= 0 && a->head->left[1] < used && a->head->reset[1] > 0) /* the next one like it would be refused */
         kd_pace_hold(&f->at->pace, now + fmin(a->head->reset[1], HOLD_MOST));
     kd_flight_free(f);
