@@ -66,6 +66,32 @@ def joined(chunks, key, index=0):
     return "".join(c["choices"][0]["delta"].get(key) or "" for c in chunks if c["choices"] and c["choices"][0]["index"] == index)
 
 
+def openai_client(s):
+    """What the `openai` package makes of it: an answer, a stream, several choices with log-probabilities, models, an error of its own kind."""
+    try:
+        import openai
+    except ImportError:
+        print("# SKIP no openai client", flush=True)
+        return
+    c = openai.OpenAI(base_url=f"http://{s.host}/v1", api_key="none", max_retries=0)
+    said = [{"role": "user", "content": "Hello"}]
+    model = c.models.list().data[0].id
+    a = c.chat.completions.create(model=model, messages=said, max_tokens=12, seed=4, temperature=0.8)
+    parts = list(c.chat.completions.create(model=model, messages=said, max_tokens=12, seed=4, temperature=0.8, stream=True, stream_options={"include_usage": True}))
+    text = "".join(p.choices[0].delta.content or "" for p in parts if p.choices)
+    check("openai: a stream joined is the answer", text == a.choices[0].message.content and parts[-1].usage.completion_tokens == a.usage.completion_tokens, (text, a))
+    a = c.chat.completions.create(model=model, messages=said, max_tokens=5, n=3, logprobs=True, top_logprobs=4, seed=4)
+    check("openai: choices with log-probabilities",
+          len(a.choices) == 3 and all(t.logprob <= 0 and len(t.top_logprobs) == 4 for x in a.choices for t in x.logprobs.content), a)
+    a = c.completions.create(model=model, prompt="One two", max_tokens=5, seed=4)
+    check("openai: completions", a.usage.completion_tokens <= 5 and a.choices[0].finish_reason in ("stop", "length"), a)
+    try:
+        c.chat.completions.create(model=model, messages=said, max_tokens=5, temperature=-1)
+        check("openai: what is wrong is a BadRequestError", False)
+    except openai.BadRequestError as e:
+        check("openai: what is wrong is a BadRequestError", "temperature" in str(e), e)
+
+
 def same_as_generate(s, model, question, n, tokens):
     study, out = os.path.join(folder, "s.study"), os.path.join(folder, "s.jsonl")
     for f in (study, out):
@@ -301,8 +327,12 @@ def main():
     p = subprocess.run([distill, "serve", "--model", tiny, "--port", s.host.split(":")[1]], capture_output=True)
     check("a port in use: 73", p.returncode == 73 and b"in use" in p.stderr, p)
     check("and out", s.end() == 143)
+    s = Server(tiny)
+    openai_client(s)
+    s.end()
     if real:
         s = Server(real)
+        openai_client(s)
         answers(s, real)
         together(s)
         forms(s)
