@@ -15,7 +15,7 @@ void *kd_calloc(size_t count, size_t size); /* checks count * size */
 void *kd_realloc(void *p, size_t n);
 void *kd_realloc_array(void *p, size_t count, size_t size);
 void *kd_aligned_alloc(size_t align, size_t n); /* align a power of two >= 8; contents undefined; freed with kd_free */
-void *kd_large_alloc(size_t n);                 /* aligned to 64, from 2 MiB on in large pages where the system gives them; freed with kd_free */
+void *kd_large_alloc(size_t n); /* aligned to 64, from 2 MiB on in large pages where the system gives them; freed with kd_free */
 char *kd_strdup(const char *s);
 char *kd_strndup(const char *s, size_t n); /* copies n bytes, NUL bytes too, and ends them with one */
 void kd_free(void *p);
