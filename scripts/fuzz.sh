@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every fuzz entry (tests/ROOM/fuzz_NAME.c) under libFuzzer with ASan and UBSan.
-#   scripts/fuzz.sh [NAME...]      SECONDS_EACH=60   JOBS=processors
+#   scripts/fuzz.sh [NAME...]      SECONDS_EACH=60   JOBS=processors   TIMEOUT=10 (seconds that one input may take)
 # New inputs that reach new code go to build/fuzz/corpus; what tests/ROOM/corpus/fuzz_NAME keeps is merged from there by hand
 # (MERGE=1 does it). An input that fails is left in build/fuzz/findings and fails this script.
 set -uo pipefail
@@ -19,7 +19,7 @@ one() {
     # shellcheck disable=SC2046
     clang -std=c11 -D_GNU_SOURCE -I. -g -O1 -fsanitize=fuzzer,address,undefined -o "$bin" "$src" \
         $(make -s MODE=fuzz B=build/fuzz/obj CC=clang "link-$room") || return 1
-    if "$bin" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=4096 -max_len="${MAX_LEN:-65536}" -print_final_stats=1 -verbosity=0 \
+    if "$bin" -max_total_time="$seconds" -timeout="${TIMEOUT:-10}" -rss_limit_mb=4096 -max_len="${MAX_LEN:-65536}" -print_final_stats=1 -verbosity=0 \
         -artifact_prefix="$out/findings/$name-" "$corpus" "tests/$room/corpus/$name" >"$bin.log" 2>&1; then
         echo "ok   $room/$name: $(grep -o 'stat::number_of_executed_units: [0-9]*' "$bin.log" | grep -o '[0-9]*$') runs in $seconds s"
         [ -z "${MERGE:-}" ] || "$bin" -merge=1 "tests/$room/corpus/$name" "$corpus" >/dev/null 2>&1

@@ -19,7 +19,8 @@ typedef struct {
 typedef struct {
     uint64_t w[4];
 } g_set;
-enum { G_NOWHERE = 0, G_END = 1, G_NONE = UINT32_MAX, G_MOST_NODES = 400000, G_MOST_DEPTH = 128 };
+#define G_NONE UINT32_MAX /* over the range of an enumerator */
+enum { G_NOWHERE = 0, G_END = 1, G_MOST_NODES = 400000, G_MOST_DEPTH = 128 };
 
 /* A place to return to, and the frames under it; frame 0 is the bottom. */
 typedef struct {

@@ -12,15 +12,8 @@ typedef struct {
     uint32_t a, b; /* CAT, ALT: both; TIMES: the child in a; CHARS: spans [a, a + b) */
     uint32_t least, most;
 } r_node;
-enum {
-    R_MOST_NODES = 100000,
-    R_MOST_DEPTH = 200,
-    R_FOREVER = UINT32_MAX,
-    R_MOST_TIMES = 100000,
-    R_MOST_STACKED = 16,
-    R_MOST_CATEGORIES = 32,
-    R_LONGEST = 32768
-};
+#define R_FOREVER UINT32_MAX
+enum { R_MOST_NODES = 100000, R_MOST_DEPTH = 200, R_MOST_TIMES = 100000, R_MOST_STACKED = 16, R_MOST_CATEGORIES = 32, R_LONGEST = 32768 };
 
 typedef struct {
     kd_grammar *g;

@@ -222,7 +222,7 @@ static uint32_t object(s_compiler *s, const kd_json_node *n, uint32_t next) {
     const kd_json_node *props = kd_json_get(n, "properties"), *extra = kd_json_get(n, "additionalProperties"), *list[1] = {NULL},
                        **all = NULL;
     size_t count = kd_json_count(props), least = 0, most = SIZE_MAX, i = 0;
-    bool bounded = count_of(s, n, "minProperties", &least) | count_of(s, n, "maxProperties", &most);
+    const bool from = count_of(s, n, "minProperties", &least), to = count_of(s, n, "maxProperties", &most), bounded = from || to;
     bool open = extra ? kd_json_typeof(extra) == KD_JSON_OBJECT || kd_json_bool(extra, false) : !props;
     if (props && kd_json_typeof(props) != KD_JSON_OBJECT) return s_fail(s, KD_EFORMAT, "%s: expected an object", "properties");
     if (bounded && count) return s_fail(s, KD_EUNSUPPORTED, "%s beside properties cannot be held", "minProperties or maxProperties");

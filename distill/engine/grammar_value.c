@@ -109,7 +109,7 @@ uint32_t s_string(s_compiler *s, const kd_json_node *n, uint32_t next) {
     kd_grammar *g = s->g;
     const kd_json_node *pattern = kd_json_get(n, "pattern"), *format = kd_json_get(n, "format");
     size_t least = 0, most = SIZE_MAX;
-    bool sized = length(s, n, "minLength", &least) | length(s, n, "maxLength", &most);
+    const bool from = length(s, n, "minLength", &least), to = length(s, n, "maxLength", &most), sized = from || to;
     if (least > most) return s_fail(s, KD_EFORMAT, "%s: more than maxLength", "minLength");
     uint32_t end = g_text(g, "\"", 1, next);
     if ((pattern != NULL) + (format != NULL) + sized > 1)
@@ -234,9 +234,9 @@ static bool bound(s_compiler *s, const kd_json_node *n, const char *plain, const
 
 uint32_t s_number(s_compiler *s, const kd_json_node *n, bool integer, uint32_t next) {
     double lo, hi;
-    bool open_lo, open_hi,
-        bounded = bound(s, n, "minimum", "exclusiveMinimum", false, &lo, &open_lo) |
-                  bound(s, n, "maximum", "exclusiveMaximum", true, &hi, &open_hi);
+    bool open_lo, open_hi;
+    const bool held_lo = bound(s, n, "minimum", "exclusiveMinimum", false, &lo, &open_lo),
+               held_hi = bound(s, n, "maximum", "exclusiveMaximum", true, &hi, &open_hi), bounded = held_lo || held_hi;
     const char *text = integer ? integer_text : number_text;
     if (s->code) return G_NOWHERE;
     if (!bounded) return regex(s, text, strlen(text), false, false, next);
