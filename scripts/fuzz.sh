@@ -21,7 +21,7 @@ one() {
         $(make -s MODE=fuzz B=build/fuzz/obj CC=clang "link-$room") || return 1
     if "$bin" -max_total_time="$seconds" -timeout="${TIMEOUT:-10}" -rss_limit_mb=4096 -max_len="${MAX_LEN:-65536}" -print_final_stats=1 -verbosity=0 \
         -artifact_prefix="$out/findings/$name-" "$corpus" "tests/$room/corpus/$name" >"$bin.log" 2>&1; then
-        echo "ok   $room/$name: $(grep -o 'stat::number_of_executed_units: [0-9]*' "$bin.log" | grep -o '[0-9]*$') runs in $seconds s"
+        echo "ok   $room/$name: $(grep -ao "stat::number_of_executed_units: [0-9]*" "$bin.log" | grep -o '[0-9]*$') runs in $seconds s"
         [ -z "${MERGE:-}" ] || "$bin" -merge=1 "tests/$room/corpus/$name" "$corpus" >/dev/null 2>&1
     else
         echo "FAIL $room/$name (log $bin.log, input in $out/findings)"
