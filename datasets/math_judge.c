@@ -91,7 +91,7 @@ static int truth(kd_str w) {
     return kd_str_is(w, "no") || kd_str_is(w, "false") || kd_str_is(w, "incorrect") ? -1 : 0;
 }
 
-static bool one_word(kd_str s) { return s.len > 0 && !memchr(s.data, ' ', s.len); }
+static bool one_word(kd_str s) { return s.data && s.len > 0 && !memchr(s.data, ' ', s.len); }
 
 kd_verdict kd_texts(kd_pair *p, kd_str a, kd_str g) {
     a = words_of(p->m->arena, a);

@@ -130,7 +130,7 @@ kd_code kd_pack(kd_packed *out, const kd_lesson *lessons, size_t n, const kd_pac
         out->tokens += len;
         if (!o->single && room > len) put(&q, row, room - len);
     }
-    for (size_t i = 0; i < out->n; i++) out->waste += o->length - out->rows[i].tokens;
+    for (size_t i = 0; out->rows && i < out->n; i++) out->waste += o->length - out->rows[i].tokens;
     rooms_clear(&q);
     if (c != KD_OK) kd_packed_clear(out);
     return c;

@@ -315,11 +315,11 @@ kd_code kd_render_lesson(kd_lesson *out, kd_buf *text, kd_render_counts *counts,
     *out = (kd_lesson){0};
     if (kd_json_typeof(line) != KD_JSON_OBJECT) return kd_fail(e, KD_EFORMAT, "expected an object");
     if (kd_json_get(line, "tokens")) return of_tokens(out, text, counts, r, line, e);
-    if (!r && (kd_json_get(line, "messages") || kd_json_get(line, "prompt")))
-        return kd_fail(e, KD_EINVAL, "a line of text needs a tokenizer");
-    if (kd_json_get(line, "messages")) return of_messages(out, text, counts, r, line, e);
-    if (kd_json_get(line, "prompt")) return of_pair(out, text, counts, r, line, e);
-    return kd_fail(e, KD_EFORMAT, "expected \"messages\", \"prompt\" and \"completion\", or \"tokens\"");
+    const bool messages = kd_json_get(line, "messages");
+    if (!messages && !kd_json_get(line, "prompt"))
+        return kd_fail(e, KD_EFORMAT, "expected \"messages\", \"prompt\" and \"completion\", or \"tokens\"");
+    if (!r) return kd_fail(e, KD_EINVAL, "a line of text needs a tokenizer");
+    return messages ? of_messages(out, text, counts, r, line, e) : of_pair(out, text, counts, r, line, e);
 }
 
 /* {"messages": M, "tools": T} of two texts of JSON. */

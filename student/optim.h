@@ -57,7 +57,7 @@ size_t kd_optimizer_work_bytes(const kd_optimizer_options *o, const kd_params *p
 /* Another block of parameters is active (params.h): its state begins at zero. */
 void kd_optimizer_activate(kd_optimizer *o);
 static inline void *kd_optimizer_at(const kd_optimizer *o, size_t param, const kd_state_array *a) {
-    return o->state + o->place[param] + a->at;
+    return o->state + o->place[param] + a->at; /* NOLINT: it does not see that kd_optimizer_arrays fills what it counts */
 }
 /* The averaged weights of parameter i, or NULL. */
 float *kd_optimizer_ema(const kd_optimizer *o, size_t i);

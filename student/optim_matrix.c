@@ -3,6 +3,7 @@
 
 #include "distill/math/grad.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -73,6 +74,7 @@ static void move_task(void *ctx, size_t task, int worker) {
 
 /* A vector keeps its second moment whole. */
 static void vector_step(const job *j, float lr, float shrink) {
+    assert(j->g);
     double sum = 0;
     for (size_t i = 0; i < j->n; i++) {
         const double x = (double)(j->g[i] * j->scale);

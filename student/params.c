@@ -5,6 +5,7 @@
 #include "distill/base/rng.h"
 #include "distill/math/codec.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,7 @@ static kd_code add(kd_params *p, kd_param q, kd_err *e) {
         if (end > p->grads) p->grads = end;
     }
     p->trained += q.n;
+    assert(p->at);
     p->at[p->n++] = q;
     return KD_OK;
 }

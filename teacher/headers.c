@@ -104,7 +104,7 @@ static const struct {
               {"anthropic-ratelimit-output-tokens-reset", 1, true}};
 
 static void limit_line(kd_head *h, const char *name, const char *v) {
-    char *end;
+    char *end = NULL;
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         if (strcasecmp(name, limits[i].name) != 0) continue;
         double *to = limits[i].reset ? &h->reset[limits[i].kind] : &h->left[limits[i].kind];

@@ -139,13 +139,12 @@ static void add_value(packing *p, kd_buf *to, const kd_json_node *o, kd_code *c)
     char s[40];
     float f = (float)kd_json_number(l, 0);
     kd_str text = kd_json_number_text(l);
-    if (!text.data) p->v.odd = true;
     size_t n = spell(f, p->style, s);
-    if (!p->n && !p->m && !to->len && (n != text.len || memcmp(s, text.data, n))) { /* the first tells how they are spelt */
+    if (!p->n && !p->m && !to->len && (!text.data || n != text.len || memcmp(s, text.data, n))) { /* the first tells how they are spelt */
         p->style = 1;
         n = spell(f, 1, s);
     }
-    if (n != text.len || memcmp(s, text.data, n)) p->v.odd = true;
+    if (!text.data || n != text.len || memcmp(s, text.data, n)) p->v.odd = true;
     if (!*c) *c = kd_buf_append(to, &f, sizeof f);
 }
 

@@ -5,6 +5,7 @@
 #include "distill/base/rng.h"
 #include "teacher/logprobs.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -191,6 +192,7 @@ static kd_code write_meta(kd_buf *out, const kd_run *r, const kd_flight *f, cons
 
 /* The raw body, less the log-probabilities that are kept by themselves. */
 static kd_code take_raw(kd_kept *k, kd_buf *body, bool stream, kd_err *e) {
+    assert(k);
     if (!k->logprobs.len || stream) {
         k->raw = *body;
         *body = (kd_buf){0};

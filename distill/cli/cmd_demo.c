@@ -17,8 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static const kd_opt options[] = {
     {"model", 'm', KD_OPT_PATH, "PATH", NULL, "the student: a folder or a .gguf", "Models"},
     {"teacher", 0, KD_OPT_STRING, "PATH|URL", NULL, "who answers the questions; the student itself unless given", "Models"},

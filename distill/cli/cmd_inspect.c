@@ -70,7 +70,8 @@ static void bars(kd_cli *cli, const kd_json_node *bins) {
         double v = kd_json_number(n, 0);
         int h = v > 0 ? 1 : 0;
         while (v >= 2) v /= 2, h++;
-        (void)kd_out(cli, "%s", BAR[top ? (h * 8 + top) / (top + 1) : h ? 8 : 0]);
+        const int high = top ? (h * 8 + top) / (top + 1) : h * 8;
+        (void)kd_out(cli, "%s", BAR[high < 8 ? high : 8]);
     }
 }
 

@@ -24,7 +24,7 @@ typedef struct {
 static void put_numbers(kd_jsonw *j, const char *key, const int32_t *ids, const uint8_t *flags, size_t n) {
     kd_jsonw_key(j, key);
     kd_jsonw_array(j);
-    for (size_t i = 0; i < n; i++) kd_jsonw_int(j, ids ? ids[i] : flags[i]);
+    for (size_t i = 0; i < n; i++) kd_jsonw_int(j, ids ? ids[i] : flags ? flags[i] : 0);
     kd_jsonw_end_array(j);
 }
 

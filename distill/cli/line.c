@@ -69,7 +69,7 @@ static void cut(kd_line_editor *ed, size_t from, size_t to) {
 }
 
 static void insert(kd_line_editor *ed, const unsigned char *s, size_t n) {
-    if (kd_buf_append(&ed->text, s, n)) return; /* without memory a key does nothing */
+    if (kd_buf_append(&ed->text, s, n) || !ed->text.data) return; /* without memory a key does nothing */
     memmove(ed->text.data + ed->at + n, ed->text.data + ed->at, ed->text.len - n - ed->at);
     memcpy(ed->text.data + ed->at, s, n);
     ed->at += n;

@@ -180,7 +180,7 @@ static kd_code open_socket(int *fd, const char *host, int port, char url[160], k
     for (struct addrinfo *a = list; a && *fd < 0; a = a->ai_next) *fd = listen_on(a, &why);
     freeaddrinfo(list);
     if (*fd < 0) return kd_fail_errno(e, KD_ECREATE, why, "%s port %d", host, port);
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = {0};
     socklen_t n = sizeof at;
     if (getsockname(*fd, (struct sockaddr *)&at, &n) ||
         getnameinfo((struct sockaddr *)&at, n, name, sizeof name, service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV)) {

@@ -199,9 +199,9 @@ static void generate(serve *s, const http_request *q, bool chat, http_reply *r) 
     kd_err e = {0};
     ask *a = kd_calloc(1, sizeof *a);
     job *j = NULL;
-    bool ok = a ? ask_parse(a, q->body, chat, &s->defaults, &x) : ask_fail(&x, 500, NULL, "out of memory");
-    ok = ok && (chat ? render(s, a, &x) : tokenize(s, a, &x)) && fits(s, a, &x);
-    if (ok && !(j = job_new(s, a, &e))) ok = ask_fail(&x, 500, NULL, "%s", e.msg);
+    if (!a) ask_fail(&x, 500, NULL, "out of memory");
+    const bool ok = a && ask_parse(a, q->body, chat, &s->defaults, &x) && (chat ? render(s, a, &x) : tokenize(s, a, &x)) && fits(s, a, &x);
+    if (ok && !(j = job_new(s, a, &e))) ask_fail(&x, 500, NULL, "%s", e.msg);
     if (!j) {
         if (a) ask_clear(a);
         kd_free(a);

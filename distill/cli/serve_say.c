@@ -36,7 +36,7 @@ static kd_code put_token(kd_jsonw *w, const serve *s, int32_t id, float logprob)
     kd_jsonw_key(w, "logprob"), put_logprob(w, logprob);
     kd_jsonw_key(w, "bytes");
     kd_jsonw_array(w);
-    for (size_t i = 0; i < b.len; i++) kd_jsonw_int(w, (unsigned char)b.data[i]);
+    for (size_t i = 0; b.data && i < b.len; i++) kd_jsonw_int(w, (unsigned char)b.data[i]);
     kd_jsonw_end_array(w);
     kd_buf_clear(&b);
     return c;

@@ -263,7 +263,7 @@ static uint32_t array(s_compiler *s, const kd_json_node *n, uint32_t next) {
     if (closed && most > fixed) most = fixed;
     if (most < least) return s_fail(s, KD_EFORMAT, "%s: more than there may be", "minItems");
     if (fixed > 2000) return s_fail(s, KD_ELIMIT, "%s: more than 2000", "prefixItems");
-    uint32_t end = g_call(g, s->ws, g_text(g, "]", 1, next)), value = s->value, at = end, first = G_NOWHERE;
+    uint32_t end = g_call(g, s->ws, g_text(g, "]", 1, next)), value = s->value, at, first = G_NOWHERE;
     size_t was = enter(s, "items", (kd_str){0});
     if (kd_json_typeof(items) == KD_JSON_OBJECT) value = s_rule(s, items);
     uint32_t one = g_rule(g), rules[2001];

@@ -91,11 +91,11 @@ static kd_code set(kd_gguf_writer *w, kd_str key, kd_buf *value, kd_code c, kd_e
     void *p = w->v;
     bool twice;
     char *own = NULL;
-    if (!(c = kd_grow(&p, &w->cap, w->n + 1, sizeof *w->v))) own = kd_arena_strndup(&w->o.text, key.data, key.len);
+    if (!kd_grow(&p, &w->cap, w->n + 1, sizeof *w->v)) own = kd_arena_strndup(&w->o.text, key.data, key.len);
     w->v = p;
     if (own) {
         w->v[w->n] = (setting){{own, key.len}, *value};
-        if (!(c = kd_table_add(&w->keys, w->n, w->v, sizeof *w->v, &twice))) {
+        if (!kd_table_add(&w->keys, w->n, w->v, sizeof *w->v, &twice)) {
             w->n++;
             return KD_OK;
         }

@@ -71,6 +71,7 @@ static void panel_task(void *ctx, size_t task, int worker) {
             p[r] = (const char *)(scratch + r * stride);
         }
     }
+    assert(rows);
     for (size_t r = rows; r < rows + 8; r++) p[r] = p[rows - 1];
     kd_panel panel = {.w = p,
                       .rows = rows,

@@ -54,7 +54,7 @@ static kd_code declare(const sink *k, kd_err *e) {
         const kd_tensor *t = kd_tensors_at(k->s->set, i);
         uint64_t shape[KD_MAX_DIMS];
         const int kind = kind_of(k, t);
-        if (kind == -2) continue;
+        if (!t || kind == -2) continue;
         memcpy(shape, t->shape, sizeof shape);
         if (kind >= 0) shape[0] = k->x->V;
         c = k->gguf ? kd_gguf_writer_declare(k->gguf, t->name.data, t->type, t->ndim, shape, NULL, e)

@@ -231,6 +231,9 @@ const char *kd_tpl_token_name(const kd_ttoken *tok, char *buf, size_t n);
 
 /* Fails with "NAME: line L, column C: ..." for byte at of the source; returns c. */
 kd_code kd_tpl_fail(const kd_template *t, size_t at, kd_err *e, kd_code c, const char *fmt, ...) KD_PRINTF(5, 6);
+#ifdef __clang_analyzer__ /* as kd_fail of err.h */
+#define kd_tpl_fail(t, at, e, c, ...) (kd_tpl_fail((t), (at), (e), (c), __VA_ARGS__), (c))
+#endif
 void kd_tpl_where(const kd_template *t, size_t at, size_t *line, size_t *column);
 /* *id of a name, made if new. */
 kd_code kd_tpl_intern(kd_template *t, kd_str s, uint32_t *id, kd_err *e);

@@ -204,7 +204,7 @@ static bool do_filesize(kd_trun *r, const kd_targs *a, kd_tval *out) {
     else if (v[0].type != KD_TV_STR || !parse_float(r, v[0], &n))
         return kd_tr_fail(r, KD_EFORMAT, "filesizeformat: no number");
     bool binary = kd_tv_truth(v[1]);
-    double base = binary ? 1024 : 1000, unit = base;
+    double base = binary ? 1024 : 1000, unit;
     if (n == 1) {
         strcpy(z, "1 Byte");
     } else if (n < base) {

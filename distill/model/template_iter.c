@@ -139,7 +139,7 @@ static bool keep_item(kd_trun *r, kd_titer *it, kd_tval v, bool *keep) {
 }
 
 static bool keep_unique(kd_trun *r, kd_titer *it, kd_tval v, bool *keep) {
-    kd_tval key = v, seen;
+    kd_tval key = v, seen = kd_tv(KD_TV_MISSING);
     if (!kd_te_attr_path(r, v, it->extra, kd_tv(KD_TV_MISSING), &key)) return false;
     if (!it->what && key.type == KD_TV_STR && !kd_ts_case(r, &key, key, 'L')) return false;
     if (!it->seen && (!kd_td_new(r, &seen, 0) || !(it->seen = seen.u.dict))) return false;
@@ -204,7 +204,7 @@ static bool next_generated(kd_trun *r, kd_titer *it, kd_tval *out, bool *more) {
         return !*more || next_dict(r, it->src.u.dict, it->pos++, 'i', out);
     }
     for (bool keep = false; !keep;) {
-        kd_tval v;
+        kd_tval v = kd_tv(KD_TV_MISSING);
         if (!kd_ti_next(r, it->in, &v, more)) return false;
         if (!*more) {
             it->done = true;
@@ -315,7 +315,7 @@ bool kd_te_sort(kd_trun *r, kd_tval *at, kd_tval *keys, size_t n, bool reverse) 
 
 bool kd_te_bind(kd_trun *r, const char *who, const kd_targs *a, const char *names, int required, kd_tval *out) {
     int n = 0, by_name = 0;
-    kd_str name[8];
+    kd_str name[8] = {0};
     for (const char *p = names; *p;) {
         size_t len = strcspn(p, " ");
         if (*p == '/')

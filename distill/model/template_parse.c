@@ -132,9 +132,9 @@ static kd_code parse_signature(kd_tparse *p, kd_tnode *n) {
     kd_tlist params = {0}, defaults = {0};
     kd_code c = kd_tpl_expect(p, KD_TK_LPAREN, "'('");
     while (c == KD_OK && p->tok.kind != KD_TK_RPAREN) {
-        kd_tnode *x;
+        kd_tnode *x = NULL;
         if (params.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
-        if ((c = parse_target_name(p, &x)) != KD_OK) break;
+        if ((c = parse_target_name(p, &x)) != KD_OK || !x) break;
         for (size_t i = 0; i < params.n; i++)
             if (params.at[i]->name == x->name) c = kd_tpl_fail(p->t, x->at, p->e, KD_EFORMAT, "two parameters of one name");
         if (c != KD_OK || (c = kd_tpl_push(&params, x, p->e)) != KD_OK) break;
@@ -294,7 +294,7 @@ static kd_code flush(kd_tparse *p, kd_tlist *data, kd_tlist *body) {
 
 static kd_code parse_body(kd_tparse *p, const char *ends, kd_tnode **out) {
     kd_tlist data = {0}, body = {0};
-    kd_tnode *n;
+    kd_tnode *n = NULL;
     uint32_t at = p->tok.at;
     kd_code c = KD_OK;
     while (c == KD_OK && p->tok.kind != KD_TK_EOF) {

@@ -51,7 +51,8 @@ static bool printable(int32_t c) {
 }
 
 static bool repr_str(kd_trun *r, kd_buf *b, kd_str s) {
-    char q = memchr(s.data ? s.data : "", '\'', s.len) && !memchr(s.data, '"', s.len) ? '"' : '\'', z[16];
+    const char *text = s.data ? s.data : "";
+    char q = memchr(text, '\'', s.len) && !memchr(text, '"', s.len) ? '"' : '\'', z[16];
     bool ok = kd_tr_write(r, b, &q, 1) && kd_tr_charge(r, s.len / 8);
     for (size_t i = 0, n; ok && i < s.len; i += n) {
         int32_t c = kd_tpl_cp(s.data + i, &n);

@@ -288,7 +288,7 @@ static kd_code write_merges(const kd_tokenizer *t, kd_gguf_writer *w, kd_err *e)
     kd_str *v = kd_calloc(t->merges ? t->merges : 1, sizeof *v);
     kd_code c = v ? KD_OK : kd_tok_enomem(e);
     for (size_t i = 0; i < t->merges && !c; i++) {
-        kd_str a, b;
+        kd_str a = {"", 0}, b = a;
         (void)kd_tokenizer_merge(t, i, &a, &b);
         if (memchr(a.data, ' ', a.len) || memchr(b.data, ' ', b.len)) {
             c = unsaid(t, "a merge of tokens with spaces", e);

@@ -262,6 +262,9 @@ kd_code kd_tok_work_made(tok_work *w, size_t n, kd_err *e);
 kd_code kd_tok_word(tok_call *c, const char *s, size_t n); /* ids of one word */
 
 kd_code kd_tok_enomem(kd_err *e);
+#ifdef __clang_analyzer__ /* as kd_fail of err.h */
+#define kd_tok_enomem(e) (kd_tok_enomem(e), KD_ENOMEM)
+#endif
 
 /* token_vocab.c: after entries, merges and stages are known */
 kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e);
