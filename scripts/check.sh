@@ -13,7 +13,8 @@ sources() { git ls-files '*.c' '*.h' 2>/dev/null | grep -vE '^tests/oracle/' || 
 run_tests() {
     echo "check: tests under ASan and UBSan"
     # setup has run; build-tests and run.sh are what `make test` does after it
-    ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+    # not detect_stack_use_after_return: gcc 12 lays frames of 64-byte vectors at 32 bytes in the stack that it then uses (its bug 110027)
+    ASAN_OPTIONS=strict_string_checks=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
         make -s -j"$jobs" MODE=asan test || { echo "check: tests under ASan and UBSan failed"; bad=1; }
 }
 
