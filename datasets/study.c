@@ -44,13 +44,13 @@ static kd_code canonical(kd_jsonw *w, const kd_json_node *n) {
             kd_jsonw_key_str(w, kd_json_key(v[i]));
             rc = canonical(w, v[i]);
         }
-        kd_jsonw_end_object(w);
+        if (!rc) kd_jsonw_end_object(w); /* without memory what was begun stays open, and the caller cuts it off */
         kd_free(v);
         return rc;
     case KD_JSON_ARRAY:
         kd_jsonw_array(w);
         for (const kd_json_node *m = kd_json_first(n); m && !rc; m = kd_json_next(m)) rc = canonical(w, m);
-        kd_jsonw_end_array(w);
+        if (!rc) kd_jsonw_end_array(w);
         return rc;
     case KD_JSON_NUMBER: canonical_number(w, n); return KD_OK;
     default: kd_jsonw_node(w, n); return KD_OK;

@@ -88,7 +88,8 @@ chmod 600 key
 # Where it connects, and every byte that it writes to files and sockets: TLS hides what is sent, so the key is in none of them.
 if strace -o /dev/null true 2>/dev/null; then
     serve good.pem
-    timeout 60 strace -f -qq -o trace -s 1000000 -e trace=connect,bind,sendto,sendmsg,sendmmsg,write,writev,pwrite64,pwritev,pwritev2 \
+    # a leak checker cannot look into what is traced
+    ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0" timeout 60 strace -f -qq -o trace -s 1000000 -e trace=connect,bind,sendto,sendmsg,sendmmsg,write,writev,pwrite64,pwritev,pwritev2 \
         "$d" generate s.study --teacher "https://localhost:$port/v1" --teacher-model m --api-key-file key --ca-file ca.pem --max-tokens 10 --timeout 20 -v >out 2>err </dev/null
     [ $? -eq 0 ] && grep -aq "Authorization: Bearer $key" seen
     check "traced: answered, and the endpoint was shown the key" $?
