@@ -4,6 +4,7 @@
 #include "distill/base/hash.h"
 #include "distill/cli/train_base.h"
 #include "distill/cli/train_eval.h"
+#include "distill/cli/train_export.h"
 #include "student/run.h"
 
 #include "distill/model/tokenizer.h"
@@ -581,6 +582,7 @@ static kd_code set_up(job *j, kd_err *e) {
                                            : kd_fail(e, KD_ENOMEM, "no memory for the settings");
     kd_buf_clear(&text);
     if (code == KD_OK && j->ext) code = kd_train_install(j->ext, &j->m, kd_opt_string(j->cli, "output"), j->base, e);
+    if (code == KD_OK) kd_train_export_check(j->cli, j->base, j->pool);
     if (code == KD_OK) code = kd_trainer_new(&j->t, j->m, j->lessons.at, j->lessons.n, &j->o, &j->plan, j->start, j->pool, e);
     if (code == KD_OK && j->eval) kd_train_eval_bind(j->eval, j->m, &j->o.method, j->pool);
     return code;

@@ -38,6 +38,13 @@ refused 64 'twice' "a token twice is refused" train chat.jsonl -m base -o r --ad
 "$distill" train chat.jsonl -m base -o dry --max-steps 2 "${words[@]}" -n >out.txt 2>err.txt; result $? "a dry run tells the plan"
 grep -q '3 new tokens' out.txt && [ ! -e dry ]; result $? "... and writes nothing"
 
+# What an export would refuse in the end is said before the first update.
+cp -r "$oracle/qwen2-tied" wordless && rm -f wordless/tokenizer.json
+echo '{"tokens":[5,6,7,8],"loss":[0,1,1,1]}' >ids.jsonl
+"$distill" train ids.jsonl -m wordless -o told --max-steps 1 >out.txt 2>err.txt && grep -q 'GGUF file of this student cannot be made.*no tokenizer' err.txt; result $? "a base that no GGUF can be made of is told before training"
+refused 66 'no tokenizer' "... as convert says in the end" convert told told.gguf
+"$distill" train ids.jsonl -m "$oracle/qwen2-tied" -o fine --max-steps 1 >out.txt 2>err.txt && ! grep -q 'cannot be made' err.txt; result $? "... and of another nothing is said"
+
 # The installed base is what transformers makes of it: words, rows, rope.
 "$distill" train chat.jsonl -m base -o run --max-steps 12 --learning-rate 1e-2 "${words[@]}" -q >out.txt 2>err.txt; result $? "trains with new tokens"
 bare "$here/golden/base_student.jsonl" >golden.jsonl
