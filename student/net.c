@@ -258,7 +258,8 @@ static void ce_task(void *ctx, size_t i, int worker) {
     (void)worker;
     const job *j = ctx;
     const size_t row = j->from + i, V = j->n->c.V;
-    j->b->loss[row] = kd_cross_entropy(j->n->tape.logits + i * V, V, (size_t)j->b->target[row], j->b->weight[row], j->ce, j->grad);
+    j->b->loss[row] = kd_cross_entropy_taught(j->n->tape.logits + i * V, V, (size_t)j->b->target[row], j->b->weight[row], j->ce,
+                                              j->b->taught ? &j->b->taught[row] : NULL, j->grad);
 }
 
 /* The share of a chunk's gradient that goes through tokens with rows of their own; then it is taken out of the logits' gradient. */

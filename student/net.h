@@ -42,6 +42,7 @@ typedef struct {
     const uint32_t *loss_row;  /* [NL] ascending */
     const int32_t *target;     /* [NL] the token that follows */
     const float *weight;       /* [NL] of its loss in the update's objective: sample weight / loss tokens of the update */
+    const kd_taught *taught;   /* [NL] log-probabilities of a teacher, or NULL (no lesson brings any yet) */
     const int32_t *loss_pos;   /* [NL] */
     const kd_span *loss_spans; /* [n_spans] queries among the loss rows, keys among all rows */
     uint64_t row0, loss_row0;  /* rows, and loss rows, of this update before these */

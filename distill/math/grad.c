@@ -74,21 +74,41 @@ void kd_dropout(float *y, size_t ldy, const float *x, size_t ldx, size_t N, size
         }
 }
 
-double kd_cross_entropy(float *z, size_t V, size_t target, float weight, const kd_ce *o, bool grad) {
+/* sum_k p_k (log p_k - z_k), and what p_k are to be multiplied with. */
+static double taught_loss(const float *z, const kd_taught *t, double *unit) {
+    double sum = 0, loss = 0;
+    for (size_t i = 0; i < t->n; i++) sum += exp((double)t->logprob[i]);
+    *unit = 1 / sum;
+    for (size_t i = 0; i < t->n; i++) {
+        const double l = (double)t->logprob[i] - log(sum);
+        loss += exp(l) * (l - (double)z[t->token[i]]);
+    }
+    return loss;
+}
+
+double kd_cross_entropy_taught(float *z, size_t V, size_t target, float weight, const kd_ce *o, const kd_taught *taught, bool grad) {
     const kd_grad_ops *ops = kd_grad_ops_get();
+    const double a = o && taught && taught->n ? (double)o->taught : 0, own = 1 - a;
     const float top = ops->row_max(z, V), smooth = o ? o->smoothing : 0, zl = o ? o->zloss : 0;
     const double L = (double)top + log(ops->exp_sum(NULL, z, V, top)), zt = (double)z[target];
-    double loss = (1.0 - (double)smooth) * (L - zt) + (double)zl * L * L;
+    double loss = (1.0 - (double)smooth) * (L - zt) + (double)zl * L * L, unit = 0;
     if (smooth != 0) {
         double mean = 0;
         for (size_t i = 0; i < V; i++) mean += (double)z[i];
         loss += (double)smooth * (L - mean / (double)V);
     }
+    if (a != 0) loss = own * loss + a * (taught_loss(z, taught, &unit) + L);
     if (grad) {
-        ops->ce_gradient(z, V, (float)L, (float)((double)weight * (1.0 + 2.0 * (double)zl * L)), weight * smooth / (float)V);
-        z[target] -= weight * (1.0f - smooth);
+        const float w = (float)((double)weight * own);
+        ops->ce_gradient(z, V, (float)L, (float)((double)weight * (1.0 + own * 2.0 * (double)zl * L)), w * smooth / (float)V);
+        z[target] -= w * (1.0f - smooth);
+        for (size_t i = 0; a != 0 && i < taught->n; i++)
+            z[taught->token[i]] -= (float)((double)weight * a * unit * exp((double)taught->logprob[i]));
     }
     return loss;
+}
+double kd_cross_entropy(float *z, size_t V, size_t target, float weight, const kd_ce *o, bool grad) {
+    return kd_cross_entropy_taught(z, V, target, weight, o, NULL, grad);
 }
 
 void kd_adamw_step(float *p, const float *g, float *m, float *v, size_t n, float scale, const kd_adamw *o) {

@@ -43,8 +43,21 @@ void kd_dropout(float *y, size_t ldy, const float *x, size_t ldx, size_t N, size
  * Returns loss (unweighted, nats). weight 0 gives a zero row. grad = false leaves z alone. s: label smoothing, zl: z-loss. */
 typedef struct {
     float smoothing, zloss;
+    float taught; /* share of the loss that is held against the teacher, where one is known */
 } kd_ce;
 double kd_cross_entropy(float *z, size_t V, size_t target, float weight, const kd_ce *o, bool grad);
+
+/* What a teacher gave for one row: its log-probabilities (nats) of n tokens, those it thought likeliest; the rest is unknown. n 0: nothing known. */
+typedef struct {
+    const int32_t *token;
+    const float *logprob;
+    size_t n;
+} kd_taught;
+/* The same with a share a = o->taught of it from the teacher:
+ *   loss = (1-a) * the above + a * sum_k p_k (log p_k - z_k + L),   p_k = exp(l_k) / sum exp(l)
+ *   z <- weight * ((1-a) * the above + a * (softmax z - p))
+ * taught NULL or empty: kd_cross_entropy. Source: Hinton et al. 2015, arXiv:1503.02531, at temperature 1, over the tokens known. */
+double kd_cross_entropy_taught(float *z, size_t V, size_t target, float weight, const kd_ce *o, const kd_taught *taught, bool grad);
 
 /* AdamW as PyTorch steps it (Loshchilov and Hutter 2019, arXiv:1711.05101), on one stretch of parameters:
  *   g *= scale;  p *= 1 - lr wd;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;  p -= lr/(1-b1^t) * m / (sqrt(v)/sqrt(1-b2^t) + eps) */

@@ -184,6 +184,50 @@ static void test_cross_entropy(void **state) {
     assert_true(fabs(loss - 2e4) < 1e-2 && far[0] == -1 && far[1] == 1);
 }
 
+/* A share of the loss from a teacher who is known at four tokens, the target among them. */
+static const int32_t taught_token[4] = {3, 0, 17, 9};
+static const float taught_logprob[4] = {-0.4f, -1.9f, -2.5f, -4};
+static double taught_formula(const double *z, void *ctx) {
+    const double a = *(const double *)ctx;
+    double sum = 0, mass = 0, kl = 0, mean = 0;
+    for (int i = 0; i < V; i++) {
+        sum += exp(z[i]);
+        mean += z[i] / V;
+    }
+    const double L = log(sum), ce = 0.9 * (L - z[3]) + 0.1 * (L - mean) + 0.02 * L * L;
+    for (int i = 0; i < 4; i++) mass += exp((double)taught_logprob[i]);
+    for (int i = 0; i < 4; i++) {
+        const double p = exp((double)taught_logprob[i]) / mass;
+        kl += p * (log(p) - z[taught_token[i]] + L);
+    }
+    return 0.7 * ((1 - a) * ce + a * kl);
+}
+static void taught_body(float *out) {
+    const kd_taught t = {taught_token, taught_logprob, 4}, none = {NULL, NULL, 0};
+    double z[V];
+    for (int i = 0; i < V; i++) z[i] = (double)cz[i];
+    for (int k = 0; k < 3; k++) {
+        double a = k / 2.0;
+        const kd_ce o = {.smoothing = 0.1f, .zloss = 0.02f, .taught = (float)a};
+        float *g = out + k * V;
+        memcpy(g, cz, sizeof cz);
+        const double loss = kd_cross_entropy_taught(g, V, 3, 0.7f, &o, &t, true);
+        assert_true(fabs(loss * 0.7 - taught_formula(z, &a)) < 1e-5);
+        check("cross-entropy with a teacher", taught_formula, &a, cz, g, V, 2e-6);
+        float plain[V], unknown[V];
+        memcpy(plain, cz, sizeof cz);
+        memcpy(unknown, cz, sizeof cz);
+        const double x = kd_cross_entropy(plain, V, 3, 0.7f, &o, true), y = kd_cross_entropy_taught(unknown, V, 3, 0.7f, &o, &none, true);
+        assert_true(x == y && memcmp(plain, unknown, sizeof plain) == 0); /* a row without a teacher is as it was */
+    }
+}
+static void test_taught(void **state) {
+    (void)state;
+    noise(cz, V, 17);
+    kd_scale(cz, 3, V);
+    each_level(taught_body, 3 * V);
+}
+
 /* ---- attention ---- */
 enum { AH = 4, AG = 2, AD = 10, AS = 3, AN = 300, AQ = 150 };
 static float aq[AN * AH * AD], ak[AN * AG * AD], av[AN * AG * AD], ado[AN * AH * AD];
@@ -398,8 +442,8 @@ static void test_steps(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rmsnorm),       cmocka_unit_test(test_swiglu),
-                                       cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_attention),
-                                       cmocka_unit_test(test_sums),          cmocka_unit_test(test_dropout),
-                                       cmocka_unit_test(test_steps)};
+                                       cmocka_unit_test(test_cross_entropy), cmocka_unit_test(test_taught),
+                                       cmocka_unit_test(test_attention),     cmocka_unit_test(test_sums),
+                                       cmocka_unit_test(test_dropout),       cmocka_unit_test(test_steps)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
