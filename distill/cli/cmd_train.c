@@ -343,7 +343,8 @@ static kd_code settings(const job *j, kd_buf *out) {
                              "# base: %s\n# base_bytes: %llu\n# lessons: %zu\n# lessons_sha256: %s\n# updates: %llu\n# rows_at_once: "
                              "%zu\n# logit_rows_at_once: %zu\n# products: %s\n# optimizer_state: %s\n# date: %lld\n",
                              j->base, (unsigned long long)j->m->bytes, j->lessons.n, j->data.sha256, (unsigned long long)j->plan.steps,
-                             j->plan.shape.rows, j->plan.shape.logit_rows, j->o.bf16 ? "bf16" : "f32", kd_optimizer_name(j->plan.optimizer), (long long)j->now);
+                             j->plan.shape.rows, j->plan.shape.logit_rows, j->o.bf16 ? "bf16" : "f32", kd_optimizer_name(j->plan.optimizer),
+                             (long long)j->now);
     for (size_t i = 0; i < j->data.parts && code == KD_OK; i++) {
         const kd_train_part *p = &j->data.part[i];
         code = kd_buf_printf(out, "# source_%zu: %s, %zu lessons, %zu tokens to learn", i, p->name, p->lessons, p->loss_tokens);
