@@ -61,8 +61,8 @@ static bool known(const char *dir, const char *base, const char *path, kd_str su
         kd_buf note = {0};
         if (!kd_buf_printf(&note, ".cache/huggingface/download/%s", base) && text_of(&b, dir, note.data, ".metadata")) {
             rest = kd_buf_view(&b); /* commit, hash, time */
-            if (next_line(&rest, &line) && next_line(&rest, &line) && line.len == HEX && is_hash(line, hash))
-                found = true, *who = "the download's notes";
+            const bool begun = next_line(&rest, &line);
+            if (begun && next_line(&rest, &line) && line.len == HEX && is_hash(line, hash)) found = true, *who = "the download's notes";
         }
         kd_buf_clear(&note);
     }
