@@ -88,7 +88,8 @@ static double taught_loss(const float *z, const kd_taught *t, double *unit) {
 
 double kd_cross_entropy_taught(float *z, size_t V, size_t target, float weight, const kd_ce *o, const kd_taught *taught, bool grad) {
     const kd_grad_ops *ops = kd_grad_ops_get();
-    const double a = o && taught && taught->n ? (double)o->taught : 0, own = 1 - a;
+    const bool known = o && taught && taught->n && o->taught != 0;
+    const double a = known ? (double)o->taught : 0, own = 1 - a;
     const float top = ops->row_max(z, V), smooth = o ? o->smoothing : 0, zl = o ? o->zloss : 0;
     const double L = (double)top + log(ops->exp_sum(NULL, z, V, top)), zt = (double)z[target];
     double loss = (1.0 - (double)smooth) * (L - zt) + (double)zl * L * L, unit = 0;
@@ -97,12 +98,12 @@ double kd_cross_entropy_taught(float *z, size_t V, size_t target, float weight, 
         for (size_t i = 0; i < V; i++) mean += (double)z[i];
         loss += (double)smooth * (L - mean / (double)V);
     }
-    if (a != 0) loss = own * loss + a * (taught_loss(z, taught, &unit) + L);
+    if (known) loss = own * loss + a * (taught_loss(z, taught, &unit) + L);
     if (grad) {
         const float w = (float)((double)weight * own);
         ops->ce_gradient(z, V, (float)L, (float)((double)weight * (1.0 + own * 2.0 * (double)zl * L)), w * smooth / (float)V);
         z[target] -= w * (1.0f - smooth);
-        for (size_t i = 0; a != 0 && i < taught->n; i++)
+        for (size_t i = 0; known && i < taught->n; i++)
             z[taught->token[i]] -= (float)((double)weight * a * unit * exp((double)taught->logprob[i]));
     }
     return loss;

@@ -62,7 +62,7 @@ static void rows_tile(const job *j, size_t row, size_t rows, float *scratch) {
     for (size_t i = 0; i < rows && part; i++)
         for (size_t q = 0; q < j->r; q++) {
             float *to = j->out + (row + i) * j->r + q;
-            *to = j->k0 ? *to + tmp[i * ldc + q] : tmp[i * ldc + q];
+            *to = j->k0 ? *to + tmp[i * ldc + q] : tmp[i * ldc + q]; /* NOLINT: narrow, by its pointer, has filled tmp */
         }
 }
 static void rows_task(void *ctx, size_t task, int worker) {
