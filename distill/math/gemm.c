@@ -418,7 +418,8 @@ static const kd_mm *kernels(const kd_gemm *g, size_t M, size_t N, size_t K) {
     return bf ? bf : kd_mm_f32();
 }
 
-static void gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
+/* low: added in the same tiles where true comes back, else not at all; NULL: nothing. */
+static bool gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
                    float alpha, bool accumulate, const kd_low *low) {
     const kd_mm *mm = kernels(g, N, w->rows, w->cols);
     if (mm) {
@@ -438,7 +439,7 @@ static void gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_
                      .accumulate = accumulate,
                      .low = low};
         multiply(&p);
-        return;
+        return low != NULL;
     }
     job j = {.g = g,
              .out = y,
@@ -452,23 +453,20 @@ static void gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_
              .beta = accumulate ? 1.0f : 0.0f};
     tiles(&j, N, w->rows, plain(w) ? TILE : TALL, TILE);
     kd_pool_run(g->pool, y_tile, &j, j.rows.parts * j.cols.parts);
-    if (!low) return;
-    const kd_mat B = kd_mat_f32(low->w, w->rows, low->r);
-    gemm_y(g, y, ldy, low->left, low->r, &B, NULL, N, low->alpha, true, NULL);
+    return false;
 }
 void kd_gemm_y(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
                float alpha, bool accumulate) {
-    gemm_y(g, y, ldy, x, ldx, w, bias, N, alpha, accumulate, NULL);
+    (void)gemm_y(g, y, ldy, x, ldx, w, bias, N, alpha, accumulate, NULL);
 }
 void kd_gemm_y_low(const kd_gemm *g, float *y, size_t ldy, const float *x, size_t ldx, const kd_mat *w, const float *bias, size_t N,
                    bool accumulate, const kd_low *low) {
-    const bool inside = low->r <= KD_LOW_RANK;
-    gemm_y(g, y, ldy, x, ldx, w, bias, N, 1, accumulate, inside ? low : NULL);
+    if (gemm_y(g, y, ldy, x, ldx, w, bias, N, 1, accumulate, low->r <= KD_LOW_RANK ? low : NULL)) return;
     const kd_mat B = kd_mat_f32(low->w, w->rows, low->r);
-    if (!inside) gemm_y(g, y, ldy, low->left, low->r, &B, NULL, N, low->alpha, true, NULL);
+    kd_gemm_y(g, y, ldy, low->left, low->r, &B, NULL, N, low->alpha, true);
 }
 
-static void gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
+static bool gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
                     bool accumulate, const kd_low *low) {
     const kd_mm *mm = kernels(g, N, w->cols, w->rows);
     if (mm) {
@@ -486,7 +484,7 @@ static void gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, s
                      .accumulate = accumulate,
                      .low = low};
         multiply(&p);
-        return;
+        return low != NULL;
     }
     job j = {
         .g = g, .out = dx, .in = dy, .ldo = lddx, .ldi = lddy, .depth = w->rows, .w = w, .alpha = alpha, .beta = accumulate ? 1.0f : 0.0f};
@@ -497,20 +495,17 @@ static void gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, s
         j.cols.parts = (w->cols + TILE - 1) / TILE;
     }
     kd_pool_run(g->pool, dx_tile, &j, j.rows.parts * j.cols.parts);
-    if (!low) return;
-    const kd_mat A = kd_mat_f32(low->w, low->r, w->cols);
-    gemm_dx(g, dx, lddx, low->left, low->r, &A, N, low->alpha, true, NULL);
+    return false;
 }
 void kd_gemm_dx(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, float alpha,
                 bool accumulate) {
-    gemm_dx(g, dx, lddx, dy, lddy, w, N, alpha, accumulate, NULL);
+    (void)gemm_dx(g, dx, lddx, dy, lddy, w, N, alpha, accumulate, NULL);
 }
 void kd_gemm_dx_low(const kd_gemm *g, float *dx, size_t lddx, const float *dy, size_t lddy, const kd_mat *w, size_t N, bool accumulate,
                     const kd_low *low) {
-    const bool inside = low->r <= KD_LOW_RANK;
-    gemm_dx(g, dx, lddx, dy, lddy, w, N, 1, accumulate, inside ? low : NULL);
+    if (gemm_dx(g, dx, lddx, dy, lddy, w, N, 1, accumulate, low->r <= KD_LOW_RANK ? low : NULL)) return;
     const kd_mat A = kd_mat_f32(low->w, low->r, w->cols);
-    if (!inside) gemm_dx(g, dx, lddx, low->left, low->r, &A, N, low->alpha, true, NULL);
+    kd_gemm_dx(g, dx, lddx, low->left, low->r, &A, N, low->alpha, true);
 }
 
 void kd_gemm_dw(const kd_gemm *g, float *dw, size_t lddw, const float *dy, size_t lddy, const float *x, size_t ldx, size_t N, size_t rows,

@@ -11,11 +11,11 @@
 #include <string.h>
 
 enum {
-    B = 126,
-    LD = 128,
-    ROWS = 64,
-    PIECES = 8
-}; /* rows of a block: whole tiles of 14 and of 6; floats between rows of scores; buffers of LD rows */
+    B = 126,   /* rows of a block: whole tiles of 14 and of 6 */
+    LD = 128,  /* floats between rows of scores, and rows of a buffer */
+    ROWS = 64, /* rows of a task that joins the parts of heads */
+    PIECES = 8 /* buffers of a worker */
+};
 
 typedef struct {
     const kd_gemm *g;

@@ -236,8 +236,10 @@ T256 static void pack_columns_f32(void *pd, size_t lanes, const float *src, size
 /* Sixteen floats as bfloat16, rounded to nearest even by the instruction that also flushes subnormals, as the product does. */
 static inline __attribute__((always_inline)) TBF __m256i round16(__m512 v) { return (__m256i)_mm512_cvtneps_pbh(v); }
 
-/* dst[k/2][lane] = (src[lane][k], src[lane][k+1]); depth odd: the last pair's second is 0. Pairs are turned as floats are. */
-TBF static void pack_rows_bf16(void *pd, size_t lanes, const float *src, size_t ld, size_t n, size_t depth) {
+/* dst[k/2][lane] = (src[lane][k], src[lane][k+1]); depth odd: the last pair's second is 0. Pairs are turned as floats are.
+ * stored: the numbers are bfloat16 already, else floats. */
+static inline __attribute__((always_inline)) TBF void pack_pairs(void *pd, size_t lanes, const void *src, size_t ld, size_t n, size_t depth,
+                                                                 const bool stored) {
     uint32_t *dst = pd;
     const size_t steps = (depth + 1) / 2;
     for (size_t p = 0; p < n; p += lanes, dst += lanes * steps) {
@@ -252,8 +254,14 @@ TBF static void pack_rows_bf16(void *pd, size_t lanes, const float *src, size_t 
                 __m256 t[8], r[8];
 #pragma GCC unroll 8
                 for (size_t j = 0; j < 8; j++) {
-                    const float *from = src + (p + i + j) * ld + k;
-                    r[j] = (__m256)round16(_mm512_maskz_loadu_ps(j < rows ? in : 0, from));
+                    const size_t at = (p + i + j) * ld + k;
+                    const __mmask16 row = j < rows ? in : 0;
+                    if (stored) {
+                        r[j] = (__m256)_mm256_maskz_loadu_epi16(row, (const uint16_t *)src + at);
+                        continue;
+                    }
+                    const float *from = (const float *)src + at;
+                    r[j] = (__m256)round16(_mm512_maskz_loadu_ps(row, from));
                     _mm_prefetch((const char *)(from + lanes * ld), _MM_HINT_T0);
                 }
                 turn8(t, r);
@@ -264,29 +272,11 @@ TBF static void pack_rows_bf16(void *pd, size_t lanes, const float *src, size_t 
         }
     }
 }
-/* The same from numbers that are bfloat16 already. */
+TBF static void pack_rows_bf16(void *pd, size_t lanes, const float *src, size_t ld, size_t n, size_t depth) {
+    pack_pairs(pd, lanes, src, ld, n, depth, false);
+}
 TBF static void pack_rows_bits(void *pd, size_t lanes, const uint16_t *src, size_t ld, size_t n, size_t depth) {
-    uint32_t *dst = pd;
-    const size_t steps = (depth + 1) / 2;
-    for (size_t p = 0; p < n; p += lanes, dst += lanes * steps) {
-        const size_t m = n - p < lanes ? n - p : lanes;
-        if (m < lanes) memset(dst, 0, lanes * steps * sizeof *dst);
-        for (size_t i = 0; i < m; i += 8) {
-            if (m >= 8 && i + 8 > m) i = m - 8;
-            const size_t rows = m - i < 8 ? m - i : 8;
-            for (size_t k = 0; k < depth; k += 16) {
-                const size_t width = depth - k < 16 ? depth - k : 16;
-                const __mmask16 in = (__mmask16)((1u << width) - 1);
-                __m256 t[8], r[8];
-#pragma GCC unroll 8
-                for (size_t j = 0; j < 8; j++) r[j] = (__m256)_mm256_maskz_loadu_epi16(j < rows ? in : 0, src + (p + i + j) * ld + k);
-                turn8(t, r);
-                const __mmask8 out = (__mmask8)((1u << rows) - 1);
-                for (size_t j = 0; j < (width + 1) / 2; j++)
-                    _mm256_mask_storeu_ps((float *)(void *)(dst + (k / 2 + j) * lanes + i), out, t[j]);
-            }
-        }
-    }
+    pack_pairs(pd, lanes, src, ld, n, depth, true);
 }
 
 /* dst[k/2][lane] = (src[k][lane], src[k+1][lane]). */

@@ -1,11 +1,12 @@
 /* distill/math/qlinear_bf16.c - products of bf16 weights (F16 rounded to it) with activations rounded to bf16, for AVX512-BF16: the scheme of
  * qlinear_kernels.h with two columns a step, no scales, and f32 sums. A row's sums run over its columns in order in every tile: the same bits.
- * Leans on ops_vec.h, qlinear_kernels.h. */
+ * Leans on ops_vec.h, qlinear_finish.h. */
 #if defined(__x86_64__)
 #define KD_ISA 512
 #define KD_ISA_MORE ",avx512bf16"
 #include "distill/math/ops_vec.h"
 #include "distill/math/qlinear_kernels.h"
+#include "distill/math/qlinear_finish.h"
 
 enum { STEPS = KD_QBLOCK / 2 };
 
@@ -107,17 +108,6 @@ static void no_scales(float *scale, float *min, const void *src, const kd_qforma
     (void)scale, (void)min, (void)src, (void)f, (void)blocks;
 }
 
-static void finish(const float *acc, size_t N, const float *bias, float *y, size_t ldy, size_t rows, bool accumulate) {
-    for (size_t n = 0; n < N; n++, y += ldy, acc += 2 * KD_QROWS)
-        for (size_t r = 0; r < rows; r += VW) {
-            const size_t k = rows - r < VW ? rows - r : VW;
-            vf v = v_load(acc + r);
-            if (bias) v = v + v_load_n(bias + r, k);
-            if (accumulate) v = v + v_load_n(y + r, k);
-            v_store_n(y + r, v, k);
-        }
-}
-
 const kd_qkernels kd_qkernels_avx512bf16 = {.name = "bf16 panels (avx512 bf16)",
                                             .wide = {[KD_QK_BF16] = {[KD_QS_NONE] = wide}},
                                             .tile = {[KD_QK_BF16] = {NULL, tile1, tile2, tile3, tile4}},
@@ -125,7 +115,7 @@ const kd_qkernels kd_qkernels_avx512bf16 = {.name = "bf16 panels (avx512 bf16)",
                                             .scales = no_scales,
                                             .many = {[KD_QK_BF16] = many},
                                             .least = 5,
-                                            .finish = finish};
+                                            .finish = many_finish};
 #else
 typedef int kd_qlinear_bf16_is_for_x86;
 #endif

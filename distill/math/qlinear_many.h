@@ -11,6 +11,8 @@
  *   6-bit codes less 32    2 pairs,             2 * 2 * 255 * 32 = 32640
  *   2-bit codes            4 pairs,             4 * 2 * 255 * 3  =  6120
  * Signed bytes saturate at once: they keep the tiles of qlinear_body.h. The integer sums are those of the other tiles, and so are the bits. */
+#include "distill/math/qlinear_finish.h"
+
 KD_INLINE size_t pairs_of(kd_qkind k) { return k == KD_QK_4 ? 8 : k == KD_QK_5M || k == KD_QK_6H ? 2 : 4; }
 
 /* One block of a panel: w [8, 64] signed bytes in the order of steps, start [per, 16] = -128 sum of w. */

@@ -2,6 +2,8 @@
  * bytes that stay in the first cache with their scales, and all rows of activations go over them, six at a time in registers. Codes that are bytes
  * already are read where they lie, and nibbles too: taking them apart costs less than loading twice as much. What will be opened next is fetched from memory meanwhile. Leans on qlinear_body.h, which includes nothing of it.
  * The integer sums are those of the other tiles, floats are added in the same order: the same bits. */
+#include "distill/math/qlinear_finish.h"
+
 KD_INLINE void open_block(kd_qkind k, const uint8_t *block, vi book, int8_t *w) {
     KD_UNROLL(4)
     for (size_t v = 0; v < 4; v++) {
