@@ -72,6 +72,10 @@ static uint64_t weight_bytes(const kd_plan *p) {
     return n;
 }
 
+kd_place kd_sink_place(const kd_sink *s, size_t i) {
+    return s->gguf ? kd_gguf_writer_place(s->gguf, i) : kd_safetensors_writer_place(s->st, i);
+}
+
 /* Stopped by a signal: what is written stays for a run that goes on. */
 static void keep(const kd_sink *s) {
     if (s->gguf)

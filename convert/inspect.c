@@ -9,6 +9,7 @@
 #include "convert/stats.h"
 #include "distill/base/hash.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -267,7 +268,8 @@ static kd_code verify(inspection *x, kd_jsonw *w, const kd_stats *stats, kd_err 
     kd_jsonw_key(w, "faults");
     kd_jsonw_array(w);
     if (!x->model && x->source.path) fault(x, w, x->no_model.msg);
-    for (size_t i = 0; stats && i < kd_tensors_count(x->set); i++)
+    assert(stats);
+    for (size_t i = 0; i < kd_tensors_count(x->set); i++)
         if (stats[i].nonfinite) {
             snprintf(msg, sizeof msg, "tensor %.120s: %llu values are NaN or infinite", kd_tensors_at(x->set, i)->name.data,
                      (unsigned long long)stats[i].nonfinite);

@@ -9,9 +9,9 @@ enum {
     KD_INSPECT_TENSORS = 1, /* a list of them */
     KD_INSPECT_STATS = 2,   /* with range, mean, spread, outliers and histogram of each: reads every byte */
     KD_INSPECT_KEYS = 4,    /* every metadata key with its value (long ones cut) */
-    KD_INSPECT_VERIFY =
-        8, /* every invariant: that the tensors are those that the config promises, that all values are finite, that files are
-                             what SHA256SUMS, FILE.sha256 or the hub's cache say ("hashes_checked": how many it knew of) */
+    /* every invariant: that the tensors are those that the config promises, that all values are finite, that files are what SHA256SUMS, FILE.sha256 or
+     * the hub's cache say ("hashes_checked": how many it knew of) */
+    KD_INSPECT_VERIFY = 8,
     KD_INSPECT_HASHES = 16 /* SHA-256 of every tensor's bytes and of the file */
 };
 /* out += {"path", "format", "architecture", "parameters", "bytes", "types": [...], "tokenizer": {...}, "config": {...}, "lineage": {...}, ...}.

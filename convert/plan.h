@@ -63,6 +63,7 @@ typedef struct {
     struct kd_resume *resume; /* or NULL */
 } kd_sink;
 kd_code kd_sink_declare(const kd_sink *s, kd_plan *p, kd_err *e);
+kd_place kd_sink_place(const kd_sink *s, size_t i); /* of tensor i, once the writer has begun */
 /* Computes and writes every tensor. KD_EINTERRUPT or KD_ETERMINATE when watch says stop. */
 kd_code kd_pump(kd_plan *p, const kd_sink *s, const kd_convert_options *o, kd_pool *pool, const kd_watch *watch, kd_err *e);
 

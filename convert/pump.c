@@ -124,9 +124,9 @@ static bool had(pump *p) {
     for (size_t i = 0; i < w->n; i++) {
         const piece *q = &w->v[i];
         const size_t row = q->mat * (q->item->rows / q->item->mats) + q->first;
-        const kd_place where =
-            p->sink->gguf ? kd_gguf_writer_place(p->sink->gguf, q->item->index) : kd_safetensors_writer_place(p->sink->st, q->item->index);
-        if (!kd_resume_read(r, where, (uint64_t)row * q->item->row_bytes, w->bytes + q->at, q->rows * q->item->row_bytes)) return false;
+        if (!kd_resume_read(r, kd_sink_place(p->sink, q->item->index), (uint64_t)row * q->item->row_bytes, w->bytes + q->at,
+                            q->rows * q->item->row_bytes))
+            return false;
     }
     if (!kd_resume_same(r, w->number, w->bytes, w->len)) return false;
     p->plan->result.resumed += w->len;

@@ -101,10 +101,6 @@ static uint64_t fingerprint(const kd_plan *p) {
     return h;
 }
 
-static kd_place place(const kd_sink *s, size_t i) {
-    return s->gguf ? kd_gguf_writer_place(s->gguf, i) : kd_safetensors_writer_place(s->st, i);
-}
-
 /* BASE.tmp-PID-N of the process that wrote the journal, among the names in dir. */
 static char *find_leftover(const char *dir, char *const *names, size_t n, const char *base, uint64_t pid) {
     char prefix[40];
@@ -122,7 +118,7 @@ static void open_leftovers(kd_resume *r, const kd_plan *p, const kd_sink *s, con
     const char *last = NULL;
     if (kd_list_dir(dir, &names, &n, NULL)) return;
     for (size_t i = 0; i < p->n; i++) {
-        const char *final = place(s, p->v[i].index).path;
+        const char *final = kd_sink_place(s, p->v[i].index).path;
         void *v = r->left;
         if (final == last) continue;
         last = final;

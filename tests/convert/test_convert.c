@@ -1,10 +1,6 @@
 /* tests/convert/test_convert.c - conversions against llama.cpp's own converter and quantizer (golden/), against the oracle models there and
  * back, adapters merged against PEFT's log-probabilities; and what a conversion leaves behind when it fails. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/convert/convert_help.h"
 
 #include "convert/adapter.h"
 #include "convert/convert.h"
@@ -17,41 +13,12 @@
 #include "distill/model/tokenizer.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define ORACLE "tests/oracle/models/"
 static const char *const MODELS[] = {"llama-tied-rope3", "llama-untied-spm", "qwen2-tied", "qwen3-untied"};
 enum { N_MODELS = 4 };
-static char temp_dir[64];
-static kd_pool *pool;
 
-#define must(call)                                                                                                                         \
-    do {                                                                                                                                   \
-        kd_err must_e = {0};                                                                                                               \
-        kd_err *er = &must_e;                                                                                                              \
-        if (call) fail_msg("%s: %s", #call, must_e.msg);                                                                                   \
-    } while (0)
-
-static int setup(void **state) {
-    (void)state;
-    strcpy(temp_dir, "/tmp/kd-convert-XXXXXX");
-    return mkdtemp(temp_dir) && kd_pool_new(&pool, 2, NULL) == KD_OK ? 0 : -1;
-}
-static int teardown(void **state) {
-    (void)state;
-    kd_pool_free(pool);
-    return kd_remove_tree(temp_dir, NULL);
-}
-static const char *temp(const char *name) {
-    static char ring[8][256];
-    static int at;
-    at = (at + 1) % 8;
-    snprintf(ring[at], sizeof ring[at], "%s/%s", temp_dir, name);
-    return ring[at];
-}
 static const char *oracle(const char *model, const char *file) {
     static char ring[4][256];
     static int at;

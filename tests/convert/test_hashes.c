@@ -1,36 +1,14 @@
 /* tests/convert/test_hashes.c - inspect --verify against every place where the hash of a file may be known: right, wrong, missing, and lists of nonsense. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/convert/convert_help.h"
 
 #include "convert/inspect.h"
 #include "distill/base/file.h"
 #include "distill/base/hash.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define MODEL "tests/oracle/models/qwen2-tied"
-static char temp_dir[64];
 
-#define must(call)                                                                                                                         \
-    do {                                                                                                                                   \
-        kd_err must_e = {0};                                                                                                               \
-        kd_err *er = &must_e;                                                                                                              \
-        if (call) fail_msg("%s: %s", #call, must_e.msg);                                                                                   \
-    } while (0)
-
-static const char *temp(const char *name) {
-    static char ring[8][256];
-    static int at;
-    at = (at + 1) % 8;
-    snprintf(ring[at], sizeof ring[at], "%s/%s", temp_dir, name);
-    return ring[at];
-}
 static void copy(const char *name, const char *to) {
     kd_buf b = {0};
     char from[200];
@@ -39,19 +17,13 @@ static void copy(const char *name, const char *to) {
     must(kd_file_write(to, b.data, b.len, er));
     kd_buf_clear(&b);
 }
-static int setup(void **state) {
-    (void)state;
-    strcpy(temp_dir, "/tmp/kd-hashes-XXXXXX");
-    if (!mkdtemp(temp_dir) || kd_mkdirs(temp("m"), NULL)) return -1;
+static int with_model(void **state) {
+    if (setup(state) || kd_mkdirs(temp("m"), NULL)) return -1;
     copy("config.json", temp("m/config.json"));
     copy("tokenizer.json", temp("m/tokenizer.json"));
     copy("tokenizer_config.json", temp("m/tokenizer_config.json"));
     copy("model.safetensors", temp("m/model.safetensors"));
     return 0;
-}
-static int teardown(void **state) {
-    (void)state;
-    return kd_remove_tree(temp_dir, NULL);
 }
 
 /* Faults found, how many hashes were known; the report holds text (or NULL). */
@@ -143,5 +115,5 @@ static void no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(hashes), cmocka_unit_test(no_memory)};
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, with_model, teardown);
 }

@@ -1,48 +1,14 @@
 /* tests/convert/test_importance.c - importance collected as transformers' own activations have it, through llama.cpp's files and back, refused where
  * they lie, and used by the types that search. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/convert/convert_help.h"
 
 #include "convert/convert.h"
 #include "distill/format/gguf.h"
 #include "distill/math/codec.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define ORACLE "tests/oracle/models/"
-static char temp_dir[64];
-static kd_pool *pool;
-
-#define must(call)                                                                                                                         \
-    do {                                                                                                                                   \
-        kd_err must_e = {0};                                                                                                               \
-        kd_err *er = &must_e;                                                                                                              \
-        if (call) fail_msg("%s: %s", #call, must_e.msg);                                                                                   \
-    } while (0)
-
-static int setup(void **state) {
-    (void)state;
-    strcpy(temp_dir, "/tmp/kd-importance-XXXXXX");
-    return mkdtemp(temp_dir) && kd_pool_new(&pool, 2, NULL) == KD_OK ? 0 : -1;
-}
-static int teardown(void **state) {
-    (void)state;
-    kd_pool_free(pool);
-    return kd_remove_tree(temp_dir, NULL);
-}
-static const char *temp(const char *name) {
-    static char ring[8][256];
-    static int at;
-    at = (at + 1) % 8;
-    snprintf(ring[at], sizeof ring[at], "%s/%s", temp_dir, name);
-    return ring[at];
-}
 
 typedef struct {
     kd_compare_row rows[16];

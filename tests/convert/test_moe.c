@@ -1,10 +1,6 @@
 /* tests/convert/test_moe.c - mixtures of experts converted as llama.cpp's own converter does it (golden/moe-*.txt), quantized by llama-quantize's rules, and
  * back to the bit; packed weights on the way to other formats; both refused where they would be run. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/convert/convert_help.h"
 
 #include "convert/convert.h"
 #include "convert/inspect.h"
@@ -14,40 +10,11 @@
 #include "distill/math/codec.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #define GOLDEN "tests/convert/golden/"
 #define PACKED "tests/distill/model/golden/packed/"
 static const char *const MODELS[] = {"qwen3moe", "mixtral"};
-static char temp_dir[64];
-static kd_pool *pool;
 
-#define must(call)                                                                                                                         \
-    do {                                                                                                                                   \
-        kd_err must_e = {0};                                                                                                               \
-        kd_err *er = &must_e;                                                                                                              \
-        if (call) fail_msg("%s: %s", #call, must_e.msg);                                                                                   \
-    } while (0)
-
-static int setup(void **state) {
-    (void)state;
-    strcpy(temp_dir, "/tmp/kd-moe-XXXXXX");
-    return mkdtemp(temp_dir) && kd_pool_new(&pool, 2, NULL) == KD_OK ? 0 : -1;
-}
-static int teardown(void **state) {
-    (void)state;
-    kd_pool_free(pool);
-    return kd_remove_tree(temp_dir, NULL);
-}
-static const char *temp(const char *name) {
-    static char ring[8][256];
-    static int at;
-    at = (at + 1) % 8;
-    snprintf(ring[at], sizeof ring[at], "%s/%s", temp_dir, name);
-    return ring[at];
-}
 static kd_code convert(const char *src, const char *dst, const char *type, kd_err *e) {
     return kd_convert(src, dst, &(kd_convert_options){.type = type}, false, pool, NULL, NULL, e);
 }

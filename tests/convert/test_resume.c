@@ -1,41 +1,14 @@
 /* tests/convert/test_resume.c - a conversion that was killed, or stopped by a signal, goes on from what it wrote: into one GGUF file, split ones, a file that
  * must pass a check, a folder, a sharded one. What is no longer whole is computed anew; the result is the unbroken run's, and nothing lies beside it. */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "tests/convert/convert_help.h"
 
 #include "convert/convert.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MODEL "tests/oracle/models/qwen3-untied"
 enum { WINDOW = 4096 };
-static char temp_dir[64];
-static kd_pool *pool;
-
-#define must(call)                                                                                                                         \
-    do {                                                                                                                                   \
-        kd_err must_e = {0};                                                                                                               \
-        kd_err *er = &must_e;                                                                                                              \
-        if (call) fail_msg("%s: %s", #call, must_e.msg);                                                                                   \
-    } while (0)
-
-static int setup(void **state) {
-    (void)state;
-    strcpy(temp_dir, "/tmp/kd-resume-XXXXXX");
-    return mkdtemp(temp_dir) && kd_pool_new(&pool, 2, NULL) == KD_OK ? 0 : -1;
-}
-static int teardown(void **state) {
-    (void)state;
-    kd_pool_free(pool);
-    return kd_remove_tree(temp_dir, NULL);
-}
 
 static kd_code passes(void *ctx, const char *path, kd_err *e) {
     (void)ctx;
