@@ -14,13 +14,13 @@ kd_code kd_order_init(kd_order *o, size_t n, bool shuffle, uint64_t seed, kd_err
 }
 
 struct kd_mixed_order {
-    kd_mix mix;
+    kd_source_mix mix;
     kd_order each[KD_SOURCES_MAX];
     uint64_t drawn[KD_SOURCES_MAX], place; /* of the places before `place` */
     double sum;
 };
 
-kd_code kd_order_mix(kd_order *o, const kd_mix *m, bool shuffle, uint64_t seed, kd_err *e) {
+kd_code kd_order_mix(kd_order *o, const kd_source_mix *m, bool shuffle, uint64_t seed, kd_err *e) {
     *o = (kd_order){0};
     kd_code code = m->sources && m->sources <= KD_SOURCES_MAX ? KD_OK : kd_fail(e, KD_EINVAL, "expected 1 to %d sources", KD_SOURCES_MAX);
     struct kd_mixed_order *x = code == KD_OK ? kd_calloc(1, sizeof *x) : NULL;

@@ -12,7 +12,7 @@ typedef struct {
     size_t sources;
     size_t first[KD_SOURCES_MAX], n[KD_SOURCES_MAX]; /* lessons of each source lie together */
     double weight[KD_SOURCES_MAX];                   /* its share of the lessons drawn is weight / their sum */
-} kd_mix;
+} kd_source_mix;
 typedef struct {
     size_t n, first;
     uint64_t seed, epoch, stream; /* of the permutation held */
@@ -23,7 +23,7 @@ typedef struct {
 kd_code kd_order_init(kd_order *o, size_t n, bool shuffle, uint64_t seed, kd_err *e);
 /* Several sources with weights: each has its own endless row of epochs, and every place goes to the source that is furthest behind its share (the first of
  * equals), so that any stretch of the row holds the shares as nearly as whole lessons can. */
-kd_code kd_order_mix(kd_order *o, const kd_mix *m, bool shuffle, uint64_t seed, kd_err *e);
+kd_code kd_order_mix(kd_order *o, const kd_source_mix *m, bool shuffle, uint64_t seed, kd_err *e);
 size_t kd_order_at(kd_order *o, uint64_t place); /* the lesson at a place of the endless row; cheap while places rise */
 void kd_order_clear(kd_order *o);
 

@@ -260,9 +260,9 @@ static void step_task(void *ctx, size_t task, int worker) {
 /* ema = d ema + (1 - d) p; the first step begins with the weights as they were before it. */
 float *kd_optimizer_ema(const kd_optimizer *o, size_t i) {
     if (!(o->o.ema > 0)) return NULL;
-    kd_state_array s[KD_STATE_ARRAYS] = {0};
+    kd_state_array s[KD_STATE_ARRAYS];
     const size_t n = kd_optimizer_arrays(s, &o->o, &o->params->at[i]);
-    return n ? kd_optimizer_at(o, i, &s[n - 1]) : NULL;
+    return kd_optimizer_at(o, i, &s[n - 1]);
 }
 static void ema_task(void *ctx, size_t task, int worker) {
     (void)worker;

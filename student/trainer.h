@@ -24,7 +24,7 @@ typedef struct {
     int recompute;       /* layers computed a second time; -1: the plan says */
     uint64_t memory;     /* bytes that may be used; 0: what is free now */
     bool bf16;           /* arithmetic of the large products; weights, sums and everything else stay f32 */
-    kd_mix mix;          /* sources with weights; sources 0: all lessons alike */
+    kd_source_mix mix;   /* sources with weights; sources 0: all lessons alike */
     size_t held_rows;    /* rows of the longest lesson that kd_trainer_score will get beside those learned */
     uint64_t held_bytes; /* memory that measuring takes besides */
     bool any_state;      /* AdamW's state may take a byte a moment where four do not fit (the plan says) */

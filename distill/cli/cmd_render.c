@@ -3,6 +3,7 @@
 #include "distill/base/utf8.h"
 #include "distill/cli/render_opts.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,9 +23,10 @@ typedef struct {
 } work;
 
 static void put_numbers(kd_jsonw *j, const char *key, const int32_t *ids, const uint8_t *flags, size_t n) {
+    assert(ids || flags);
     kd_jsonw_key(j, key);
     kd_jsonw_array(j);
-    for (size_t i = 0; i < n; i++) kd_jsonw_int(j, ids ? ids[i] : flags ? flags[i] : 0);
+    for (size_t i = 0; i < n; i++) kd_jsonw_int(j, ids ? ids[i] : flags[i]);
     kd_jsonw_end_array(j);
 }
 

@@ -1,6 +1,7 @@
 /* distill/cli/train_base.c - see train_base.h. Leans on base/file.h, base/clock.h, math/gemm.h. */
 #include "distill/cli/train_base.h"
 
+#include "convert/convert.h"
 #include "distill/base/clock.h"
 #include "distill/base/file.h"
 #include "distill/math/gemm.h"
@@ -64,6 +65,15 @@ kd_code kd_train_preflight(const kd_cli *cli, const kd_model *m, const kd_extens
                     m->path);
     kd_buf_clear(&text);
     return c;
+}
+
+void kd_train_export_check(kd_cli *cli, const char *base, kd_pool *pool) {
+    kd_err why = {0};
+    kd_convert_result r = {0};
+    char *file = kd_path_join(kd_opt_string(cli, "output"), "student.gguf");
+    const kd_code c = file ? kd_convert(base, file, &(kd_convert_options){0}, true, pool, NULL, &r, &why) : KD_OK;
+    if (c != KD_OK) kd_warn(cli, "a GGUF file of this student cannot be made as things are: %s", why.msg);
+    kd_free(file);
 }
 
 double kd_train_peak(kd_pool *pool, bool bf16) {

@@ -72,7 +72,7 @@ static void test_damage(void **state) {
 /* Any stretch of the row holds the shares to within one lesson a source; every source goes through all its lessons before one comes again; going back gives the same. */
 static void test_mix(void **state) {
     (void)state;
-    const kd_mix mix = {.sources = 3, .first = {0, 5, 105}, .n = {5, 100, 40}, .weight = {3, 1, 0.5}};
+    const kd_source_mix mix = {.sources = 3, .first = {0, 5, 105}, .n = {5, 100, 40}, .weight = {3, 1, 0.5}};
     kd_order o, p;
     size_t count[3] = {0}, seen[5] = {0};
     assert_int_equal(kd_order_mix(&o, &mix, true, 7, NULL), KD_OK);
@@ -93,7 +93,7 @@ static void test_mix(void **state) {
 
 static void test_mix_memory(void **state) {
     (void)state;
-    const kd_mix mix = {.sources = 2, .first = {0, 5}, .n = {5, 3}, .weight = {1, 1}};
+    const kd_source_mix mix = {.sources = 2, .first = {0, 5}, .n = {5, 3}, .weight = {1, 1}};
     kd_alloc_fail_at(0);
     kd_order o;
     assert_int_equal(kd_order_mix(&o, &mix, true, 1, NULL), KD_OK);
