@@ -1,6 +1,7 @@
 /* distill/model/extend_write.c - an extended model on disk: a folder like the source's, or a GGUF file. Leans on extend_int.h, base/file.h. */
 #include "distill/model/extend_int.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,9 +53,10 @@ static kd_code declare(const sink *k, kd_err *e) {
     kd_code c = KD_OK;
     for (size_t i = 0; i < kd_tensors_count(k->s->set) && !c; i++) {
         const kd_tensor *t = kd_tensors_at(k->s->set, i);
+        assert(t);
         uint64_t shape[KD_MAX_DIMS];
         const int kind = kind_of(k, t);
-        if (!t || kind == -2) continue;
+        if (kind == -2) continue;
         memcpy(shape, t->shape, sizeof shape);
         if (kind >= 0) shape[0] = k->x->V;
         c = k->gguf ? kd_gguf_writer_declare(k->gguf, t->name.data, t->type, t->ndim, shape, NULL, e)

@@ -268,15 +268,19 @@ static size_t cut_blocks(kd_forward *f, const size_t *rows, size_t n) {
     return k;
 }
 
-/* Keys as they are kept: norm, rope; and both into their pages. */
+/* n rows of heads: norm (NULL: none), then rope at their positions. */
+static void turn_heads(kd_forward *f, float *v, size_t heads, const float *norm, const int32_t *pos, size_t n) {
+    const size_t D = f->m->config.D;
+    if (norm) kd_rmsnorm(v, NULL, v, norm, n * heads, D, f->m->config.norm_eps);
+    kd_rope(v, heads * D, pos, f->cos_, f->sin_, n, heads, D);
+}
+
+/* Keys as they are kept, and both into their pages. */
 static void key_rows(kd_forward *f, const void *ctx, size_t first, size_t n) {
     const attention *a = ctx;
     const kd_config *c = &f->m->config;
-    const size_t D = c->D, kd = c->G * D;
-    const float *norm = f->m->layers[a->layer].k_norm;
-    float *k = f->k + first * kd;
-    if (norm) kd_rmsnorm(k, NULL, k, norm, n * c->G, D, c->norm_eps);
-    kd_rope(k, kd, f->pos + first, f->cos_, f->sin_, n, c->G, D);
+    const size_t kd = c->G * c->D;
+    turn_heads(f, f->k + first * kd, c->G, f->m->layers[a->layer].k_norm, f->pos + first, n);
     for (size_t i = first; i < first + n; i++)
         kd_kv_put(a->b->seqs[f->owner[i]].kv, a->layer, (size_t)f->pos[i], f->k + i * kd, f->v + i * kd);
 }
@@ -284,11 +288,7 @@ static void key_rows(kd_forward *f, const void *ctx, size_t first, size_t n) {
 static void query_rows(kd_forward *f, const void *ctx, size_t first, size_t n) {
     const attention *a = ctx;
     const kd_config *c = &f->m->config;
-    const size_t D = c->D, qd = c->H * D;
-    const float *norm = f->m->layers[a->layer].q_norm;
-    float *q = f->q + first * qd;
-    if (norm) kd_rmsnorm(q, NULL, q, norm, n * c->H, D, c->norm_eps);
-    kd_rope(q, qd, a->pos + first, f->cos_, f->sin_, n, c->H, D);
+    turn_heads(f, f->q + first * c->H * c->D, c->H, f->m->layers[a->layer].q_norm, a->pos + first, n);
 }
 
 static void keep_rows(float *v, size_t width, const size_t *rows, size_t n) {

@@ -238,7 +238,7 @@ void kd_tpl_where(const kd_template *t, size_t at, size_t *line, size_t *column)
 /* *id of a name, made if new. */
 kd_code kd_tpl_intern(kd_template *t, kd_str s, uint32_t *id, kd_err *e);
 
-/* ---- parser: expressions in template_expr.c, statements in template_parse.c ---- */
+/* ---- parser: expressions in template_expr.c, statements in template_parse.c, what both stand on in template_node.c ---- */
 typedef struct {
     kd_template *t;
     kd_tlex lex;
@@ -251,6 +251,7 @@ kd_code kd_tpl_next(kd_tparse *p);
 kd_code kd_tpl_look(kd_tparse *p, const kd_ttoken **ahead);
 bool kd_tpl_at(const kd_tparse *p, const char *keyword); /* the current token is that name */
 kd_code kd_tpl_expect(kd_tparse *p, kd_tk_kind kind, const char *what);
+kd_code kd_tpl_unexpected(kd_tparse *p, const char *expected); /* fails with the current token; expected: what should be there, or NULL */
 kd_code kd_tpl_node(kd_tparse *p, kd_tn_kind kind, uint32_t at, kd_tnode **out);
 /* Growable list of nodes while parsing; sealed into the arena. */
 typedef struct {

@@ -4,87 +4,6 @@
 
 #include <string.h>
 
-kd_code kd_tpl_next(kd_tparse *p) {
-    if (p->has_ahead) {
-        p->tok = p->ahead;
-        p->has_ahead = false;
-        return KD_OK;
-    }
-    return kd_tpl_lex(&p->lex, &p->tok);
-}
-
-kd_code kd_tpl_look(kd_tparse *p, const kd_ttoken **ahead) {
-    if (!p->has_ahead) KD_T(kd_tpl_lex(&p->lex, &p->ahead));
-    p->has_ahead = true;
-    *ahead = &p->ahead;
-    return KD_OK;
-}
-
-bool kd_tpl_at(const kd_tparse *p, const char *keyword) { return p->tok.kind == KD_TK_NAME && kd_str_is(p->tok.text, keyword); }
-
-static kd_code unexpected(kd_tparse *p, const char *expected) {
-    char b[64];
-    const char *got = kd_tpl_token_name(&p->tok, b, sizeof b);
-    if (expected) return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "expected %s, got %s", expected, got);
-    return kd_tpl_fail(p->t, p->tok.at, p->e, KD_EFORMAT, "unexpected %s", got);
-}
-
-kd_code kd_tpl_expect(kd_tparse *p, kd_tk_kind kind, const char *what) {
-    return p->tok.kind == kind ? kd_tpl_next(p) : unexpected(p, what);
-}
-
-kd_code kd_tpl_enter(kd_tparse *p) {
-    if (++p->depth > KD_TPL_NEST) return kd_tpl_fail(p->t, p->tok.at, p->e, KD_ELIMIT, "nested more than %d deep", KD_TPL_NEST);
-    return KD_OK;
-}
-
-kd_code kd_tpl_node(kd_tparse *p, kd_tn_kind kind, uint32_t at, kd_tnode **out) {
-    if (++p->t->nodes > KD_TPL_NODES) return kd_tpl_fail(p->t, at, p->e, KD_ELIMIT, "a template of more than %d nodes", KD_TPL_NODES);
-    kd_tnode *n = kd_arena_alloc(&p->t->arena, sizeof *n);
-    if (!n) return kd_fail(p->e, KD_ENOMEM, "%s: no memory for its tree", p->t->name);
-    n->kind = (uint8_t)kind;
-    n->at = at;
-    n->depth = 1;
-    *out = n;
-    return KD_OK;
-}
-
-kd_code kd_tpl_push(kd_tlist *l, kd_tnode *n, kd_err *e) {
-    if (kd_grow((void **)&l->at, &l->cap, l->n + 1, sizeof *l->at) != KD_OK)
-        return kd_fail(e, KD_ENOMEM, "no memory for a template's tree");
-    l->at[l->n++] = n;
-    return KD_OK;
-}
-
-kd_code kd_tpl_seal(kd_tparse *p, kd_tlist *l, kd_tnode ***out, uint32_t *n) {
-    *n = (uint32_t)l->n;
-    *out = NULL;
-    if (l->n) {
-        *out = kd_arena_alloc(&p->t->arena, l->n * sizeof **out);
-        if (*out) memcpy(*out, l->at, l->n * sizeof **out);
-    }
-    bool ok = *out || !l->n;
-    kd_free(l->at);
-    *l = (kd_tlist){0};
-    return ok ? KD_OK : kd_fail(p->e, KD_ENOMEM, "%s: no memory for its tree", p->t->name);
-}
-
-void kd_tpl_deepen(kd_tnode *n, const kd_tnode *child) {
-    if (child && child->depth >= n->depth) n->depth = (uint16_t)(child->depth + 1);
-}
-
-kd_code kd_tpl_deep(kd_tparse *p, kd_tnode *n) {
-    kd_tpl_deepen(n, n->a);
-    kd_tpl_deepen(n, n->b);
-    kd_tpl_deepen(n, n->c);
-    kd_tpl_deepen(n, n->d);
-    kd_tpl_deepen(n, n->e);
-    for (uint32_t i = 0; i < n->n; i++) kd_tpl_deepen(n, n->list[i]);
-    for (uint32_t i = 0; n->list2 && i < n->m; i++) kd_tpl_deepen(n, n->list2[i]);
-    if (n->depth > KD_TPL_TREE) return kd_tpl_fail(p->t, n->at, p->e, KD_ELIMIT, "an expression of more than %d levels", KD_TPL_TREE);
-    return KD_OK;
-}
-
 /* ---- primaries ---- */
 
 static kd_code parse_constant(kd_tparse *p, kd_tval v, kd_tnode **out) {
@@ -168,7 +87,7 @@ kd_code kd_tpl_primary(kd_tparse *p, bool nsref, kd_tnode **out) {
         return kd_tpl_expect(p, KD_TK_RPAREN, "')'");
     case KD_TK_LBRACKET:
     case KD_TK_LBRACE: return parse_display(p, p->tok.kind == KD_TK_LBRACE, out);
-    default: return unexpected(p, NULL);
+    default: return kd_tpl_unexpected(p, NULL);
     }
 }
 
@@ -190,7 +109,7 @@ kd_code kd_tpl_tuple(kd_tparse *p, kd_ttuple_opts o, kd_tnode **out) {
     if (c == KD_OK && !tuple && items.n) {
         *out = items.at[0];
     } else if (c == KD_OK && !tuple && !o.parens) {
-        c = unexpected(p, "an expression");
+        c = kd_tpl_unexpected(p, "an expression");
     } else if (c == KD_OK) {
         c = kd_tpl_node(p, KD_TN_TUPLE, at, out);
         if (c == KD_OK) c = kd_tpl_seal(p, &items, &(*out)->list, &(*out)->n);
@@ -240,7 +159,7 @@ static kd_code parse_subscript(kd_tparse *p, kd_tnode *of, kd_tnode **out) {
     KD_T(kd_tpl_node(p, KD_TN_ITEM, at, out));
     (*out)->a = of;
     if (dot) {
-        if (p->tok.kind != KD_TK_INT) return unexpected(p, "a name or a number");
+        if (p->tok.kind != KD_TK_INT) return kd_tpl_unexpected(p, "a name or a number");
         KD_T(parse_constant(p, p->tok.value, &(*out)->b));
         return kd_tpl_deep(p, *out);
     }
@@ -588,29 +507,20 @@ static kd_code parse_not(kd_tparse *p, kd_tnode **out) {
     return kd_tpl_deep(p, n);
 }
 
-static kd_code parse_and(kd_tparse *p, kd_tnode **out) {
+/* Operands joined by a word, from the left. */
+static kd_code parse_joined(kd_tparse *p, const char *word, kd_tn_kind kind, kd_code (*operand)(kd_tparse *, kd_tnode **), kd_tnode **out) {
     kd_tnode *right;
-    KD_T(parse_not(p, out));
-    while (kd_tpl_at(p, "and")) {
+    KD_T(operand(p, out));
+    while (kd_tpl_at(p, word)) {
         uint32_t at = p->tok.at;
         KD_T(kd_tpl_next(p));
-        KD_T(parse_not(p, &right));
-        KD_T(binary(p, KD_TN_AND, 0, at, *out, right, out));
+        KD_T(operand(p, &right));
+        KD_T(binary(p, kind, 0, at, *out, right, out));
     }
     return KD_OK;
 }
-
-static kd_code parse_or(kd_tparse *p, kd_tnode **out) {
-    kd_tnode *right;
-    KD_T(parse_and(p, out));
-    while (kd_tpl_at(p, "or")) {
-        uint32_t at = p->tok.at;
-        KD_T(kd_tpl_next(p));
-        KD_T(parse_and(p, &right));
-        KD_T(binary(p, KD_TN_OR, 0, at, *out, right, out));
-    }
-    return KD_OK;
-}
+static kd_code parse_and(kd_tparse *p, kd_tnode **out) { return parse_joined(p, "and", KD_TN_AND, parse_not, out); }
+static kd_code parse_or(kd_tparse *p, kd_tnode **out) { return parse_joined(p, "or", KD_TN_OR, parse_and, out); }
 
 kd_code kd_tpl_expr(kd_tparse *p, bool conditional, kd_tnode **out) {
     KD_T(kd_tpl_enter(p));

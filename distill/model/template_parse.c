@@ -3,6 +3,7 @@
 #include "distill/base/utf8.h"
 #include "distill/model/template_ast.h"
 
+#include <assert.h>
 #include <string.h>
 
 static kd_code parse_statement(kd_tparse *p, kd_tnode **out);
@@ -134,7 +135,8 @@ static kd_code parse_signature(kd_tparse *p, kd_tnode *n) {
     while (c == KD_OK && p->tok.kind != KD_TK_RPAREN) {
         kd_tnode *x = NULL;
         if (params.n && (c = kd_tpl_expect(p, KD_TK_COMMA, "','")) != KD_OK) break;
-        if ((c = parse_target_name(p, &x)) != KD_OK || !x) break;
+        if ((c = parse_target_name(p, &x)) != KD_OK) break;
+        assert(x);
         for (size_t i = 0; i < params.n; i++)
             if (params.at[i]->name == x->name) c = kd_tpl_fail(p->t, x->at, p->e, KD_EFORMAT, "two parameters of one name");
         if (c != KD_OK || (c = kd_tpl_push(&params, x, p->e)) != KD_OK) break;

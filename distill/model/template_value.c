@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#undef kd_tr_fail /* a macro for the analyzer */
+#undef kd_tr_undefined
+
 /* ---- the run ---- */
 
 bool kd_tr_fail(kd_trun *r, kd_code c, const char *fmt, ...) {
@@ -501,7 +504,7 @@ static bool grow(kd_trun *r, kd_tdict *d) {
 }
 
 bool kd_td_set(kd_trun *r, kd_tdict *d, kd_tval key, kd_tval value) {
-    uint64_t h;
+    uint64_t h = 0;
     uint32_t at = 0;
     bool found;
     if (!kd_tr_charge(r, 1) || !hash_value(r, key, &h) || !find(r, d, key, h, &at, &found)) return false;

@@ -3,6 +3,8 @@
 #include "distill/base/clock.h"
 #include "distill/model/token_impl.h"
 
+#include <assert.h>
+
 kd_code kd_tok_new(kd_tokenizer **out, const char *what, kd_err *e) {
     *out = NULL;
     kd_tokenizer *t = kd_calloc(1, sizeof *t);
@@ -196,7 +198,7 @@ kd_code kd_tok_open(kd_tokenizer **out, kd_str json, kd_str config, const char *
     kd_tokenizer *t = NULL;
     *out = NULL;
     kd_code c = kd_tok_new(&t, what, e);
-    if (!c && !t) c = kd_tok_enomem(e);
+    assert(c || t);
     if (!c) c = kd_json_parse(&doc, json.data, json.len, what, e);
     const kd_json_node *root = kd_json_root(doc);
     if (!c && kd_json_typeof(root) != KD_JSON_OBJECT) c = kd_fail(e, KD_EFORMAT, "%s: a tokenizer must be an object", what);
