@@ -1,12 +1,12 @@
 /* distill/base/mem.c - allocation, checked sizes, buffers, arenas. Leans on err.h. */
 #include "distill/base/mem.h"
 
-#include <sys/mman.h>
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Thread_local long fail_at, allocations;
 

@@ -106,20 +106,26 @@ static void unhurried(void *ctx, const request *q, reply *a) {
     a->delay_ms = 20;
 }
 
+/* n questions asked through the proxy, which is gone then; the study is at path. */
+static server *through_proxy(char path[160], const char *name, int n, answer_fn *answer, const kd_remote_opts *ro, kd_teach_report *r) {
+    kd_study *s = study_of(name, n);
+    server *h = server_start(answer, NULL);
+    kd_teach_opts o = opts(1);
+    proxy_start(h);
+    snprintf(path, 160, "%s", in_tmp(name));
+    OK(kd_teach_remote(s, &o, ro, NULL, r, &e));
+    kd_study_close(s);
+    proxy_stop(SIGTERM);
+    return h;
+}
+
 static void test_shared(void **state) {
     (void)state;
     char path[160];
     int lines;
-    kd_study *s = study_of("shared.study", 400);
-    server *h = server_start(unhurried, NULL);
-    kd_teach_opts o = opts(1);
-    kd_remote_opts ro = over_http2();
+    const kd_remote_opts ro = over_http2();
     kd_teach_report r;
-    proxy_start(h);
-    snprintf(path, sizeof path, "%s", in_tmp("shared.study"));
-    OK(kd_teach_remote(s, &o, &ro, NULL, &r, &e));
-    kd_study_close(s);
-    proxy_stop(SIGTERM);
+    server *h = through_proxy(path, "shared.study", 400, unhurried, &ro, &r);
     const int n = connections(&lines), most = server_most(h);
     server_stop(h);
     printf("# %d requests over %d connection(s) of HTTP/2, %d answered at one time\n", lines, n, most);
@@ -157,17 +163,10 @@ static void test_faults(void **state) {
     (void)state;
     char path[160];
     int lines;
-    kd_study *s = study_of("faults.study", 100);
-    server *h = server_start(faulty, NULL);
-    kd_teach_opts o = opts(1);
     kd_remote_opts ro = over_http2();
     kd_teach_report r;
-    proxy_start(h);
     ro.timeout = 3;
-    snprintf(path, sizeof path, "%s", in_tmp("faults.study"));
-    OK(kd_teach_remote(s, &o, &ro, NULL, &r, &e));
-    kd_study_close(s);
-    proxy_stop(SIGTERM);
+    server *h = through_proxy(path, "faults.study", 100, faulty, &ro, &r);
     const int n = connections(&lines);
     printf("# %d requests over %d connection(s), %llu tried again\n", lines, n, (unsigned long long)r.retried);
     assert_int_equal(r.retried, FAULTS);
@@ -249,17 +248,10 @@ static void test_stream(void **state) {
     (void)state;
     char path[160];
     int lines;
-    kd_study *s = study_of("stream.study", 100);
-    server *h = server_start(streaming, NULL);
-    kd_teach_opts o = opts(1);
     kd_remote_opts ro = over_http2();
     kd_teach_report r;
-    proxy_start(h);
     ro.stream = true;
-    snprintf(path, sizeof path, "%s", in_tmp("stream.study"));
-    OK(kd_teach_remote(s, &o, &ro, NULL, &r, &e));
-    kd_study_close(s);
-    proxy_stop(SIGTERM);
+    server *h = through_proxy(path, "stream.study", 100, streaming, &ro, &r);
     assert_int_equal(connections(&lines), 1);
     server_stop(h);
     holds_all(path, 100);
