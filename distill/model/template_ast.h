@@ -252,6 +252,9 @@ kd_code kd_tpl_look(kd_tparse *p, const kd_ttoken **ahead);
 bool kd_tpl_at(const kd_tparse *p, const char *keyword); /* the current token is that name */
 kd_code kd_tpl_expect(kd_tparse *p, kd_tk_kind kind, const char *what);
 kd_code kd_tpl_unexpected(kd_tparse *p, const char *expected); /* fails with the current token; expected: what should be there, or NULL */
+#ifdef __clang_analyzer__
+#define kd_tpl_unexpected(p, expected) (kd_tpl_unexpected((p), (expected)), KD_EFORMAT)
+#endif
 kd_code kd_tpl_node(kd_tparse *p, kd_tn_kind kind, uint32_t at, kd_tnode **out);
 /* Growable list of nodes while parsing; sealed into the arena. */
 typedef struct {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#undef kd_tpl_unexpected /* a macro for the analyzer */
+
 kd_code kd_tpl_next(kd_tparse *p) {
     if (p->has_ahead) {
         p->tok = p->ahead;
