@@ -23,7 +23,7 @@ typedef struct {
 } work;
 
 static void put_numbers(kd_jsonw *j, const char *key, const int32_t *ids, const uint8_t *flags, size_t n) {
-    assert(ids || flags);
+    assert(ids || flags || !n);
     kd_jsonw_key(j, key);
     kd_jsonw_array(j);
     for (size_t i = 0; i < n; i++) kd_jsonw_int(j, ids ? ids[i] : flags[i]);
