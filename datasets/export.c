@@ -1,6 +1,7 @@
 /* datasets/export.c - selected samples as JSON lines that import reads back into the same rows. Leans on import.h, study.h, base. */
 #include "datasets/import.h"
 
+#include "datasets/logprobs.h"
 #include "datasets/study_int.h"
 #include "distill/base/file.h"
 #include "distill/base/gz.h"
@@ -13,9 +14,9 @@ typedef struct {
     const kd_export_opts *o;
     kd_row_form form;
     kd_select *q;
-    kd_stmt *prompt; /* what a kd_row does not carry */
+    kd_stmt *prompt, *logprobs; /* what a kd_row does not carry */
     kd_db *db;
-    kd_buf line, completion;
+    kd_buf line, completion, list;
     kd_json *messages;
 } exporting;
 
@@ -118,8 +119,27 @@ static kd_code write_alpaca(exporting *x, kd_jsonw *w, const kd_row *r, kd_err *
     return KD_OK;
 }
 
+/* The sample's log-probabilities, or null where it has none. */
+static kd_code write_logprobs(exporting *x, kd_jsonw *w, const kd_row *r, kd_err *e) {
+    bool row = false;
+    kd_err why = {0};
+    x->list.len = 0;
+    kd_bind_int(x->logprobs, 1, r->sample_id);
+    kd_code rc = kd_stmt_step(x->logprobs, &row, e);
+    if (!rc && row && kd_col_text(x->logprobs, 0).len && (rc = kd_logprobs_unpack(&x->list, kd_col_text(x->logprobs, 0), &why)))
+        kd_fail(e, rc, "sample %lld: %s", (long long)r->sample_id, why.msg);
+    kd_stmt_reset(x->logprobs);
+    kd_jsonw_key(w, "logprobs");
+    if (x->list.len)
+        kd_jsonw_raw(w, kd_buf_view(&x->list));
+    else
+        kd_jsonw_null(w);
+    return rc;
+}
+
 /* What a reader of the file may want to know of where the row came from. */
-static void write_lineage(kd_jsonw *w, const kd_row *r) {
+static kd_code write_lineage(exporting *x, kd_jsonw *w, const kd_row *r, kd_err *e) {
+    kd_code rc = KD_OK;
     kd_jsonw_key(w, "labels");
     kd_jsonw_raw(w, r->labels);
     kd_jsonw_key(w, "lineage");
@@ -135,7 +155,9 @@ static void write_lineage(kd_jsonw *w, const kd_row *r) {
         kd_jsonw_key(w, "completion_tokens");
         kd_jsonw_int(w, r->completion_tokens);
     }
+    if (x->o->logprobs) rc = write_logprobs(x, w, r, e);
     kd_jsonw_end_object(w);
+    return rc;
 }
 
 /* reference and the row's other members; they live in prompts alone. */
@@ -176,7 +198,7 @@ static kd_code write_line(exporting *x, const kd_row *r, kd_err *e) {
     default: write_messages(x, &w, r);
     }
     if (!rc) rc = write_prompt_rest(x, &w, r, e);
-    if (!rc && !x->o->bare) write_lineage(&w, r);
+    if (!rc && !x->o->bare) rc = write_lineage(x, &w, r, e);
     if (!rc) kd_jsonw_end_object(&w);
     kd_json_free(x->messages);
     x->messages = NULL;
@@ -185,10 +207,11 @@ static kd_code write_line(exporting *x, const kd_row *r, kd_err *e) {
 
 static void end_export(exporting *x) {
     kd_select_close(x->q);
-    kd_stmt_free(x->prompt);
+    kd_stmt_free(x->prompt), kd_stmt_free(x->logprobs);
     kd_db_close(x->db);
     kd_buf_clear(&x->line);
     kd_buf_clear(&x->completion);
+    kd_buf_clear(&x->list);
 }
 
 static kd_code begin_export(exporting *x, kd_err *e) {
@@ -197,6 +220,7 @@ static kd_code begin_export(exporting *x, kd_err *e) {
         return kd_fail(e, KD_EINVAL, "export: question holds no answers; choose messages, prompt, sharegpt or alpaca");
     kd_code rc = kd_db_open(&x->db, kd_study_path(x->s), KD_DB_READ, e);
     if (!rc) rc = kd_stmt_new(&x->prompt, x->db, "SELECT reference, meta FROM prompts WHERE id=?1", e);
+    if (!rc && x->o->logprobs) rc = kd_stmt_new(&x->logprobs, x->db, "SELECT logprobs FROM bodies WHERE sample=?1", e);
     return rc ? rc : kd_select_open(&x->q, x->s, &x->o->select, e);
 }
 

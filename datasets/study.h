@@ -116,7 +116,7 @@ typedef struct {
     double seconds, first_token_seconds;                                       /* negative: unknown */
     int attempts;                                                              /* tries it took, this one counted in; 0 counts as 1 */
     kd_str raw;                                                                /* the body as it came, stored compressed; may be empty */
-    kd_str logprobs;                                                           /* compact, in teacher's own form; may be empty */
+    kd_str logprobs;                                                           /* as logprobs.h has them; may be empty */
     kd_str meta;                                                               /* JSON object or empty */
 } kd_answer;
 typedef struct {

@@ -3,7 +3,7 @@
 
 #include "distill/base/file.h"
 #include "distill/base/gz.h"
-#include "teacher/logprobs.h"
+#include "datasets/logprobs.h"
 #include "teacher/response.h"
 
 #include <stdio.h>
@@ -74,7 +74,7 @@ static kd_code keep_body(fetching *f, const kd_response *p, kd_str body, kd_err 
     kd_json *doc = NULL;
     if (!p->logprobs.len) return kd_buf_append(&f->raw[f->n], body.data, body.len) ? kd_fail(e, KD_ENOMEM, "batch: out of memory") : KD_OK;
     kd_code c = kd_json_parse(&doc, p->logprobs.data, p->logprobs.len, "logprobs", e);
-    if (!c) c = kd_logprobs_pack(&f->logprobs[f->n], kd_json_root(doc), e);
+    if (!c) c = kd_logprobs_pack(&f->logprobs[f->n], kd_json_root(doc), f->ro->logprobs_step, e);
     kd_json_free(doc);
     return c ? c : kd_response_rest(&f->raw[f->n], body, e);
 }

@@ -3,7 +3,7 @@
 
 #include "distill/base/clock.h"
 #include "distill/base/rng.h"
-#include "teacher/logprobs.h"
+#include "datasets/logprobs.h"
 
 #include <assert.h>
 #include <math.h>
@@ -207,7 +207,7 @@ static kd_code fill_kept(kd_run *r, kd_flight *f, kd_kept *k, const kd_http_answ
     kd_json *doc = NULL;
     kd_code c = write_meta(&k->meta, r, f, x, i) ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : KD_OK;
     if (!c && x->logprobs.len && !(c = kd_json_parse(&doc, x->logprobs.data, x->logprobs.len, "logprobs", e)))
-        c = kd_logprobs_pack(&k->logprobs, kd_json_root(doc), e);
+        c = kd_logprobs_pack(&k->logprobs, kd_json_root(doc), r->ro->logprobs_step, e);
     kd_json_free(doc);
     bool first = i == 0;
     k->answer = (kd_answer){.prompt = f->prompt,

@@ -110,7 +110,8 @@ typedef struct {
     int retries;            /* of a request after its first try; negative: 6 */
     double budget;          /* USD for these settings, what was spent before counted in, by any process; negative: none */
     kd_prices prices;
-    int logprobs; /* top alternatives asked for; negative: none */
+    int logprobs;         /* top alternatives asked for; negative: none */
+    double logprobs_step; /* nats: they are kept as the nearest multiples of it; 0: to the last digit */
     bool stream, send_seed, insecure_http;
 } kd_remote_opts;
 /* Asks for everything that is missing. Errors: KD_EAUTH 401 or 403 (at once); KD_EUNREACHABLE nothing was ever reached; KD_ELIMIT the budget is reached, or

@@ -45,6 +45,7 @@ kd_code kd_endpoint_asked(kd_remote_opts *ro, kd_buf *key, const kd_cli *cli, co
                            .prices = {given(cli, "price-input"), given(cli, "price-output"), given(cli, "price-cached"),
                                       given(cli, "price-reasoning")},
                            .logprobs = kd_opt_given(cli, "logprobs") ? (int)kd_opt_int(cli, "logprobs") : -1,
+                           .logprobs_step = kd_opt_float(cli, "logprobs-step"),
                            .send_seed = kd_opt_given(cli, "seed"),
                            .insecure_http = kd_opt_flag(cli, "insecure-http")};
     ro->n_headers = kd_opt_strings(cli, "header", &ro->headers);

@@ -46,7 +46,11 @@
          .max = 1e9},                                                                                                                      \
         {"prices", 0, KD_OPT_PATH, "FILE", NULL, "prices by model: JSON, {\"NAME\": {\"input\":..., \"output\":...}}, or LiteLLM's table", \
          "Remote"},                                                                                                                        \
-        {"logprobs", 0, KD_OPT_INT, "K", NULL, "ask for the K most likely tokens of every place", "Remote", .min = 0, .max = 100}, {       \
+        {"logprobs", 0, KD_OPT_INT, "K", NULL, "ask for the K most likely tokens of every place", "Remote", .min = 0, .max = 100},         \
+        {"logprobs-step", 0,        KD_OPT_FLOAT,                                                                                          \
+         "NATS",          "0",      "keep log-probabilities as multiples of it, in half the space (0.03); 0: to the last digit",           \
+         "Remote",        .min = 0, .max = 1},                                                                                             \
+    {                                                                                                                                      \
         "insecure-http", 0, KD_OPT_FLAG, NULL, NULL, "allow plain http to another machine", "Remote"                                       \
     }
 

@@ -32,8 +32,9 @@ static kd_code run(kd_cli *cli, kd_err *e) {
     kd_select *q = NULL;
     uint64_t rows = 0, prompts = 0;
     const char *out = cli->args[1];
-    kd_export_opts o = {.bare = kd_opt_flag(cli, "bare")};
+    kd_export_opts o = {.bare = kd_opt_flag(cli, "bare"), .logprobs = kd_opt_flag(cli, "logprobs")};
     kd_arena arena = {0};
+    if (o.bare && o.logprobs) return kd_fail(e, KD_EINVAL, "export: --logprobs are part of the lineage, which --bare leaves out");
     (void)kd_row_form_named(kd_opt_string(cli, "format"), &o.form);
     kd_code rc = kd_select_opts_open(&s, &o.select, &arena, cli, e);
     if (!rc && cli->dry_run) {
@@ -52,6 +53,8 @@ static kd_code run(kd_cli *cli, kd_err *e) {
 
 static const kd_opt options[] = {{"format", 0, KD_OPT_ENUM, "messages|prompt|alpaca|sharegpt", "messages", "form of the rows", "Output"},
                                  {"bare", 0, KD_OPT_FLAG, NULL, NULL, "without labels and lineage", "Output"},
+                                 {"logprobs", 0, KD_OPT_FLAG, NULL, NULL,
+                                  "in the lineage, the log-probabilities that came with each answer", "Output"},
                                  KD_SELECT_OPTIONS,
                                  {0}};
 

@@ -7,7 +7,7 @@
 
 #include "distill/base/gz.h"
 #include "distill/base/json.h"
-#include "teacher/logprobs.h"
+#include "datasets/logprobs.h"
 
 /* ---- several endpoints ---- */
 typedef struct {
@@ -323,7 +323,7 @@ static void test_logprobs(void **state) {
     kd_study_close(s);
     server_stop(h);
     read_blob(in_tmp("logprobs.study"), "SELECT logprobs FROM bodies", &blob);
-    assert_int_equal(blob.data[0], 1);
+    assert_int_equal(blob.data[0], 2);
     OK(kd_logprobs_unpack(&text, kd_buf_view(&blob), &e));
     assert_string_equal(text.data, list);
     blob.len = text.len = 0;

@@ -56,6 +56,40 @@ result $? "32 answers, none twice, the same bits killed or not, 32 or 3 at once"
 "$distill" label a.study -q >/dev/null && "$distill" stats a.study --json -q | grep -q '"funnel"'
 result $? "label and stats"
 
+# Log-probabilities of an endpoint (our own server): kept to the last digit or rounded, exported as they are kept; a file with them is the same rows.
+"$distill" serve --model "$KD_MODEL" --port 0 >serve.txt 2>&1 &
+server=$!
+trap 'kill $server 2>/dev/null; rm -rf "$work"' EXIT
+for i in $(seq 100); do url=$(grep -oE 'http://127.0.0.1:[0-9]+' serve.txt | head -1); [ -n "$url" ] && break; sleep 0.1; done
+for kind in exact rounded; do
+    step=0
+    [ $kind = rounded ] && step=0.03
+    "$distill" import lp-$kind.study q.jsonl --split train -q >/dev/null && "$distill" generate lp-$kind.study --teacher "$url/v1" --teacher-model m --samples 1 \
+        --max-tokens 300 --temperature 0.8 --seed 3 --logprobs 20 --logprobs-step $step -q >/dev/null 2>>err.txt
+    result $? "log-probabilities of a remote teacher, $kind"
+    "$distill" export lp-$kind.study lp-$kind.jsonl --all --logprobs -q >/dev/null 2>>err.txt
+done
+kill $server
+python3 - <<'END' && "$distill" import again.study lp-rounded.jsonl -q >/dev/null && "$distill" export again.study again.jsonl --all --bare -q >/dev/null && \
+    "$distill" export lp-rounded.study bare.jsonl --all --bare -q >/dev/null && cmp again.jsonl bare.jsonl
+import json, sqlite3
+kept = {}
+for kind in ("exact", "rounded"):
+    tokens, size = sqlite3.connect("lp-%s.study" % kind).execute("SELECT sum(completion_tokens), sum(length(logprobs)) FROM samples JOIN bodies ON sample = id").fetchone()
+    print("# %d tokens, 20 alternatives, %s: %.1f bytes a token" % (tokens, kind, size / tokens))
+    kept[kind] = [json.loads(line)["lineage"]["logprobs"] for line in open("lp-%s.jsonl" % kind)]
+    assert kind == "exact" or size / tokens < 64, size / tokens
+assert [len(a) for a in kept["exact"]] == [len(a) for a in kept["rounded"]] and len(kept["exact"]) == 8
+worst = 0
+for a, b in zip(kept["exact"], kept["rounded"]):
+    for x, y in zip(a, b):
+        assert x["token"] == y["token"] and [t["token"] for t in x["top_logprobs"]] == [t["token"] for t in y["top_logprobs"]] and len(x["top_logprobs"]) == 20
+        worst = max(worst, abs(x["logprob"] - y["logprob"]), *(abs(s["logprob"] - t["logprob"]) for s, t in zip(x["top_logprobs"], y["top_logprobs"])))
+print("# rounded: at most %.4f nats off" % worst)
+assert 0 < worst <= 0.01501, worst
+END
+result $? "kept and exported, rounded as told; imported again the same rows"
+
 # Train a little, merge, compare: an adapter over Q4_1 exported as Q8_0 stays near what was trained.
 "$distill" train a.study --model "$KD_MODEL" -o run --select "1" --max-steps 2 --batch-size 4 --learning-rate 1e-3 --json -q >train.json 2>>err.txt
 result $? "train"
