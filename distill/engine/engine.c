@@ -236,6 +236,7 @@ bool kd_engine_cancel(kd_engine *en, uint64_t id) {
 kd_engine_stats kd_engine_get_stats(const kd_engine *en) {
     kd_engine_stats s = en->stats;
     s.waiting = en->waiting.n, s.running = en->running.n;
+    s.forward = kd_forward_time(en->forward);
     s.kv_bytes = kd_kv_bytes(en->kv_pool);
     s.model_bytes = en->model->bytes;
     s.work_bytes =

@@ -121,6 +121,8 @@ typedef struct {
         preemptions,                            /* since the start; preempted rows computed again are not counted twice */
         drafted_tokens, accepted_tokens;        /* guessed ahead; those that the model then drew itself */
     uint64_t kv_bytes, model_bytes, work_bytes; /* keys and values now; weights as stored; buffers and panels */
+    uint64_t step_ns, draw_ns;                  /* steps so far; what draws took of it */
+    kd_forward_times forward;                   /* what the forward passes took of it */
 } kd_engine_stats;
 kd_engine_stats kd_engine_get_stats(const kd_engine *en);
 

@@ -195,17 +195,21 @@ static kd_code accept_all(kd_engine *en, size_t n, kd_err *e) {
 
 kd_code kd_engine_step(kd_engine *en, size_t *left, kd_err *e) {
     kd_batch b;
+    const uint64_t start = kd_now_ns();
     sweep_cancelled(en);
     kd_code c = admit(en, e);
     if (c == KD_OK && (c = assemble(en, &b, e)) == KD_OK && b.n) {
         en->stats.steps++;
         int64_t began = (int64_t)kd_now_ns();
         if ((c = kd_forward_run(en->forward, &b, en->logits, e)) == KD_OK && (c = form_masks(en, b.nwant, e)) == KD_OK) {
+            const uint64_t drawn = kd_now_ns();
             draw_all_rows(en, b.nwant);
+            en->stats.draw_ns += kd_now_ns() - drawn;
             if (b.nwant == b.n) draft_timed(en, b.n, (int64_t)kd_now_ns() - began);
             c = accept_all(en, b.nwant, e);
         }
     }
+    en->stats.step_ns += kd_now_ns() - start;
     *left = en->waiting.n + en->running.n;
     return c;
 }

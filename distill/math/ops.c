@@ -2,9 +2,13 @@
 #include "distill/math/ops.h"
 
 #include "distill/base/cpu.h"
+#include "distill/base/dtype.h"
+#include "distill/math/codec.h"
 #include "distill/math/ops_kernels.h"
 
+#include <assert.h>
 #include <math.h>
+#include <string.h>
 
 const kd_ops *kd_ops_get(void) {
 #if defined(__x86_64__)
@@ -53,6 +57,27 @@ double kd_exp_f32(float *out, const float *v, size_t n, float m, float a) { retu
 float kd_dot_f32(const float *a, const float *b, size_t n) { return kd_ops_get()->dot(a, b, n); }
 
 void kd_axpy_f32(float *y, float a, const float *x, size_t n) { kd_ops_get()->axpy(y, a, x, n); }
+
+void kd_kv_put_key(void *keys, int type, size_t at, const float *key, size_t D) {
+    const size_t lane = at % KD_KV_LANES, group = at / KD_KV_LANES * KD_KV_LANES;
+    assert(D <= KD_ATTEND_MAX_D);
+    if (type == KD_F32) {
+        float *to = (float *)keys + group * D + lane;
+        for (size_t d = 0; d < D; d++) to[d * KD_KV_LANES] = key[d];
+    } else if (type == KD_F16) {
+        uint16_t row[KD_ATTEND_MAX_D], *to = (uint16_t *)keys + group * D + lane;
+        (void)kd_quantize(KD_F16, key, row, D, NULL, NULL); /* halves, and Q8_0 of whole blocks: cannot fail */
+        for (size_t d = 0; d < D; d++) to[d * KD_KV_LANES] = row[d];
+    } else {
+        enum { BLOCK = 34 };
+        char row[KD_ATTEND_MAX_D / 32 * BLOCK], *to = (char *)keys + group * (D / 32 * BLOCK);
+        (void)kd_quantize(KD_Q8_0, key, row, D, NULL, NULL);
+        for (size_t b = 0; b < D / 32; b++, to += BLOCK * KD_KV_LANES) {
+            memcpy(to + 2 * lane, row + b * BLOCK, 2);
+            for (size_t i = 0; i < 32; i++) to[(2 + i) * KD_KV_LANES + lane] = row[b * BLOCK + 2 + i];
+        }
+    }
+}
 
 size_t kd_attend_block(size_t R) { return R >= KD_ATTEND_VECS ? 1 : KD_ATTEND_VECS / R < 16 ? KD_ATTEND_VECS / R : 16; }
 

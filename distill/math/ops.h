@@ -38,17 +38,20 @@ void kd_axpy_f32(float *y, float a, const float *x, size_t n); /* y += a x */
 
 /* Attention over a KV cache, rows of one sequence and the R query heads of one kv head at a time:
  *   out[n, r] = sum_s softmax_s(q[n, r] . k[s] * scale) v[s],   s < len + n, n < rows
- *   q, out: row n, head r at n * ldq + r * D, D f32 each; keys and values in the cache's type (KD_F32, KD_F16 or KD_Q8_0): row s of kv head g at
- *   pages[s / page_rows] + (s % page_rows) * row_stride + g * head_stride bytes.
+ *   q, out: row n, head r at n * ldq + r * D, D f32 each; keys and values in the cache's type (KD_F32, KD_F16 or KD_Q8_0). What a page holds of kv
+ *   head g begins at pages[s / page_rows] + g * head_stride bytes: values as rows, row_bytes each; keys in groups of KD_KV_LANES positions, turned:
+ *   [D, lanes] numbers, or for KD_Q8_0 a block of 32 columns after the other, each lanes scales and then [32, lanes] codes (kd_kv_put_key writes them).
  * Keys are taken in chunks that begin at fixed places, with a running maximum (Milakov and Gimelshein 2018, arXiv:1805.02867), so a row's result
- * depends neither on the other rows nor on how pages lie. D <= KD_ATTEND_MAX_D; for KD_Q8_0 D is a multiple of 32.
+ * depends neither on the other rows nor on how pages lie. D <= KD_ATTEND_MAX_D; for KD_Q8_0 D is a multiple of 32; page_rows one of KD_KV_LANES.
  * One call expands every key and value once for all its rows: kd_attend_block(R) rows make good use of that. */
-enum { KD_ATTEND_MAX_D = 512 };
+enum { KD_ATTEND_MAX_D = 512, KD_KV_LANES = 16 };
 typedef struct {
     const void *const *k_pages, *const *v_pages;
-    size_t page_rows, row_stride, head_stride; /* bytes, the same for k and v */
-    int type;                                  /* kd_dtype */
+    size_t page_rows, row_bytes, head_stride; /* bytes, the same for k and v */
+    int type;                                 /* kd_dtype */
 } kd_kv_view;
+/* A key becomes number `at` of a page's keys of one head. */
+void kd_kv_put_key(void *keys, int type, size_t at, const float *key, size_t D);
 void kd_attend_rows(float *out, size_t ldo, const float *q, size_t ldq, size_t rows, const kd_kv_view *kv, size_t len, size_t g, size_t R,
                     size_t D, float scale);
 size_t kd_attend_block(size_t R);

@@ -3,6 +3,7 @@
  * In the last layer only rows whose logits are wanted go on after keys and values. */
 #include "distill/model/forward.h"
 
+#include "distill/base/clock.h"
 #include "distill/math/codec.h"
 #include "distill/math/linear.h"
 
@@ -38,6 +39,7 @@ struct kd_forward {
     kd_kv_view *views;
     size_t views_cap;
     uint64_t bytes;
+    kd_forward_times times;
     kd_forward_tap_fn *tap; /* or NULL */
     void *tap_ctx;
 };
@@ -156,6 +158,8 @@ static kd_code ready_all(kd_forward *f, kd_err *e) {
     for (size_t i = 0; !c && i < (size_t)f->m->config.L * KD_MATS; i++) c = ready(f, &f->mats[i], e);
     return c;
 }
+
+kd_forward_times kd_forward_time(const kd_forward *f) { return f->times; }
 
 void kd_forward_tap(kd_forward *f, kd_forward_tap_fn *fn, void *ctx) { f->tap = fn, f->tap_ctx = ctx; }
 
@@ -323,7 +327,9 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
     }
     multiply(f, &p[KD_Q], f->h, f->q, n, false);
     by_rows(f, query_rows, &a, n);
+    const uint64_t began = kd_now_ns();
     kd_pool_run(f->pool, attend_task, &a, cut_blocks(f, a.rows, n) * c->G);
+    f->times.attention += kd_now_ns() - began;
     multiply(f, &p[KD_O], f->att, f->x, n, true);
 }
 
@@ -400,6 +406,7 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
     kd_code code = prepare(f, b, e);
     if (code || !b->n) return code;
     const kd_config *c = &f->m->config;
+    const uint64_t began = kd_now_ns();
     if (b->x)
         memcpy(f->x, b->x, b->n * c->C * sizeof(float));
     else
@@ -414,8 +421,11 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
     if (f->tap) f->tap(f->tap_ctx, end < c->L ? KD_ATTN_NORM : KD_FINAL_NORM, end, f->x, end < c->L ? b->n : b->nwant);
     if (b->nwant && !b->until) {
         by_rows(f, norm_rows, f->m->final_norm, b->nwant);
+        const uint64_t head = kd_now_ns();
         multiply(f, &f->head, f->h, logits, b->nwant, false);
+        f->times.head += kd_now_ns() - head;
         own_logits(f, logits, b->nwant);
     }
+    f->times.all += kd_now_ns() - began;
     return KD_OK;
 }

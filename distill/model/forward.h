@@ -41,6 +41,12 @@ typedef struct {
  * context exceeded): nothing changed. */
 kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *e);
 
+/* Nanoseconds of all calls so far: whole, in attention (queries against keys, values weighted), in the head's product. */
+typedef struct {
+    uint64_t all, attention, head;
+} kd_forward_times;
+kd_forward_times kd_forward_time(const kd_forward *f);
+
 /* Shown what every product is about to read: x [n, cols of the matrix r of that layer]; and as KD_ATTN_NORM the residual stream [n,C] that
  * enters a layer, as KD_FINAL_NORM what leaves the last one. On the caller's thread. fn NULL: no longer. */
 typedef void kd_forward_tap_fn(void *ctx, kd_role r, uint32_t layer, const float *x, size_t n);

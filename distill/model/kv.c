@@ -1,5 +1,6 @@
 /* distill/model/kv.c - pages of keys and values, counted by their owners. Leans on kv.h, math/codec.h.
- * A page: for each layer the keys [G, page_rows, D], then the values likewise: a head's rows lie side by side, as attention reads them. */
+ * A page: for each layer the keys of head after head, turned as attention wants them (math/ops.h), then the values [G, page_rows, D]. Pages are cut
+ * from slabs of whole large pages where the machine has such: a sequence's are spread over memory, and every one would cost a walk of its tables. */
 #include "distill/model/kv.h"
 
 #include "distill/math/codec.h"
@@ -13,8 +14,16 @@ typedef struct page {
     char *data;
 } page;
 
+typedef struct slab {
+    struct slab *next;
+    char *data;
+    page pages[];
+} slab;
+enum { SLAB = 1 << 21, SLAB_PAGES = 8 }; /* bytes a slab at least, pages a slab at least (but for what max_pages leaves) */
+
 struct kd_kv_pool {
     page *free;
+    slab *slabs;
     size_t pages, held, max_pages; /* allocated, in use, bound (SIZE_MAX none) */
     size_t page_rows, page_bytes, row_bytes, head_bytes;
     uint32_t L, G, D;
@@ -33,6 +42,7 @@ kd_code kd_kv_pool_new(kd_kv_pool **out, const kd_config *c, kd_dtype type, size
     if (type != KD_F32 && type != KD_F16 && type != KD_Q8_0)
         return kd_fail(e, KD_EINVAL, "KV cache: expected f32, f16 or q8_0, found type %d", (int)type);
     size_t head, row, layer, bytes;
+    page_rows = (page_rows + KD_KV_LANES - 1) / KD_KV_LANES * KD_KV_LANES;
     if (!page_rows || !kd_dtype_row_bytes((int)type, c->D, &head))
         return kd_fail(e, KD_EINVAL, "KV cache: heads of width %u do not divide into blocks of its type", c->D);
     if (!kd_mul_size(head, c->G, &row) || !kd_mul_size(row, 2 * page_rows, &layer) || !kd_mul_size(layer, c->L, &bytes))
@@ -49,11 +59,11 @@ kd_code kd_kv_pool_new(kd_kv_pool **out, const kd_config *c, kd_dtype type, size
 void kd_kv_pool_free(kd_kv_pool *p) {
     if (!p) return;
     assert(p->held == 0); /* a sequence outlived its pool */
-    while (p->free) {
-        page *g = p->free;
-        p->free = g->next;
-        kd_free(g->data);
-        kd_free(g);
+    while (p->slabs) {
+        slab *s = p->slabs;
+        p->slabs = s->next;
+        kd_free(s->data);
+        kd_free(s);
     }
     kd_free(p);
 }
@@ -63,18 +73,28 @@ size_t kd_kv_page_bytes(const kd_kv_pool *p) { return p->page_bytes; }
 size_t kd_kv_pages_left(const kd_kv_pool *p) { return p->max_pages == SIZE_MAX ? SIZE_MAX : p->max_pages - p->held; }
 uint64_t kd_kv_bytes(const kd_kv_pool *p) { return (uint64_t)p->held * p->page_bytes; }
 
+/* More free pages. */
+static kd_code grow(kd_kv_pool *p, kd_err *e) {
+    size_t n = SLAB / p->page_bytes > SLAB_PAGES ? SLAB / p->page_bytes : SLAB_PAGES, bytes;
+    if (n > p->max_pages - p->pages) n = p->max_pages - p->pages;
+    slab *s = kd_mul_size(n, p->page_bytes, &bytes) ? kd_calloc(1, sizeof *s + n * sizeof *s->pages) : NULL;
+    if (s && !(s->data = kd_large_alloc(bytes))) kd_free(s), s = NULL;
+    if (!s) return kd_fail(e, KD_ENOMEM, "KV cache: out of memory for %zu pages of %zu bytes", n, p->page_bytes);
+    for (size_t i = n; i-- > 0;) s->pages[i] = (page){.next = p->free, .data = s->data + i * p->page_bytes}, p->free = &s->pages[i];
+    s->next = p->slabs, p->slabs = s;
+    p->pages += n;
+    return KD_OK;
+}
+
 static kd_code take_page(kd_kv_pool *p, page **out, kd_err *e) {
     if (p->held >= p->max_pages)
         return kd_fail(e, KD_ELIMIT, "KV cache: all %zu pages of %zu positions are in use", p->max_pages, p->page_rows);
-    page *g = p->free;
-    if (g)
-        p->free = g->next;
-    else {
-        g = kd_calloc(1, sizeof *g);
-        if (g && !(g->data = kd_aligned_alloc(64, p->page_bytes))) kd_free(g), g = NULL;
-        if (!g) return kd_fail(e, KD_ENOMEM, "KV cache: out of memory for a page of %zu bytes", p->page_bytes);
-        p->pages++;
+    if (!p->free) {
+        const kd_code c = grow(p, e);
+        if (c) return c;
     }
+    page *g = p->free;
+    p->free = g->next;
     g->owners = 1, g->next = NULL;
     p->held++;
     *out = g;
@@ -150,36 +170,32 @@ kd_code kd_kv_fork(kd_kv **out, const kd_kv *s, size_t len, kd_err *e) {
     return KD_OK;
 }
 
-/* Head 0's row. */
-static char *row_at(const kd_kv *s, uint32_t layer, size_t pos, int v) {
-    const kd_kv_pool *p = s->pool;
-    return s->pages[pos / p->page_rows]->data + (2 * (size_t)layer + (size_t)v) * p->page_rows * p->row_bytes +
-           pos % p->page_rows * p->head_bytes;
-}
-
-static void put_row(const kd_kv_pool *p, char *dst, const float *v) {
-    for (size_t g = 0; g < p->G; g++, v += p->D, dst += p->page_rows * p->head_bytes)
-        if (p->type == KD_F32)
-            memcpy(dst, v, p->D * sizeof(float));
-        else
-            (void)kd_quantize(p->type, v, dst, p->D, NULL, NULL); /* F16 and Q8_0 of whole blocks: cannot fail */
+/* What a page holds of head 0 of a layer. */
+static char *layer_of(const kd_kv_pool *p, const page *g, uint32_t layer, int v) {
+    return g->data + (2 * (size_t)layer + (size_t)v) * p->page_rows * p->row_bytes;
 }
 
 void kd_kv_put(kd_kv *s, uint32_t layer, size_t pos, const float *k, const float *v) {
-    put_row(s->pool, row_at(s, layer, pos, 0), k);
-    put_row(s->pool, row_at(s, layer, pos, 1), v);
+    const kd_kv_pool *p = s->pool;
+    const page *g = s->pages[pos / p->page_rows];
+    const size_t at = pos % p->page_rows, head = p->page_rows * p->head_bytes;
+    char *keys = layer_of(p, g, layer, 0), *values = layer_of(p, g, layer, 1) + at * p->head_bytes;
+    for (size_t h = 0; h < p->G; h++, k += p->D, v += p->D, keys += head, values += head) {
+        kd_kv_put_key(keys, (int)p->type, at, k, p->D);
+        if (p->type == KD_F32)
+            memcpy(values, v, p->D * sizeof(float));
+        else
+            (void)kd_quantize(p->type, v, values, p->D, NULL, NULL); /* F16 and Q8_0 of whole blocks: cannot fail */
+    }
 }
 
 void kd_kv_view_of(const kd_kv *s, uint32_t layer, const void **k_pages, const void **v_pages, kd_kv_view *view) {
     const kd_kv_pool *p = s->pool;
-    for (size_t i = 0; i < s->n; i++) {
-        k_pages[i] = row_at(s, layer, i * p->page_rows, 0);
-        v_pages[i] = row_at(s, layer, i * p->page_rows, 1);
-    }
+    for (size_t i = 0; i < s->n; i++) k_pages[i] = layer_of(p, s->pages[i], layer, 0), v_pages[i] = layer_of(p, s->pages[i], layer, 1);
     *view = (kd_kv_view){.k_pages = k_pages,
                          .v_pages = v_pages,
                          .page_rows = p->page_rows,
-                         .row_stride = p->head_bytes,
+                         .row_bytes = p->head_bytes,
                          .head_stride = p->page_rows * p->head_bytes,
                          .type = (int)p->type};
 }

@@ -169,30 +169,50 @@ typedef struct {
     kd_dtype type;
 } att;
 
+/* Keys and values [len, G, D] in pages as attention reads them; what no position fills is NaN. */
+typedef struct {
+    char *k, *v;
+    const void **kp, **vp;
+    kd_kv_view view;
+} pages;
+static pages pages_of(const float *k, const float *v, size_t len, size_t G, size_t D, size_t page_rows, kd_dtype type) {
+    pages p;
+    size_t rb, n = (len + page_rows - 1) / page_rows, head;
+    assert_true(kd_dtype_row_bytes((int)type, D, &rb));
+    head = page_rows * rb;
+    p.k = kd_malloc(n * G * head), p.v = kd_malloc(n * G * head), p.kp = kd_malloc(n * sizeof *p.kp), p.vp = kd_malloc(n * sizeof *p.vp);
+    memset(p.k, 0xff, n * G * head), memset(p.v, 0xff, n * G * head);
+    for (size_t i = 0; i < n; i++)
+        p.kp[i] = p.k + (n - 1 - i) * G * head, p.vp[i] = p.v + (n - 1 - i) * G * head; /* in another order than used */
+    for (size_t s = 0; s < len; s++)
+        for (size_t g = 0; g < G; g++) {
+            char *to = (char *)(size_t)p.vp[s / page_rows] + g * head + s % page_rows * rb;
+            kd_kv_put_key((char *)(size_t)p.kp[s / page_rows] + g * head, (int)type, s % page_rows, k + (s * G + g) * D, D);
+            if (type == KD_F32)
+                memcpy(to, v + (s * G + g) * D, rb);
+            else
+                assert_int_equal(kd_quantize(type, v + (s * G + g) * D, to, D, NULL, NULL), KD_OK);
+        }
+    p.view = (kd_kv_view){p.kp, p.vp, page_rows, rb, head, (int)type};
+    return p;
+}
+static void pages_clear(pages *p) { kd_free(p->k), kd_free(p->v), kd_free(p->kp), kd_free(p->vp); }
+
 static void attend_one(const att *a, const char *level) {
-    size_t rb, pages = (a->len + a->page_rows - 1) / a->page_rows, R = a->H / a->G, D = a->D;
+    size_t rb, R = a->H / a->G, D = a->D, n = a->len * a->G;
     assert_true(kd_dtype_row_bytes((int)a->type, D, &rb));
-    size_t stride = a->G * rb, n = pages * a->page_rows * a->G;
-    char *kb = kd_malloc(n * rb), *vb = kd_malloc(n * rb);
     float *kf = kd_malloc(n * D * 4), *vf = kd_malloc(n * D * 4), *q = kd_malloc(a->H * D * 4), *out = kd_malloc(a->H * D * 4);
     float *work = kd_malloc(a->H * (a->len + 16) * 4);
     double *p = kd_malloc(a->len * 8);
-    const void **kp = kd_malloc(pages * sizeof *kp), **vp = kd_malloc(pages * sizeof *vp);
+    char *row = kd_malloc(rb);
     fill(kf, n * D, 1, 1), fill(vf, n * D, 2, 1), fill(q, a->H * D, 3, 1.5f);
-    for (size_t i = 0; i < n; i++) {
-        if (a->type == KD_F32) {
-            memcpy(kb + i * rb, kf + i * D, rb), memcpy(vb + i * rb, vf + i * D, rb);
-            continue;
-        }
-        assert_int_equal(kd_quantize(a->type, kf + i * D, kb + i * rb, D, NULL, NULL), KD_OK);
-        assert_int_equal(kd_quantize(a->type, vf + i * D, vb + i * rb, D, NULL, NULL), KD_OK);
-        kd_dequantize(a->type, kb + i * rb, kf + i * D, D), kd_dequantize(a->type, vb + i * rb, vf + i * D, D);
+    pages at = pages_of(kf, vf, a->len, a->G, D, a->page_rows, a->type);
+    for (size_t i = 0; i < n && a->type != KD_F32; i++) { /* what is stored */
+        assert_int_equal(kd_quantize(a->type, kf + i * D, row, D, NULL, NULL), KD_OK), kd_dequantize(a->type, row, kf + i * D, D);
+        assert_int_equal(kd_quantize(a->type, vf + i * D, row, D, NULL, NULL), KD_OK), kd_dequantize(a->type, row, vf + i * D, D);
     }
-    for (size_t i = 0; i < pages; i++) /* pages in another order than they are used */
-        kp[i] = kb + i * a->page_rows * stride, vp[i] = vb + i * a->page_rows * stride;
-    kd_kv_view view = {kp, vp, a->page_rows, stride, rb, (int)a->type};
     float scale = 1.0f / sqrtf((float)D);
-    kd_attend(out, q, &view, a->len, a->H, a->G, D, scale, work);
+    kd_attend(out, q, &at.view, a->len, a->H, a->G, D, scale, work);
     for (size_t h = 0; h < a->H; h++) {
         double m = -INFINITY, sum = 0;
         for (size_t s = 0; s < a->len; s++) {
@@ -210,15 +230,17 @@ static void attend_one(const att *a, const char *level) {
                          kd_dtype_get((int)a->type)->name, h, d, (double)out[h * D + d], want);
         }
     }
-    kd_free(kb), kd_free(vb), kd_free(kf), kd_free(vf), kd_free(q), kd_free(out), kd_free(work), kd_free(p), kd_free(kp), kd_free(vp);
+    pages_clear(&at);
+    kd_free(kf), kd_free(vf), kd_free(q), kd_free(out), kd_free(work), kd_free(p), kd_free(row);
 }
 
 static void attention(void **state) {
     (void)state;
     static const att cases[] = {
-        {1, 1, 1, 8, 16, KD_F32},   {5, 4, 2, 12, 4, KD_F32},      {33, 9, 3, 64, 16, KD_F32},  {100, 14, 2, 64, 32, KD_F16},
-        {17, 6, 1, 80, 8, KD_F16},  {257, 16, 8, 128, 64, KD_F16}, {70, 9, 3, 64, 16, KD_Q8_0}, {300, 10, 1, 96, 32, KD_Q8_0},
-        {19, 5, 5, 20, 16, KD_F16}, {40, 12, 1, 512, 16, KD_F32},  {31, 7, 7, 40, 5, KD_F32},
+        {1, 1, 1, 8, 16, KD_F32},    {5, 4, 2, 12, 16, KD_F32},      {33, 9, 3, 64, 16, KD_F32},  {100, 14, 2, 64, 32, KD_F16},
+        {17, 6, 1, 80, 16, KD_F16},  {257, 16, 8, 128, 64, KD_F16},  {70, 9, 3, 64, 16, KD_Q8_0}, {300, 10, 1, 96, 32, KD_Q8_0},
+        {19, 5, 5, 20, 16, KD_F16},  {40, 12, 1, 512, 16, KD_F32},   {31, 7, 7, 40, 48, KD_F32},  {391, 20, 2, 128, 32, KD_F16},
+        {150, 2, 2, 72, 16, KD_F16}, {200, 48, 1, 64, 160, KD_Q8_0},
     };
     for (size_t l = 0; l < level_count(); l++) {
         kd_cpu_cap(levels[l]);
@@ -227,33 +249,39 @@ static void attention(void **state) {
     kd_cpu_cap(NULL);
 }
 
-/* Many rows in one call, and each alone; pages of another size: the same bits. */
+/* Many rows in one call, and each alone; pages of another size: the same bits. Heads that make few query vectors of a row, and many. */
+static void rows_alone_and_together(size_t D, size_t R, size_t ROWS, size_t LEN, kd_dtype type) {
+    const size_t G = 2, ALL = LEN + ROWS - 1, LD = G * R * D, one_page = (ALL + 15) / 16 * 16;
+    float *k = kd_malloc(ALL * G * D * 4), *v = kd_malloc(ALL * G * D * 4), *q = kd_malloc(ROWS * LD * 4), *one = kd_calloc(ROWS * LD, 4),
+          *many = kd_calloc(ROWS * LD, 4);
+    fill(k, ALL * G * D, 1, 1), fill(v, ALL * G * D, 2, 1), fill(q, ROWS * LD, 3, 2);
+    pages small = pages_of(k, v, ALL, G, D, 16, type), whole = pages_of(k, v, ALL, G, D, one_page, type);
+    for (size_t g = 0; g < G; g++) {
+        for (size_t n = 0; n < ROWS; n++)
+            kd_attend_rows(one + n * LD + g * R * D, LD, q + n * LD + g * R * D, LD, 1, &small.view, LEN + n, g, R, D, 0.2f);
+        kd_attend_rows(many + g * R * D, LD, q + g * R * D, LD, ROWS, &whole.view, LEN, g, R, D, 0.2f);
+    }
+    assert_memory_equal(one, many, ROWS * LD * sizeof *one);
+    for (size_t d = 0; d < D; d++)
+        v[(ALL - 1) * G * D + d] = k[(ALL - 1) * G * D + d] = NAN; /* what only the last row sees, only it feels */
+    pages_clear(&whole);
+    whole = pages_of(k, v, ALL, G, D, one_page, type);
+    kd_attend_rows(many, LD, q, LD, ROWS, &whole.view, LEN, 0, R, D, 0.2f);
+    assert_memory_equal(one, many, (ROWS - 1) * LD * sizeof *one);
+    assert_true(many[(ROWS - 1) * LD] != one[(ROWS - 1) * LD]); /* NaN, but for what blocks of 8 bits make of it */
+    pages_clear(&whole), pages_clear(&small);
+    kd_free(k), kd_free(v), kd_free(q), kd_free(one), kd_free(many);
+}
 static void attention_rows_do_not_feel_each_other(void **state) {
     (void)state;
-    enum { D = 40, G = 2, R = 5, ROWS = 23, LEN = 171, ALL = LEN + ROWS - 1, LD = G * R * D };
-    static float k[ALL * G * D], v[ALL * G * D], q[ROWS * LD], one[ROWS * LD], many[ROWS * LD];
-    const void *kp[ALL], *vp[ALL];
-    fill(k, ALL * G * D, 1, 1), fill(v, ALL * G * D, 2, 1), fill(q, ROWS * LD, 3, 2);
     for (size_t l = 0; l < level_count(); l++) {
         kd_cpu_cap(levels[l]);
-        for (size_t g = 0; g < G; g++) {
-            for (size_t i = 0; i < ALL; i++) kp[i] = k + i * G * D, vp[i] = v + i * G * D;
-            kd_kv_view single = {kp, vp, 1, G * D * 4, D * 4, KD_F32};
-            for (size_t n = 0; n < ROWS; n++) /* rows behind its own end are not there yet */
-                kd_attend_rows(one + n * LD + g * R * D, LD, q + n * LD + g * R * D, LD, 1, &single, LEN + n, g, R, D, 0.2f);
-            const void *kw = k, *vw = v;
-            kd_kv_view whole = {&kw, &vw, ALL, G * D * 4, D * 4, KD_F32};
-            kd_attend_rows(many + g * R * D, LD, q + g * R * D, LD, ROWS, &whole, LEN, g, R, D, 0.2f);
-        }
-        assert_memory_equal(one, many, sizeof one);
-        v[(ALL - 1) * G * D] = NAN; /* what only the last row sees, only the last row feels */
-        const void *kw = k, *vw = v;
-        kd_kv_view whole = {&kw, &vw, ALL, G * D * 4, D * 4, KD_F32};
-        kd_attend_rows(many, LD, q, LD, ROWS, &whole, LEN, 0, R, D, 0.2f);
-        v[(ALL - 1) * G * D] = 0.5f;
-        assert_memory_equal(one, many, (ROWS - 1) * LD * sizeof *one);
-        assert_true(isnan(many[(ROWS - 1) * LD]));
-        fill(v, ALL * G * D, 2, 1);
+        rows_alone_and_together(40, 5, 23, 171, KD_F32);
+        rows_alone_and_together(64, 7, 20, 250, KD_F16);
+        rows_alone_and_together(64, 1, 33, 1, KD_F16);
+        rows_alone_and_together(80, 3, 9, 120, KD_F16);
+        rows_alone_and_together(128, 8, 7, 300, KD_F16);
+        rows_alone_and_together(64, 4, 11, 129, KD_Q8_0);
     }
     kd_cpu_cap(NULL);
 }
