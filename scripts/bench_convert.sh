@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Conversion beside llama.cpp's two programs, in one run: a bf16 folder to BF16, Q8_0 and Q4_K_M; seconds, processor seconds, resident memory, each program on
-# all processors, the source in the cache, the output on the disk (our programs sync what they write; for the copy and the peers `sync` is counted in).
+# all processors, the source in the cache, the output on the disk (our programs sync what they write; for the copy and the peers `sync` is counted in). Then memory
+# by the number of layers.
 #   scripts/bench_convert.sh BUILD_DIR MODEL|0.5b|1.5b    a model, or the shape of a Qwen2 with random weights (scripts/make_shape.py; FOLDER=DIR keeps it)
 #   PEER_LLAMA=DIR llama-quantize, PEER_LLAMA_SRC=DIR convert_hf_to_gguf.py, PEER_PYTHON=PYTHON with torch
 set -uo pipefail
@@ -47,3 +48,15 @@ runpy.run_path('$PEER_LLAMA_SRC/convert_hf_to_gguf.py', run_name='__main__')"
 else
     echo "peer llama.cpp: absent (PEER_LLAMA=DIR with llama-quantize, PEER_LLAMA_SRC=DIR with convert_hf_to_gguf.py)"
 fi
+# Memory must not grow with layers: the same shape, shallower and deeper.
+case $2 in
+0.5b | 1.5b)
+    for layers in ${LAYERS:-12 24 48}; do
+        rm -rf "$work/deep" && python3 "$(dirname "$0")/make_shape.py" "$2:$layers" "$work/deep" || exit 1
+        timed "$layers layers, -t q4_k_m" "$distill" convert "$work/deep" "$work/ours.gguf" -t q4_k_m -q
+        [ -z "${least:-}" ] && least=$memory
+    done
+    printf '    %.2f times the memory of the first\n' "$(ratio "$memory" "$least")"
+    [ "$(echo "$(ratio "$memory" "$least") < 1.1" | bc -l)" = 1 ] || { echo "    memory grows with layers"; exit 1; }
+    ;;
+esac

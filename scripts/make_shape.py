@@ -2,7 +2,7 @@
 """A model of random weights in the shape of Qwen2, for measuring speed where no real model is at hand: a Hugging Face folder in bf16 with a
 byte-level BPE vocabulary of invented words. Speed depends on shapes and types alone; nothing that it says means anything.
     scripts/make_shape.py 0.5b|1.5b|small|tiny FOLDER [TEXT]        then: distill convert FOLDER model.gguf --type q4_k_m
-With TEXT, a file, the vocabulary is learned from it instead (byte-level BPE), so that a small model can be trained on it.
+0.5b:48 is the 0.5b with 48 layers. With TEXT, a file, the vocabulary is learned from it instead (byte-level BPE), so that a small model can be trained on it.
 Python's standard library only."""
 import array
 import json
@@ -163,9 +163,12 @@ def write_vocabulary(folder, rows, rng, text):
 
 
 def main():
-    if len(sys.argv) not in (3, 4) or sys.argv[1] not in SHAPES:
+    name, _, other = sys.argv[1].partition(":") if len(sys.argv) in (3, 4) else ("", "", "")
+    if name not in SHAPES or (other and not other.isdigit()):
         sys.exit(__doc__)
-    shape, folder, rng = SHAPES[sys.argv[1]], sys.argv[2], random.Random(7)
+    shape, folder, rng = SHAPES[name], sys.argv[2], random.Random(7)
+    if other:
+        shape = (shape[0], int(other), *shape[2:])
     c, layers, h, g, f, v = shape
     os.makedirs(folder, exist_ok=True)
     text = open(sys.argv[3], encoding="utf-8").read() if len(sys.argv) > 3 else ""
