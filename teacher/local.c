@@ -5,6 +5,7 @@
 #include "distill/base/hash.h"
 #include "distill/engine/engine.h"
 #include "distill/model/loaded.h"
+#include "teacher/result_logprobs.h"
 #include "teacher/teacher.h"
 
 #include <stdio.h>
@@ -17,8 +18,8 @@ typedef struct flight {
     struct run *run;
     int64_t prompt;
     int sample;
-    bool opened; /* the prompt ends inside a thought */
-    kd_buf text; /* the answer */
+    bool opened;           /* the prompt ends inside a thought */
+    kd_buf text, logprobs; /* the answer; packed */
     const char *finish;
     int64_t prompt_tokens, completion_tokens;
     double seconds, first;
@@ -29,6 +30,7 @@ typedef struct run {
     kd_work *work;
     kd_engine *engine;
     const kd_teach_opts *o;
+    const kd_local_opts *lo;
     kd_render render;
     bool plain;      /* no chat template: contents, a line each */
     kd_request like; /* what every request takes besides */
@@ -119,7 +121,7 @@ static void drop(flight **list) {
     while (*list) {
         flight *f = *list;
         pull(list, f);
-        kd_buf_clear(&f->text);
+        kd_buf_clear(&f->text), kd_buf_clear(&f->logprobs);
         kd_free(f);
     }
 }
@@ -131,6 +133,7 @@ static void on_done(void *user, const kd_result *res) {
     pull(&r->aloft, f);
     push(&r->done, f);
     if (kd_buf_append(&f->text, res->text, res->text_len)) r->no_memory = true;
+    if (kd_result_logprobs(&f->logprobs, res, r->render.tokenizer, r->lo->logprobs_step, NULL)) r->no_memory = true;
     f->finish = kd_finish_name(res->finish);
     f->prompt_tokens = (int64_t)res->prompt_tokens;
     f->completion_tokens = (int64_t)res->n;
@@ -217,6 +220,7 @@ static kd_code launch(run *r, const kd_work_item *item, kd_err *e) {
     q.thought_opened = opened;
     q.min_tokens = r->like.min_tokens, q.max_thinking = r->like.max_thinking, q.no_loop_guard = r->like.no_loop_guard;
     q.grammar = r->like.grammar;
+    q.logprobs = r->lo->logprobs, q.top_logprobs = r->lo->top_logprobs;
     c = kd_engine_submit(r->engine, &q, NULL, &why);
     kd_free(tokens);
     if (c) {
@@ -251,6 +255,7 @@ static kd_code commit(run *r, kd_err *e) {
         a[n] = (kd_answer){.prompt = f->prompt,
                            .sample = f->sample,
                            .finish = f->finish,
+                           .logprobs = kd_buf_view(&f->logprobs),
                            .prompt_tokens = f->prompt_tokens,
                            .completion_tokens = f->completion_tokens,
                            .reasoning_tokens = -1,
@@ -357,9 +362,14 @@ static kd_code settings_of(kd_study *s, int64_t *id, const kd_teach_opts *o, con
     kd_buf more = {0};
     static const char *const kv[] = {"", ",\"kv_type\":\"q8_0\"", ",\"kv_type\":\"f32\""}; /* answers differ by it */
     bool shaped = lo->shape_json && *lo->shape_json;
-    if (kd_buf_printf(&more, "%s%s%s%s", lo->exact ? ",\"exact\":true" : "", kv[lo->kv], shaped ? "," : "", shaped ? lo->shape_json : ""))
-        return kd_fail(e, KD_ENOMEM, "settings: out of memory");
-    kd_code c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, more.len ? more.data + 1 : NULL, e);
+    kd_code c =
+        kd_buf_printf(&more, "%s%s%s%s", lo->exact ? ",\"exact\":true" : "", kv[lo->kv], shaped ? "," : "", shaped ? lo->shape_json : "");
+    if (!c && lo->logprobs) c = kd_buf_printf(&more, ",\"logprobs\":%zu", lo->top_logprobs);
+    if (c) {
+        kd_buf_clear(&more);
+        return kd_fail(e, c, "settings: out of memory");
+    }
+    c = kd_teach_settings(json, &known, "local", kd_path_base(lo->model), print, more.len ? more.data + 1 : NULL, e);
     kd_buf_clear(&more);
     if (c) return c;
     return find ? kd_study_settings_find(s, id, json->data, e) : kd_study_settings(s, id, json->data, NULL, e);
@@ -376,12 +386,15 @@ static kd_code shape(run *r, const kd_local_opts *lo, const kd_tokenizer *tok, s
 
 kd_code kd_teach_local(kd_study *s, const kd_teach_opts *o, const kd_local_opts *lo, const kd_watch *w, kd_teach_report *rep, kd_err *e) {
     loaded l = {0};
-    run r = {.study = s, .o = o, .r = rep};
+    run r = {.study = s, .o = o, .lo = lo, .r = rep};
     kd_engine_options eo;
     kd_buf json = {0};
     kd_work_state state;
     memset(rep, 0, sizeof *rep);
-    kd_code c = o->prefill ? kd_fail(e, KD_EINVAL, "--prefill is for a teacher at a URL") : load(&l, lo, e);
+    kd_code c = o->prefill ? kd_fail(e, KD_EINVAL, "--prefill is for a teacher at a URL") : KD_OK;
+    if (!c && lo->top_logprobs > KD_TOP_MOST)
+        c = kd_fail(e, KD_EINVAL, "log-probabilities: expected at most %d alternatives, found %zu", KD_TOP_MOST, lo->top_logprobs);
+    if (!c) c = load(&l, lo, e);
     if (!c) c = settings_of(s, &r.settings, o, lo, &l, &json, false, e);
     if (!c) c = kd_work_open(&r.work, s, r.settings, &o->work, e);
     if (!c) c = kd_work_count(r.work, &state, e);
@@ -420,7 +433,7 @@ done:
 
 kd_code kd_teach_local_plan(kd_study *s, const kd_teach_opts *o, const kd_local_opts *lo, kd_local_plan *p, kd_err *e) {
     loaded l = {0};
-    run r = {.study = s, .o = o};
+    run r = {.study = s, .o = o, .lo = lo};
     kd_engine_options eo;
     kd_buf json = {0};
     kd_work_state state = {0};

@@ -57,6 +57,9 @@ typedef struct {
     bool exact;                   /* f32 arithmetic */
     int kv;                       /* kd_kv_kind: type of keys and values */
     int64_t now;                  /* the date templates call now, seconds since 1970 */
+    bool logprobs;                /* the drawn tokens' are kept, and those of */
+    size_t top_logprobs;          /* so many most likely ones (at most KD_TOP_MOST), */
+    double logprobs_step;         /* as multiples of it; 0: exactly (datasets/logprobs.h) */
     bool ignore_missing_template; /* a model without a chat template gets the contents of the messages, a line each */
     /* What every request takes besides, or NULL: fills *like once the vocabulary is known (sampling apart from temperature, top-p, top-k and min-p; limits;
      * the form). What it points to must live until the call that was given this returns. */

@@ -18,7 +18,13 @@
         {"min-p",    0,        KD_OPT_FLOAT, "P", NULL, "keep tokens with this share of the best one's probability (local: 0)",            \
          "Sampling", .min = 0, .max = 1},                                                                                                  \
         {"max-tokens", 0, KD_OPT_INT, "N", NULL, "length of an answer at most (local: 1024)", "Sampling", .min = 1, .max = 1e9},           \
-        {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "ends an answer", "Sampling"}, {                                                         \
+        {"stop", 0, KD_OPT_STRINGS, "TEXT", NULL, "ends an answer", "Sampling"},                                                           \
+        {"logprobs", 0,        KD_OPT_INT, "K", NULL, "keep log-probabilities, and those of the K most likely tokens of every place",      \
+         "Sampling", .min = 0, .max = 100},                                                                                                \
+        {"logprobs-step", 0,        KD_OPT_FLOAT,                                                                                          \
+         "NATS",          "0",      "keep them as multiples of it, in half the space (0.03); 0: to the last digit",                        \
+         "Sampling",      .min = 0, .max = 1},                                                                                             \
+    {                                                                                                                                      \
         "prefill", 0, KD_OPT_STRING, "TEXT", NULL, "how every answer begins (an assistant turn that the teacher goes on with)", "Remote"   \
     }
 
@@ -46,10 +52,6 @@
          .max = 1e9},                                                                                                                      \
         {"prices", 0, KD_OPT_PATH, "FILE", NULL, "prices by model: JSON, {\"NAME\": {\"input\":..., \"output\":...}}, or LiteLLM's table", \
          "Remote"},                                                                                                                        \
-        {"logprobs", 0, KD_OPT_INT, "K", NULL, "ask for the K most likely tokens of every place", "Remote", .min = 0, .max = 100},         \
-        {"logprobs-step", 0,        KD_OPT_FLOAT,                                                                                          \
-         "NATS",          "0",      "keep log-probabilities as multiples of it, in half the space (0.03); 0: to the last digit",           \
-         "Remote",        .min = 0, .max = 1},                                                                                             \
     {                                                                                                                                      \
         "insecure-http", 0, KD_OPT_FLAG, NULL, NULL, "allow plain http to another machine", "Remote"                                       \
     }

@@ -78,6 +78,8 @@ const char *kd_opt_string(const kd_cli *cli, const char *name); /* STRING, PATH,
 size_t kd_opt_strings(const kd_cli *cli, const char *name, const char *const **values);
 int kd_opt_word(const kd_cli *cli, const char *name);   /* ENUM: place of the word in arg, from 0; -1 if none */
 bool kd_opt_given(const kd_cli *cli, const char *name); /* not the default: a flag, the environment or the file said it */
+/* The first option of a group that a flag said (not the environment or a file, which serve many commands); NULL: none. */
+const char *kd_opt_typed_in(const kd_cli *cli, const char *group);
 
 /* The pool of cli->threads workers, made at first use, freed at the end. */
 kd_code kd_cli_pool(kd_cli *cli, kd_pool **pool, kd_err *e);

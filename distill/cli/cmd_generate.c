@@ -223,6 +223,10 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
     if (teacher && rotate) return kd_fail(e, KD_EINVAL, "generate: --rotate FILE stands in the place of --teacher: choose one of them");
     kd_code c = ask_for_more(cli, &o.work, e);
     bool url = rotate || is_url(teacher);
+    const char *lost = kd_opt_typed_in(cli, url ? "Local" : "Remote");
+    if (!c && lost)
+        c = kd_fail(e, KD_EINVAL, "generate: --%s is for a %s teacher, this one is %s", lost, url ? "local" : "remote",
+                    url ? "an endpoint" : "a model here");
     if (url) kd_guard_process();
     if (!c && url) c = enough_files(cli, e);
     if (!c) c = kd_study_open(&s, cli->args[0], cli->dry_run ? KD_STUDY_READ : KD_STUDY_WRITE, e);
@@ -238,6 +242,9 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
                        .memory = cli->memory,
                        .exact = kd_opt_flag(cli, "exact"),
                        .kv = kd_opt_word(cli, "kv-type"),
+                       .logprobs = kd_opt_given(cli, "logprobs"),
+                       .top_logprobs = (size_t)kd_opt_int(cli, "logprobs"),
+                       .logprobs_step = kd_opt_float(cli, "logprobs-step"),
                        .now = kd_unix_ms() / 1000};
     kd_sampling_shape shape = {0};
     const char *mine = url ? kd_sampling_opts_given(cli) : NULL;

@@ -364,3 +364,11 @@ bool kd_opt_given(const kd_cli *cli, const char *name) {
     const kd_opt_value *v = need(cli, name, ~0u);
     return v->n > 0 && v->from != KD_FROM_DEFAULT;
 }
+
+const char *kd_opt_typed_in(const kd_cli *cli, const char *group) {
+    for (size_t i = 0; i < cli->state->n_values; i++) {
+        const kd_opt_value *v = &cli->state->values[i];
+        if (v->from == KD_FROM_FLAG && v->opt->group && strcmp(v->opt->group, group) == 0) return v->opt->name;
+    }
+    return NULL;
+}

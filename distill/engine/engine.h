@@ -47,6 +47,7 @@ typedef enum {
 } kd_finish;
 const char *kd_finish_name(kd_finish f); /* "stop", "length", "loop", "cancelled" */
 
+enum { KD_TOP_MOST = 64 };
 typedef struct {
     int32_t id;
     float logprob; /* nats, of the model's own distribution (before temperature, cuts and penalties) */
@@ -98,7 +99,7 @@ typedef struct {
     bool keep_answer;      /* the next prompt will likely begin with this prompt and its answer (a talk goes on): keep both */
     bool show_special;     /* control tokens appear in the text */
     bool logprobs;         /* of the drawn tokens */
-    size_t top_logprobs;   /* and of the most likely ones (at most 64) */
+    size_t top_logprobs;   /* and of the most likely ones (at most KD_TOP_MOST) */
     kd_on_token *on_token; /* or NULL */
     kd_on_done *on_done;   /* or NULL */
     void *user;

@@ -51,7 +51,7 @@ typedef struct {
     bool held, may_end;
     int32_t id;
     float logprob;
-    kd_top top[64];
+    kd_top top[KD_TOP_MOST];
 } draw;
 
 /* What guessing ahead has learned (draft.c). */
@@ -67,7 +67,7 @@ typedef struct {
     size_t next_past;
 } drafting;
 
-enum { PAGE_ROWS = 32, PREFIXES = 32, SHARE_LEAST = 8, MAX_TOP = 64 };
+enum { PAGE_ROWS = 32, PREFIXES = 32, SHARE_LEAST = 8, MAX_TOP = KD_TOP_MOST };
 
 struct kd_engine {
     const kd_model *model;

@@ -2,10 +2,12 @@
  * default 10) and with more samples asked for later. */
 #include "tests/datasets/study_help.h"
 
+#include <math.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "datasets/logprobs.h"
 #include "datasets/study_int.h"
 #include "distill/base/hash.h"
 #include "distill/base/rng.h"
@@ -307,9 +309,68 @@ static void test_too_long(void **state) {
     assert_int_equal(count(in_tmp("long.study"), "SELECT count(*) FROM attempts WHERE final AND reason LIKE '%leaves no room%'"), 1);
 }
 
+/* Log-probabilities of every token drawn: kept, the most likely ones falling and the drawn one no likelier; rounded where told. */
+static void check_logprobs(const char *study, size_t k, double step) {
+    kd_db *db = NULL;
+    kd_stmt *q = NULL;
+    kd_buf text = {0};
+    bool row;
+    int n = 0;
+    OK(kd_db_open(&db, study, KD_DB_READ, &e));
+    OK(kd_stmt_new(&q, db, "SELECT logprobs, completion_tokens FROM bodies JOIN samples ON sample = id", &e));
+    for (;; n++) {
+        kd_json *doc;
+        OK(kd_stmt_step(q, &row, &e));
+        if (!row) break;
+        text.len = 0;
+        OK(kd_logprobs_unpack(&text, kd_col_text(q, 0), &e));
+        OK(kd_json_parse(&doc, text.data, text.len, "test", &e));
+        assert_int_equal(kd_json_count(kd_json_root(doc)), kd_col_int(q, 1));
+        for (const kd_json_node *t = kd_json_first(kd_json_root(doc)); t; t = kd_json_next(t)) {
+            const kd_json_node *top = kd_json_get(t, "top_logprobs");
+            double own = kd_json_number(kd_json_get(t, "logprob"), 1), last = 0;
+            assert_int_equal(kd_json_count(top), k);
+            for (const kd_json_node *a = kd_json_first(top); a; a = kd_json_next(a)) {
+                double v = kd_json_number(kd_json_get(a, "logprob"), 1);
+                assert_true(v <= last);
+                if (a == kd_json_first(top)) assert_true(own <= v);
+                if (step > 0) assert_true(fabs(v / step - round(v / step)) < 1e-3);
+                last = v;
+            }
+        }
+        kd_json_free(doc);
+    }
+    assert_int_equal(n, QUESTIONS * SAMPLES);
+    kd_stmt_free(q);
+    kd_db_close(db);
+    kd_buf_clear(&text);
+}
+
+/* The answers are those that are had without. */
+static void test_logprobs(void **state) {
+    (void)state;
+    char hash[65];
+    reference(models[1], hash);
+    for (int rounded = 0; rounded < 2; rounded++) {
+        const char *name = rounded ? "logprobs-rounded.study" : "logprobs.study";
+        kd_study *s = study_of(name, QUESTIONS);
+        kd_teach_opts o = opts(SAMPLES);
+        kd_local_opts l = local(models[1], 8, 2);
+        kd_teach_report r;
+        l.logprobs = true, l.top_logprobs = 3, l.logprobs_step = rounded ? 0.25 : 0;
+        OK(kd_teach_local(s, &o, &l, NULL, &r, &e));
+        l.top_logprobs = KD_TOP_MOST + 1;
+        FAILS(KD_EINVAL, "at most 64", kd_teach_local(s, &o, &l, NULL, &r, &e));
+        kd_study_close(s);
+        same(name, hash);
+        check_logprobs(in_tmp(name), 3, l.logprobs_step);
+    }
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batch), cmocka_unit_test(test_stop),     cmocka_unit_test(test_kills),
-                                       cmocka_unit_test(test_until), cmocka_unit_test(test_adaptive), cmocka_unit_test(test_too_long)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_batch),   cmocka_unit_test(test_stop),     cmocka_unit_test(test_kills),
+                                       cmocka_unit_test(test_until),   cmocka_unit_test(test_adaptive), cmocka_unit_test(test_too_long),
+                                       cmocka_unit_test(test_logprobs)};
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests_name("local", tests, make_tmp, drop_tmp);
 }

@@ -54,6 +54,15 @@ check "nearest command of help" $?
 run -q doctor
 [ "$rc" -eq 64 ] && grep -q 'the command comes first' "$tmp/err"
 check "an option before the command" $?
+run generate "$tmp/none.study" --teacher x.gguf --rps 3
+said 64 "distill: generate: --rps is for a remote teacher, this one is a model here"
+check "a flag of remote teachers before a local one" $?
+run generate "$tmp/none.study" --teacher http://127.0.0.1:1/v1 --parallel 3
+said 64 "distill: generate: --parallel is for a local teacher, this one is an endpoint"
+check "a flag of local teachers before an endpoint" $?
+run export "$tmp/none.study" - --bare --logprobs
+said 64 "distill: export: --logprobs are part of the lineage, which --bare leaves out"
+check "log-probabilities without lineage" $?
 run doctor one
 [ "$rc" -eq 64 ] && grep -q "argument 'one' is one too many" "$tmp/err"
 check "one argument too many" $?
