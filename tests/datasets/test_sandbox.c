@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -221,15 +222,15 @@ static void test_outside(void **state) {
 
 /* Verdicts by processor time: the same program, alone and beside four that take every core, ends the same way. */
 static void *spin(void *ctx) {
-    while (!*(volatile int *)ctx) continue;
+    while (!atomic_load((_Atomic int *)ctx)) continue;
     return NULL;
 }
 static void test_load(void **state) {
     (void)state;
     pthread_t threads[6];
-    volatile int stop = 0;
+    _Atomic int stop = 0;
     kd_box_result r = {0};
-    for (int i = 0; i < 6; i++) pthread_create(&threads[i], NULL, spin, (void *)&stop);
+    for (int i = 0; i < 6; i++) pthread_create(&threads[i], NULL, spin, &stop);
     const kd_box_spec limits = {.cpu_seconds = 1.5, .idle_seconds = 0.5};
     run_python("import time\nwhile time.process_time() < 0.6: pass\nprint('in time')", "", &limits, &r);
     const double wall = r.wall;

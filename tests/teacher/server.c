@@ -36,8 +36,9 @@ struct server {
     void *ctx;
     pthread_t thread;
     pthread_mutex_t lock;
-    int requests, busy, most;
+    int requests, busy, most; /* under lock */
     connection c[MOST_CONNECTIONS];
+    struct pollfd p[MOST_CONNECTIONS + 2];
     size_t n;
 };
 
@@ -64,11 +65,17 @@ char *completion(const char *text, int prompt_tokens, int completion_tokens) {
     return p;
 }
 
+static void one_done(server *s) {
+    pthread_mutex_lock(&s->lock);
+    s->busy--;
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void close_connection(server *s, size_t i, bool reset) {
     connection *c = &s->c[i];
     if (reset) setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
     close(c->fd);
-    if (c->busy) s->busy--;
+    if (c->busy) one_done(s);
     free(c->in), free(c->out), free(c->a.body);
     *c = s->c[--s->n];
 }
@@ -160,7 +167,7 @@ static bool move_on(server *s, connection *c, bool *reset) {
     c->out = c->a.body = NULL;
     c->n_out = 0;
     c->busy = false;
-    s->busy--;
+    one_done(s);
     return c->a.end == END_WELL;
 }
 
@@ -181,7 +188,7 @@ static void take_in(server *s, size_t *i) {
 
 static void *serve(void *ctx) {
     server *s = ctx;
-    static struct pollfd p[MOST_CONNECTIONS + 2];
+    struct pollfd *p = s->p;
     for (;;) {
         double now = clock_s(), wait = 1;
         p[0] = (struct pollfd){.fd = s->wake[0], .events = POLLIN};
