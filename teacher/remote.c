@@ -281,6 +281,8 @@ static kd_code ask(kd_run *r, kd_err *e) {
         if (!c && kd_now() - beat > 20) c = kd_work_beat(r->work, e), beat = kd_now();
         show(r);
     }
+    r->shown = 0; /* the last word is of now */
+    show(r);
     r->r->seconds = kd_now() - r->began;
     return c ? c : r->code ? kd_fail(e, r->code, "%s", r->err.msg) : KD_OK;
 }
