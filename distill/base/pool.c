@@ -26,6 +26,8 @@ typedef struct {
     kd_pool *pool;
     int number;
     pthread_t thread;
+    const char *ahead; /* the worker's own: what it fetches while it waits */
+    size_t ahead_bytes;
 } worker;
 
 struct kd_pool {
@@ -87,11 +89,26 @@ static bool spin(const kd_pool *p, atomic_uint *word, unsigned seen) {
     }
 }
 
+/* Fetches what was asked for, a KiB at a time, until that is done or there is work. */
+static void meanwhile(kd_pool *p, worker *me, unsigned heard) {
+    while (me->ahead_bytes && atomic_load_explicit(&p->bell, memory_order_acquire) == heard) {
+        const size_t n = me->ahead_bytes < 1024 ? me->ahead_bytes : 1024;
+        for (size_t i = 0; i < n; i += 64) __builtin_prefetch(me->ahead + i, 0, 2);
+        me->ahead += n, me->ahead_bytes -= n;
+    }
+    me->ahead_bytes = 0;
+}
+
+void kd_pool_meanwhile(kd_pool *p, int number, const void *at, size_t n) {
+    if (p && p->workers && number > 0) p->workers[number].ahead = at, p->workers[number].ahead_bytes = n;
+}
+
 static void *worker_main(void *arg) {
-    const worker *me = arg;
+    worker *me = arg;
     kd_pool *p = me->pool;
     unsigned heard = 0;
     for (;;) {
+        meanwhile(p, me, heard);
         if (atomic_load_explicit(&p->bell, memory_order_acquire) == heard && !spin(p, &p->bell, heard)) {
             atomic_fetch_add_explicit(&p->asleep, 1, memory_order_seq_cst);
             while (atomic_load_explicit(&p->bell, memory_order_seq_cst) == heard) futex_wait(&p->bell, heard);

@@ -19,5 +19,7 @@ int kd_pool_threads(const kd_pool *p); /* NULL = 1 */
  * Tasks are handed out in order, one at a time. pool NULL: all on the caller. Not reentrant: one run at a time a pool, no nesting. */
 typedef void kd_pool_fn(void *ctx, size_t task, int worker);
 void kd_pool_run(kd_pool *p, kd_pool_fn *fn, void *ctx, size_t tasks);
+/* For a task to say of its own worker: while it waits for the next run, it fetches these n bytes into its cache (a hint: nothing is read). */
+void kd_pool_meanwhile(kd_pool *p, int worker, const void *at, size_t n);
 
 #endif

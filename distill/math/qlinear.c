@@ -5,11 +5,13 @@
 #include "distill/math/linear.h"
 #include "distill/math/qlinear_pack.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <string.h>
 
-enum { GROUP = 4, PARTS = KD_QPIECE * 2 * KD_QROWS, NEAR = 1 << 19, SHARE = 24 };
-/* panels a task; scales of a piece; bytes of activations that stay near; rows that pay for opening panels once more */
+enum { GROUP = 4, PARTS = KD_QPIECE * 2 * KD_QROWS, NEAR = 1 << 19, SHARE = 24, BEGINNING = 8192, MEANWHILE = 3 << 17 };
+/* panels a task; scales of a piece; bytes of activations that stay near; rows that pay for opening panels once more; bytes that begin a
+ * stream; bytes fetched while waiting */
 
 /* What a worker opens (kd_qmany). */
 typedef struct {
@@ -26,6 +28,7 @@ struct kd_qmat {
     size_t blocks, panels, code_bytes, scale_bytes; /* of a panel */
     uint8_t *codes;                                 /* [panels], or NULL: packed anew in every call */
     char *scales;
+    bool lent; /* both lie in the caller's room */
 };
 
 const kd_qkernels *kd_qkernels_get(void) {
@@ -71,10 +74,10 @@ uint64_t kd_qmat_plan(const kd_mat *w) {
     kd_qmat q = {.w = *w};
     if (!kernels_of(w, &q.f)) return 0;
     shape(&q);
-    return (uint64_t)q.panels * (q.code_bytes + q.scale_bytes);
+    return ((uint64_t)q.panels * (q.code_bytes + q.scale_bytes) + 63) / 64 * 64;
 }
 
-kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, kd_err *e) {
+static kd_code make(kd_qmat **out, const kd_mat *w, bool repack, char *room, kd_pool *pool, kd_err *e) {
     kd_qmat *q = kd_calloc(1, sizeof *q);
     *out = NULL;
     if (!q) return kd_fail(e, KD_ENOMEM, "matrix of %zu x %zu: out of memory", w->rows, w->cols);
@@ -88,8 +91,9 @@ kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, 
     if (repack) {
         size_t cn, sn;
         bool ok = kd_mul_size(q->panels, q->code_bytes, &cn) && kd_mul_size(q->panels, q->scale_bytes, &sn);
-        q->codes = ok ? kd_large_alloc(cn) : NULL;
-        q->scales = ok ? kd_large_alloc(sn) : NULL;
+        q->lent = room != NULL;
+        q->codes = q->lent ? (uint8_t *)room : ok ? kd_large_alloc(cn) : NULL; /* whole lines, so scales begin on one too */
+        q->scales = q->lent ? room + cn : ok ? kd_large_alloc(sn) : NULL;
         if (!q->codes || !q->scales) {
             kd_qmat_free(q);
             return kd_fail(e, KD_ENOMEM, "panels of a matrix of %zu x %zu: out of memory", w->rows, w->cols);
@@ -100,10 +104,13 @@ kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, 
     return KD_OK;
 }
 
+kd_code kd_qmat_new(kd_qmat **out, const kd_mat *w, bool repack, kd_pool *pool, kd_err *e) { return make(out, w, repack, NULL, pool, e); }
+
+kd_code kd_qmat_new_in(kd_qmat **out, const kd_mat *w, void *room, kd_pool *pool, kd_err *e) { return make(out, w, true, room, pool, e); }
+
 void kd_qmat_free(kd_qmat *q) {
     if (!q) return;
-    kd_free(q->codes);
-    kd_free(q->scales);
+    if (!q->lent) kd_free(q->codes), kd_free(q->scales);
     kd_free(q);
 }
 
@@ -121,7 +128,8 @@ static size_t worker_bytes(size_t blocks) {
 size_t kd_qlinear_scratch(size_t max_cols, size_t max_n, int threads) {
     size_t blocks = (max_cols + KD_QBLOCK - 1) / KD_QBLOCK, t = (size_t)(threads < 1 ? 1 : threads),
            chunk = max_n < KD_QMANY ? max_n : KD_QMANY;
-    size_t shared = max_n * (blocks * sizeof(kd_qact) + sizeof(size_t)) + 64, own = t * chunk * blocks * sizeof(kd_qact);
+    size_t shared = max_n * (blocks * sizeof(kd_qact) + sizeof(size_t)) + 64 + t * (KD_QTOGETHER * blocks * sizeof(kd_qact) + 64),
+           own = t * chunk * blocks * sizeof(kd_qact);
     size_t f32 = kd_linear_scratch(max_cols, max_n, threads), i8 = shared + own + t * worker_bytes(blocks);
     return f32 > i8 ? f32 : i8;
 }
@@ -322,10 +330,6 @@ static void panels_group(const job *j, size_t p0, char *scratch) {
 static void panels_task(void *ctx, size_t task, int worker) {
     const job *j = ctx;
     const size_t first = task * j->run, end = first + j->run < j->q->panels ? first + j->run : j->q->panels;
-    if (j->N == 1 && j->q->codes) { /* the beginning of a stream, whose tiles fetch what comes later */
-        fetch(j->q->codes + first * j->q->code_bytes, 8192);
-        fetch(j->q->scales + first * j->q->scale_bytes, 1024);
-    }
     for (size_t p = first; p < end; p += j->group) panels_group(j, p, j->scratch + (size_t)worker * j->worker);
 }
 
@@ -335,6 +339,136 @@ static size_t panels_run(const job *j) {
     return j->group * (n < 1 ? 1 : n > 32 ? 32 : n);
 }
 
+/* One row of x, which memory alone can feed: every worker walks a stretch of the groups of panels of all products, cut by their bytes, then takes from
+ * the others' ends, and then fetches the beginning of its stretch of what comes next. */
+typedef struct {
+    const kd_qproduct *p;
+    const job *at; /* [n] */
+    size_t n;
+    atomic_uint_fast64_t *left; /* [threads * 8]: a worker's groups that are not taken, first and end in the halves */
+    const kd_qproduct *next;
+    size_t next_n;
+    kd_pool *pool;
+} stream;
+
+static size_t groups_of(const kd_qmat *q) { return (q->panels + GROUP - 1) / GROUP; }
+
+/* Where the stretch of worker w begins, in groups from the first product on. */
+static size_t cut(const kd_qproduct *p, size_t n, size_t w, size_t threads) {
+    size_t bytes = 0, groups = 0;
+    for (size_t i = 0; i < n; i++) bytes += groups_of(p[i].q) * (p[i].q->code_bytes + p[i].q->scale_bytes);
+    bytes = bytes / threads * w + bytes % threads * w / threads;
+    for (size_t i = 0; i < n; i++) {
+        const size_t each = p[i].q->code_bytes + p[i].q->scale_bytes, here = groups_of(p[i].q);
+        if (bytes < here * each) return groups + bytes / each;
+        bytes -= here * each, groups += here;
+    }
+    return groups;
+}
+
+/* Codes from group g on, and how many bytes of them there are in that product; NULL where panels are not kept. */
+static const uint8_t *codes_at(const kd_qproduct *p, size_t n, size_t g, size_t *bytes) {
+    for (size_t i = 0; i < n; g -= groups_of(p[i++].q))
+        if (g < groups_of(p[i].q)) {
+            *bytes = (p[i].q->panels - g * GROUP) * p[i].q->code_bytes;
+            return p[i].q->codes ? p[i].q->codes + g * GROUP * p[i].q->code_bytes : NULL;
+        }
+    *bytes = 0;
+    return NULL;
+}
+
+static void stream_group(const job *j, size_t g, int worker) {
+    while (g >= groups_of(j->q)) g -= groups_of(j->q), j++;
+    panels_group(j, g * GROUP, j->scratch + (size_t)worker * j->worker);
+}
+
+static bool take(atomic_uint_fast64_t *left, bool last, size_t *g) {
+    uint_fast64_t seen = atomic_load_explicit(left, memory_order_relaxed);
+    for (;;) {
+        const uint_fast64_t first = seen >> 32, end = seen & 0xffffffffu;
+        if (first >= end) return false;
+        *g = (size_t)(last ? end - 1 : first);
+        if (atomic_compare_exchange_weak_explicit(left, &seen, last ? seen - 1 : seen + ((uint_fast64_t)1 << 32), memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return true;
+    }
+}
+
+/* The jobs with x quantized in this worker's own memory: lines that another core has read are slow to write. */
+static void own_activations(const stream *s, job *at, size_t w) {
+    for (size_t i = 0; i < s->n; i++) {
+        const kd_qmat *q = s->at[i].q, *before = i ? at[i - 1].q : NULL;
+        at[i] = s->at[i];
+        at[i].act += (w * KD_QTOGETHER + i) * q->blocks;
+        if (before && q->k == before->k && q->f.offset == before->f.offset && kd_qper(q->f.kind) == kd_qper(before->f.kind))
+            at[i].act = at[i - 1].act;
+        else
+            quantize_row(&at[i], at[i].act, 0);
+    }
+}
+
+static void stream_task(void *ctx, size_t task, int worker) {
+    const stream *s = ctx;
+    const size_t threads = (size_t)s->at->threads, w = (size_t)worker;
+    size_t g, bytes;
+    (void)task;
+    job at[KD_QTOGETHER];
+    bool ready = false;
+    const uint8_t *codes = codes_at(s->p, s->n, atomic_load_explicit(&s->left[w * 8], memory_order_relaxed) >> 32, &bytes);
+    if (codes) fetch(codes, bytes < BEGINNING ? bytes : BEGINNING); /* tiles fetch what comes later */
+    for (size_t k = 0; k < threads; k++)
+        while (take(&s->left[(w + k) % threads * 8], k > 0, &g)) {
+            if (!ready) own_activations(s, at, w);
+            ready = true;
+            stream_group(at, g, worker);
+        }
+    codes = s->next ? codes_at(s->next, s->next_n, cut(s->next, s->next_n, w, threads), &bytes) : NULL;
+    if (codes && w)
+        kd_pool_meanwhile(s->pool, worker, codes, bytes < MEANWHILE ? bytes : MEANWHILE);
+    else if (codes) /* the caller has other things to do until then */
+        fetch(codes, bytes < BEGINNING ? bytes : BEGINNING);
+}
+
+static bool all_int8(const kd_qproduct *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!p[i].q || !p[i].q->k || !p[i].q->w.rows) return false;
+    return true;
+}
+
+void kd_qlinear_row(const kd_qproduct *p, size_t n, const float *x, bool accumulate, const kd_qproduct *next, size_t next_n, kd_pool *pool,
+                    void *scratch) {
+    job at[KD_QTOGETHER];
+    assert(n && n <= KD_QTOGETHER);
+    if (!all_int8(p, n)) {
+        for (size_t i = 0; i < n; i++) kd_qlinear(p[i].q, p[i].bias, x, 0, p[i].y, 0, 1, accumulate, pool, scratch);
+        return;
+    }
+    const size_t threads = (size_t)kd_pool_threads(pool);
+    char *rest = (char *)scratch + threads * KD_QTOGETHER * p->q->blocks * sizeof(kd_qact);
+    stream s = {.p = p,
+                .at = at,
+                .n = n,
+                .left = (atomic_uint_fast64_t *)rest,
+                .next = all_int8(next, next_n) ? next : NULL,
+                .next_n = next_n,
+                .pool = pool};
+    for (size_t i = 0; i < n; i++)
+        at[i] = (job){.q = p[i].q,
+                      .bias = p[i].bias,
+                      .x = x,
+                      .y = p[i].y,
+                      .N = 1,
+                      .group = GROUP,
+                      .accumulate = accumulate,
+                      .threads = (int)threads,
+                      .act = scratch,
+                      .scratch = rest + threads * 64,
+                      .worker = worker_bytes(p[i].q->blocks)};
+    for (size_t w = 0; w < threads; w++)
+        atomic_init(&s.left[8 * w], (uint_fast64_t)cut(p, n, w, threads) << 32 | cut(p, n, w + 1, threads));
+    kd_pool_run(pool, stream_task, &s, threads);
+}
+
 void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx, float *y, size_t ldy, size_t N, bool accumulate,
                 kd_pool *pool, void *scratch) {
     if (!q->k) {
@@ -342,6 +476,10 @@ void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx,
         return;
     }
     if (!N || !q->w.rows) return;
+    if (N == 1) {
+        kd_qlinear_row(&(kd_qproduct){q, bias, y}, 1, x, accumulate, NULL, 0, pool, scratch);
+        return;
+    }
     job j = {.q = q,
              .bias = bias,
              .x = x,
@@ -349,7 +487,7 @@ void kd_qlinear(const kd_qmat *q, const float *bias, const float *x, size_t ldx,
              .ldx = ldx,
              .ldy = ldy,
              .N = N,
-             .group = N == 1 ? GROUP : 2,
+             .group = 2,
              .accumulate = accumulate,
              .threads = kd_pool_threads(pool),
              .act = scratch,

@@ -24,6 +24,7 @@ struct kd_forward {
     kd_forward_options o;
     kd_pool *pool;
     product *mats, head;                                /* [L * KD_MATS], layer-major */
+    char *panels;                                       /* of all of them, or NULL */
     kd_mat saved_head;                                  /* modules_to_save of the adapter */
     float *x, *h, *q, *k, *v, *att, *g, *u, *low, *sum; /* rows of each width; low: of adapters' ranks; sum [rows,C]: their products */
     float *cos_, *sin_, *inv_freq, rope_scale;
@@ -136,8 +137,8 @@ void kd_forward_free(kd_forward *f) {
     if (!f) return;
     for (size_t i = 0; f->mats && i < (size_t)f->m->config.L * KD_MATS; i++) kd_qmat_free(f->mats[i].q);
     kd_qmat_free(f->head.q);
-    void *all[] = {f->mats, f->x,    f->h,    f->q,        f->k,   f->v,     f->att,     f->g,      f->u,     f->low,
-                   f->sum,  f->cos_, f->sin_, f->inv_freq, f->pos, f->owner, f->scratch, f->blocks, f->pages, f->views};
+    void *all[] = {f->panels, f->mats, f->x,    f->h,        f->q,   f->k,     f->v,       f->att,    f->g,     f->u,    f->low,
+                   f->sum,    f->cos_, f->sin_, f->inv_freq, f->pos, f->owner, f->scratch, f->blocks, f->pages, f->views};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) kd_free(all[i]);
     kd_free(f);
 }
@@ -148,14 +149,23 @@ uint64_t kd_forward_bytes(const kd_forward *f) {
     return n + (f->head.q ? kd_qmat_bytes(f->head.q) : 0);
 }
 
-/* Panels of one matrix, made when it is first used. */
-static kd_code ready(kd_forward *f, product *p, kd_err *e) {
-    return f->o.fast && !p->q ? kd_qmat_new(&p->q, p->w, !f->o.no_repack, f->pool, e) : KD_OK;
-}
-
+/* Panels of all products, made when they are first needed: side by side, in the order in which they are read. */
 static kd_code ready_all(kd_forward *f, kd_err *e) {
-    kd_code c = ready(f, &f->head, e);
-    for (size_t i = 0; !c && i < (size_t)f->m->config.L * KD_MATS; i++) c = ready(f, &f->mats[i], e);
+    const size_t n = (size_t)f->m->config.L * KD_MATS;
+    kd_code c = KD_OK;
+    if (!f->o.fast || f->head.q) return KD_OK;
+    if (!f->o.no_repack && !f->panels) {
+        uint64_t bytes = kd_qmat_plan(f->head.w);
+        for (size_t i = 0; i < n; i++) bytes += kd_qmat_plan(f->mats[i].w);
+        if (bytes > SIZE_MAX || !(f->panels = kd_large_alloc((size_t)bytes)))
+            return kd_fail(e, KD_ENOMEM, "panels of %llu bytes: out of memory", (unsigned long long)bytes);
+    }
+    char *room = f->panels;
+    for (size_t i = 0; !c && i <= n; i++) { /* the head last */
+        product *p = i < n ? &f->mats[i] : &f->head;
+        if (!p->q) c = room ? kd_qmat_new_in(&p->q, p->w, room, f->pool, e) : kd_qmat_new(&p->q, p->w, false, f->pool, e);
+        if (room) room += kd_qmat_plan(p->w);
+    }
     return c;
 }
 
@@ -184,6 +194,20 @@ static void multiply(kd_forward *f, const product *p, const float *x, float *y, 
     kd_lora_apply(p->lora, x, in, dst, out, N, in, out, f->low, f->pool, f->scratch);
     for (size_t n = 0; p->bias && n < N; n++) kd_axpy_f32(dst + n * out, 1.0f, p->bias, out);
     if (dst != y) kd_axpy_f32(y, 1.0f, dst, N * out);
+}
+
+/* One row of x against n products side by side, in one go over the pool; next: what comes after it. False: that is not possible here. */
+static bool multiply_row(kd_forward *f, const product *p, size_t n, const float *x, float *const *y, size_t N, bool accumulate,
+                         const product *next, size_t next_n) {
+    kd_qproduct now[KD_QTOGETHER], then[KD_QTOGETHER];
+    if (N != 1 || f->tap) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!p[i].q || p[i].lora || !y[i]) return false;
+        now[i] = (kd_qproduct){p[i].q, p[i].bias, y[i]};
+    }
+    for (size_t i = 0; i < next_n; i++) then[i] = (kd_qproduct){next[i].q, NULL, NULL};
+    kd_qlinear_row(now, n, x, accumulate, then, next_n, f->pool, f->scratch);
+    return true;
 }
 
 static void embed(kd_forward *f, const int32_t *tokens, size_t n) {
@@ -307,8 +331,10 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
     size_t n = b->n;
     if (f->tap) f->tap(f->tap_ctx, KD_ATTN_NORM, l, f->x, n);
     by_rows(f, norm_rows, y->attn_norm, n);
-    multiply(f, &p[KD_K], f->h, f->k, n, false);
-    multiply(f, &p[KD_V], f->h, f->v, n, false);
+    const bool whole =
+        (!last || (b->nwant == 1)) && multiply_row(f, &p[KD_Q], 3, f->h, (float *[]){f->q, f->k, f->v}, n, false, &p[KD_O], 1);
+    if (!whole) multiply(f, &p[KD_K], f->h, f->k, n, false);
+    if (!whole) multiply(f, &p[KD_V], f->h, f->v, n, false);
     attention a = {.f = f, .b = b, .rows = last ? b->want : NULL, .layer = l, .pos = f->pos};
     by_rows(f, key_rows, &a, n);
     const void **pages = f->pages;
@@ -325,12 +351,12 @@ static void attention_part(kd_forward *f, const kd_batch *b, uint32_t l, bool la
         a.pos = pos;
         for (size_t i = 0; i < n; i++) pos[i] = f->pos[b->want[i]];
     }
-    multiply(f, &p[KD_Q], f->h, f->q, n, false);
+    if (!whole) multiply(f, &p[KD_Q], f->h, f->q, n, false);
     by_rows(f, query_rows, &a, n);
     const uint64_t began = kd_now_ns();
     kd_pool_run(f->pool, attend_task, &a, cut_blocks(f, a.rows, n) * c->G);
     f->times.attention += kd_now_ns() - began;
-    multiply(f, &p[KD_O], f->att, f->x, n, true);
+    if (!multiply_row(f, &p[KD_O], 1, f->att, &f->x, n, true, &p[KD_GATE], 2)) multiply(f, &p[KD_O], f->att, f->x, n, true);
 }
 
 static void swiglu_rows(kd_forward *f, const void *ctx, size_t first, size_t n) {
@@ -342,10 +368,14 @@ static void swiglu_rows(kd_forward *f, const void *ctx, size_t first, size_t n) 
 static void mlp_part(kd_forward *f, size_t n, uint32_t l) {
     product *p = &f->mats[l * KD_MATS];
     by_rows(f, norm_rows, f->m->layers[l].mlp_norm, n);
-    multiply(f, &p[KD_GATE], f->h, f->g, n, false);
-    multiply(f, &p[KD_UP], f->h, f->u, n, false);
+    if (!multiply_row(f, &p[KD_GATE], 2, f->h, (float *[]){f->g, f->u}, n, false, &p[KD_DOWN], 1)) {
+        multiply(f, &p[KD_GATE], f->h, f->g, n, false);
+        multiply(f, &p[KD_UP], f->h, f->u, n, false);
+    }
     by_rows(f, swiglu_rows, NULL, n);
-    multiply(f, &p[KD_DOWN], f->g, f->x, n, true);
+    const product *next = l + 1 < f->m->config.L ? p + KD_MATS : &f->head;
+    if (!multiply_row(f, &p[KD_DOWN], 1, f->g, &f->x, n, true, next, next == &f->head ? 1 : 3))
+        multiply(f, &p[KD_DOWN], f->g, f->x, n, true);
 }
 
 /* Logits of tokens whose rows the adapter brings along. */
@@ -422,7 +452,7 @@ kd_code kd_forward_run(kd_forward *f, const kd_batch *b, float *logits, kd_err *
     if (b->nwant && !b->until) {
         by_rows(f, norm_rows, f->m->final_norm, b->nwant);
         const uint64_t head = kd_now_ns();
-        multiply(f, &f->head, f->h, logits, b->nwant, false);
+        if (!multiply_row(f, &f->head, 1, f->h, &logits, b->nwant, false, f->mats, 3)) multiply(f, &f->head, f->h, logits, b->nwant, false);
         f->times.head += kd_now_ns() - head;
         own_logits(f, logits, b->nwant);
     }

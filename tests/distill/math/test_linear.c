@@ -286,6 +286,48 @@ static void eight_bit_rows_do_not_feel_each_other(void **state) {
     kd_pool_free(pool);
 }
 
+/* One row against several matrices at once, of every mixture of types, in room lent for panels: the bits that each gives alone. */
+static void one_row_together(void **state) {
+    (void)state;
+    enum { COLS = 1024, MOST_ROWS = 403 };
+    static const size_t rows[3] = {MOST_ROWS, 37, 130};
+    kd_pool *pool;
+    assert_int_equal(kd_pool_new(&pool, 3, NULL), KD_OK);
+    float *x = floats(COLS, 3, 1), *alone = floats(MOST_ROWS, 4, 1), *bias = floats(MOST_ROWS, 5, 1);
+    void *scratch = kd_aligned_alloc(64, kd_qlinear_scratch(COLS, 1, 3));
+    for (size_t l = 0; l < sizeof qlevels / sizeof *qlevels; l++) {
+        if (!use(qlevels[l])) continue;
+        for (size_t k = 0; k < SMALL_TYPES; k++) {
+            kd_qproduct p[3];
+            void *own[3];
+            char *room[3];
+            for (size_t i = 0; i < 3; i++) {
+                kd_mat m = random_bits(small_types[(k + i * i) % SMALL_TYPES], rows[i], COLS, k + i, &own[i]);
+                kd_qmat *q;
+                room[i] = kd_aligned_alloc(64, kd_qmat_plan(&m));
+                if (i == 2)
+                    assert_int_equal(kd_qmat_new(&q, &m, false, NULL, NULL), KD_OK);
+                else
+                    assert_int_equal(kd_qmat_new_in(&q, &m, room[i], pool, NULL), KD_OK);
+                p[i] = (kd_qproduct){q, i == 1 ? NULL : bias, floats(rows[i], 6, 1)};
+            }
+            for (size_t n = 1; n <= 3; n++)
+                for (int add = 0; add < 2; add++) {
+                    for (size_t i = 0; i < n; i++) memset(p[i].y, 0, rows[i] * sizeof(float));
+                    kd_qlinear_row(p, n, x, add, p, 3, n == 2 ? NULL : pool, scratch);
+                    for (size_t i = 0; i < n; i++) {
+                        kd_qlinear(p[i].q, p[i].bias, x, COLS, alone, rows[i], 1, false, NULL, scratch);
+                        assert_memory_equal(p[i].y, alone, rows[i] * sizeof(float));
+                    }
+                }
+            for (size_t i = 0; i < 3; i++) kd_qmat_free((kd_qmat *)(size_t)p[i].q), kd_free(p[i].y), kd_free(own[i]), kd_free(room[i]);
+        }
+    }
+    kd_cpu_cap(NULL);
+    kd_free(x), kd_free(alone), kd_free(bias), kd_free(scratch);
+    kd_pool_free(pool);
+}
+
 /* F16 and BF16 where the processor multiplies bf16: every row alone and among others the same bits, and within what rounding both sides to eight bits
  * of mantissa may cost; elsewhere the f32 product. */
 static void halves(void **state) {
@@ -354,12 +396,9 @@ static void fallback(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(against_double),
-                                       cmocka_unit_test(rows_do_not_feel_each_other),
-                                       cmocka_unit_test(row_map),
-                                       cmocka_unit_test(eight_bit_products),
-                                       cmocka_unit_test(eight_bit_rows_do_not_feel_each_other),
-                                       cmocka_unit_test(halves),
-                                       cmocka_unit_test(fallback)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(against_double),   cmocka_unit_test(rows_do_not_feel_each_other),
+                                       cmocka_unit_test(row_map),          cmocka_unit_test(eight_bit_products),
+                                       cmocka_unit_test(one_row_together), cmocka_unit_test(eight_bit_rows_do_not_feel_each_other),
+                                       cmocka_unit_test(halves),           cmocka_unit_test(fallback)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
