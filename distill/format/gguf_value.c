@@ -30,6 +30,15 @@ bool kd_gguf_elem_str(const kd_gguf_kv *kv, uint64_t i, kd_str *out) {
     return true;
 }
 
+bool kd_gguf_elem_strs(const kd_gguf_kv *kv, uint64_t i, kd_str *out, size_t n) {
+    if (n > kv->count || i > kv->count - n || !kd_gguf_elem_str(kv, i, out)) return false;
+    for (size_t k = 1; k < n; k++) {
+        const unsigned char *p = (const unsigned char *)out[k - 1].data + out[k - 1].len;
+        out[k] = (kd_str){(const char *)p + 8, (size_t)kd_gguf_le(p, 8)};
+    }
+    return true;
+}
+
 /* The bits of element i; false if it is no number. */
 static bool bits(const kd_gguf_kv *kv, uint64_t i, uint64_t *v) {
     size_t n = kd_gguf_type_bytes((int)kv->elem);

@@ -28,14 +28,16 @@ static kd_code read_tokens(kd_tokenizer *t, const kd_gguf *g, kd_err *e) {
     if (!c && types) c = need_array(t, types, KEY("token_type"), tokens->count, e);
     if (!c && scores) c = need_array(t, scores, KEY("scores"), tokens->count, e);
     if (!c) c = kd_tok_entry_reserve(t, (size_t)tokens->count, e);
+    kd_str some[TOK_AT_ONCE];
     for (size_t i = 0; i < t->size && !c; i++) {
         tok_entry *x = &t->entry[i];
+        const size_t k = i % TOK_AT_ONCE, left = t->size - i;
         int64_t type = KD_TOKEN_NORMAL;
         double score = 0;
-        kd_str s;
-        if (!kd_gguf_elem_str(tokens, i, &s) || (types && !kd_gguf_elem_i64(types, i, &type)) ||
-            (scores && !kd_gguf_elem_f64(scores, i, &score)))
+        if ((!k && !kd_gguf_elem_strs(tokens, i, some, left < TOK_AT_ONCE ? left : TOK_AT_ONCE)) ||
+            (types && !kd_gguf_elem_i64(types, i, &type)) || (scores && !kd_gguf_elem_f64(scores, i, &score)))
             return kd_fail(e, KD_EFORMAT, "%s: token %zu is of another kind", t->what, i);
+        const kd_str s = some[k];
         if (type < 0 || type > KD_TOKEN_BYTE)
             return kd_fail(e, KD_EFORMAT, "%s: token %zu has the unknown type %lld", t->what, i, (long long)type);
         x->model = kd_tok_keep(t, s);
@@ -67,14 +69,20 @@ static kd_code list_added(kd_tokenizer *t, kd_err *e) {
 static kd_code read_merges(kd_tokenizer *t, const kd_gguf_kv *kv, kd_err *e) {
     kd_code c = need_array(t, kv, KEY("merges"), 0, e);
     if (!c) c = kd_tok_merges_reserve(t, (size_t)kv->count, e);
-    for (size_t i = 0; !c && i < kv->count; i++) {
-        kd_str s;
-        if (!kd_gguf_elem_str(kv, i, &s)) return kd_fail(e, KD_EFORMAT, "%s: merge %zu is no string", t->what, i);
-        const char *space = s.len > 1 ? memchr(s.data + 1, ' ', s.len - 1) : NULL;
-        if (!space)
-            return kd_fail(e, KD_EFORMAT, "%s: merge %zu, '%.*s', has not two parts", t->what, i, (int)(s.len < 60 ? s.len : 60), s.data);
-        const kd_str left = {s.data, (size_t)(space - s.data)}, right = {space + 1, s.len - left.len - 1};
-        c = kd_tok_merge_set(t, i, left, right, e);
+    for (size_t i = 0, n; !c && i < kv->count; i += n) {
+        kd_str both[TOK_AT_ONCE], left[TOK_AT_ONCE], right[TOK_AT_ONCE];
+        n = kv->count - i < TOK_AT_ONCE ? (size_t)(kv->count - i) : TOK_AT_ONCE;
+        if (!kd_gguf_elem_strs(kv, i, both, n)) return kd_fail(e, KD_EFORMAT, "%s: merge %zu is no string", t->what, i);
+        for (size_t k = 0; k < n; k++) {
+            const kd_str s = both[k];
+            const char *space = s.len > 1 ? memchr(s.data + 1, ' ', s.len - 1) : NULL;
+            if (!space)
+                return kd_fail(e, KD_EFORMAT, "%s: merge %zu, '%.*s', has not two parts", t->what, i + k, (int)(s.len < 60 ? s.len : 60),
+                               s.data);
+            left[k] = (kd_str){s.data, (size_t)(space - s.data)};
+            right[k] = (kd_str){space + 1, s.len - left[k].len - 1};
+        }
+        c = kd_tok_merge_set(t, i, left, right, n, e);
     }
     if (!c) t->merges = (size_t)kv->count;
     return c;
@@ -137,7 +145,7 @@ static kd_code make_merges(kd_tokenizer *t, kd_err *e) {
     for (size_t i = 0; i < n; i++) v[i].order = (uint32_t)i;
     if (!c && n) qsort(v, n, sizeof *v, by_score);
     if (!c) c = kd_tok_merges_reserve(t, n, e);
-    for (size_t i = 0; i < n && !c; i++) c = kd_tok_merge_set(t, i, t->entry[v[i].left].model, t->entry[v[i].right].model, e);
+    for (size_t i = 0; i < n && !c; i++) c = kd_tok_merge_set(t, i, &t->entry[v[i].left].model, &t->entry[v[i].right].model, 1, e);
     if (!c) t->merges = n;
     kd_free(v);
     return c;

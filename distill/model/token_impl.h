@@ -270,7 +270,9 @@ kd_code kd_tok_enomem(kd_err *e);
 kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e);
 kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e); /* by_text from entry[].model, unused ones left out */
 kd_code kd_tok_merges_reserve(kd_tokenizer *t, size_t n, kd_err *e);
-kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, kd_err *e);
+enum { TOK_AT_ONCE = 16 };
+/* Merges i .. i + n, n <= TOK_AT_ONCE: their lookups go on side by side, where each would wait for memory. */
+kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, const kd_str *left, const kd_str *right, size_t n, kd_err *e);
 int32_t kd_tok_merge_made(const kd_tokenizer *t, size_t i);
 kd_code kd_tok_finish(kd_tokenizer *t, kd_err *e);     /* pairs, raw mode, tries, specials' flags */
 bool kd_tok_byte_of(uint32_t cp, unsigned char *byte); /* the byte-level alphabet */

@@ -71,7 +71,7 @@ static kd_code read_merges(kd_tokenizer *t, const kd_json_node *merges, kd_err *
             right = kd_json_string(kd_json_next(kd_json_first(v)));
         }
         if (!left.data || !right.data) return kd_fail(e, KD_EFORMAT, "%s: merge %zu is neither a string nor a pair of strings", t->what, n);
-        c = kd_tok_merge_set(t, n++, left, right, e);
+        c = kd_tok_merge_set(t, n++, &left, &right, 1, e);
     }
     t->merges = n;
     return c;

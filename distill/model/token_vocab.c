@@ -56,7 +56,7 @@ kd_code kd_tok_map_init(tok_map *m, size_t expect, uint64_t seed) {
     size_t cap = 16;
     while (cap < expect + expect / 2 + 1) cap *= 2;
     *m = (tok_map){.mask = cap - 1, .seed = seed};
-    m->slot = kd_realloc_array(NULL, cap, sizeof *m->slot);
+    m->slot = cap <= SIZE_MAX / sizeof *m->slot ? kd_large_alloc(cap * sizeof *m->slot) : NULL;
     if (!m->slot) {
         kd_tok_map_clear(m);
         return KD_ENOMEM;
@@ -70,8 +70,8 @@ void kd_tok_map_clear(tok_map *m) {
     *m = (tok_map){0};
 }
 
-static tok_place *map_find(const tok_map *m, const char *s, size_t n, uint32_t *tag) {
-    const uint64_t h = kd_hash64(s, n, m->seed);
+/* The place of a key whose hash is h. */
+static tok_place *map_find(const tok_map *m, const char *s, size_t n, uint64_t h, uint32_t *tag) {
     *tag = (uint32_t)(h >> 32);
     size_t i = (size_t)h & m->mask;
     for (;; i = (i + 1) & m->mask) {
@@ -80,23 +80,33 @@ static tok_place *map_find(const tok_map *m, const char *s, size_t n, uint32_t *
     }
 }
 
-void kd_tok_map_put(tok_map *m, kd_str key, int32_t id) {
+static uint64_t map_hash(const tok_map *m, kd_str key) { /* and its place is fetched meanwhile */
+    const uint64_t h = kd_hash64(key.data, key.len, m->seed);
+    __builtin_prefetch(&m->slot[(size_t)h & m->mask]);
+    return h;
+}
+
+static void map_put(tok_map *m, kd_str key, uint64_t h, int32_t id) {
     uint32_t tag;
-    tok_place *x = map_find(m, key.data, key.len, &tag);
+    tok_place *x = map_find(m, key.data, key.len, h, &tag);
     if (x->id < 0) m->n++;
     *x = (tok_place){key, tag, id};
 }
 
+void kd_tok_map_put(tok_map *m, kd_str key, int32_t id) { map_put(m, key, kd_hash64(key.data, key.len, m->seed), id); }
+
 int32_t kd_tok_map_get(const tok_map *m, const char *s, size_t n) {
     uint32_t tag;
-    return m->slot ? map_find(m, s, n, &tag)->id : -1;
+    return m->slot ? map_find(m, s, n, kd_hash64(s, n, m->seed), &tag)->id : -1;
 }
 
 /* ---- entries and merges ---- */
 
 kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e) {
     if (size <= t->size) return KD_OK;
-    tok_entry *v = kd_realloc_array(t->entry, size, sizeof *v);
+    tok_entry *v = t->entry                       ? kd_realloc_array(t->entry, size, sizeof *v)
+                   : size <= SIZE_MAX / sizeof *v ? kd_large_alloc(size * sizeof *v)
+                                                  : NULL;
     if (!v) return kd_tok_enomem(e);
     memset(v + t->size, 0, (size - t->size) * sizeof *v);
     t->entry = v;
@@ -105,25 +115,35 @@ kd_code kd_tok_entry_reserve(kd_tokenizer *t, size_t size, kd_err *e) {
 }
 
 kd_code kd_tok_vocab_index(kd_tokenizer *t, kd_err *e) {
+    uint64_t h[TOK_AT_ONCE];
     if (kd_tok_map_init(&t->by_text, t->size, t->seed)) return kd_tok_enomem(e);
     t->no_twins = true;
-    for (size_t i = 0; i < t->size; i++) {
-        const kd_str s = t->entry[i].model;
-        if (!s.data || t->entry[i].type == KD_TOKEN_UNUSED) continue;
-        const size_t before = t->by_text.n;
-        kd_tok_map_put(&t->by_text, s, (int32_t)i);
-        if (t->by_text.n != before) continue;
-        t->no_twins = false;
-        if (!t->from_gguf) /* in a GGUF the last one counts, as for llama.cpp */
-            return kd_fail(e, KD_EFORMAT, "%s: the vocabulary has '%.60s' twice, the second time as token %zu", t->what, s.data, i);
+    for (size_t from = 0; from < t->size; from += TOK_AT_ONCE) {
+        const size_t end = from + TOK_AT_ONCE < t->size ? from + TOK_AT_ONCE : t->size;
+        for (size_t i = from; i < end; i++)
+            if (t->entry[i].model.data) h[i - from] = map_hash(&t->by_text, t->entry[i].model);
+        for (size_t i = from; i < end; i++) {
+            const kd_str s = t->entry[i].model;
+            if (!s.data || t->entry[i].type == KD_TOKEN_UNUSED) continue;
+            const size_t before = t->by_text.n;
+            map_put(&t->by_text, s, h[i - from], (int32_t)i);
+            if (t->by_text.n != before) continue;
+            t->no_twins = false;
+            if (!t->from_gguf) /* in a GGUF the last one counts, as for llama.cpp */
+                return kd_fail(e, KD_EFORMAT, "%s: the vocabulary has '%.60s' twice, the second time as token %zu", t->what, s.data, i);
+        }
     }
     return KD_OK;
 }
 
-static size_t pair_find(const kd_tokenizer *t, uint64_t key) {
+static size_t pair_home(const kd_tokenizer *t, uint64_t key) {
     uint64_t h = (key ^ t->seed) * 0x9e3779b97f4a7c15u;
     h ^= h >> 32;
-    size_t i = (size_t)(h * 0xd6e8feb86659fd93u >> 24) & t->pair_mask;
+    return (size_t)(h * 0xd6e8feb86659fd93u >> 24) & t->pair_mask;
+}
+
+static size_t pair_find(const kd_tokenizer *t, uint64_t key) {
+    size_t i = pair_home(t, key);
     while (t->pair[i].key != key && t->pair[i].key != UINT64_MAX) i = (i + 1) & t->pair_mask;
     return i;
 }
@@ -133,7 +153,7 @@ kd_code kd_tok_merges_reserve(kd_tokenizer *t, size_t n, kd_err *e) {
     if (n >= TOK_NO_RANK / 4) return kd_fail(e, KD_EFORMAT, "%s: %zu merges", t->what, n);
     while (cap < n + n / 2 + 1) cap *= 2;
     t->merge = kd_calloc(n ? n : 1, sizeof *t->merge);
-    t->pair = kd_realloc_array(NULL, cap, sizeof *t->pair);
+    t->pair = kd_large_alloc(cap * sizeof *t->pair);
     if (!t->merge || !t->pair) return kd_tok_enomem(e);
     memset(t->pair, 0xff, cap * sizeof *t->pair);
     t->pair_mask = cap - 1;
@@ -155,11 +175,13 @@ static int32_t made_of(const kd_tokenizer *t, size_t i, const char *text, size_t
     return kd_tok_map_get(&t->by_text, text, n);
 }
 
-kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, kd_err *e) {
+static uint64_t pair_key(tok_merge m) { return (uint64_t)(uint32_t)m.left << 32 | (uint32_t)m.right; }
+
+/* Merge i, of tokens m. */
+static kd_code merge_put(kd_tokenizer *t, size_t i, tok_merge m, kd_str left, kd_str right, kd_err *e) {
     char stack[256], *text = stack;
     const size_t skip = t->subword_prefix.len;
     kd_code c = KD_OK;
-    const tok_merge m = {kd_tok_map_get(&t->by_text, left.data, left.len), kd_tok_map_get(&t->by_text, right.data, right.len)};
     if (m.left < 0 || m.right < 0) {
         const kd_str s = m.left < 0 ? left : right;
         return kd_fail(e, KD_EFORMAT, "%s: merge %zu: '%.*s' is not in the vocabulary", t->what, i, (int)(s.len < 60 ? s.len : 60), s.data);
@@ -177,10 +199,26 @@ kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, kd_str left, kd_str right, k
         goto done;
     }
     t->merge[i] = m;
-    const uint64_t key = (uint64_t)(uint32_t)m.left << 32 | (uint32_t)m.right;
-    t->pair[pair_find(t, key)] = (tok_pair){key, (uint32_t)i, made}; /* of equal merges the last one counts, as in a map filled in order */
+    t->pair[pair_find(t, pair_key(m))] =
+        (tok_pair){pair_key(m), (uint32_t)i, made}; /* of equal ones the last counts, as in a map filled in order */
 done:
     if (text != stack) kd_free(text);
+    return c;
+}
+
+kd_code kd_tok_merge_set(kd_tokenizer *t, size_t i, const kd_str *left, const kd_str *right, size_t n, kd_err *e) {
+    uint64_t l[TOK_AT_ONCE], r[TOK_AT_ONCE];
+    tok_merge m[TOK_AT_ONCE];
+    uint32_t tag;
+    kd_code c = KD_OK;
+    if (!t->by_text.slot) return kd_fail(e, KD_EFORMAT, "%s: merges without a vocabulary", t->what);
+    for (size_t k = 0; k < n; k++) l[k] = map_hash(&t->by_text, left[k]), r[k] = map_hash(&t->by_text, right[k]);
+    for (size_t k = 0; k < n; k++) {
+        m[k].left = map_find(&t->by_text, left[k].data, left[k].len, l[k], &tag)->id;
+        m[k].right = map_find(&t->by_text, right[k].data, right[k].len, r[k], &tag)->id;
+        __builtin_prefetch(&t->pair[pair_home(t, pair_key(m[k]))], 1);
+    }
+    for (size_t k = 0; k < n && !c; k++) c = merge_put(t, i + k, m[k], left[k], right[k], e);
     return c;
 }
 
