@@ -52,4 +52,16 @@ kd_code kd_harness(kd_buf *program, kd_buf *tests, kd_lang lang, const kd_tests 
 /* What an answer's program is when tests stand beside it (HumanEval: a completion of its prompt). */
 kd_code kd_program(kd_buf *out, kd_lang lang, const kd_tests *t, kd_str code, kd_err *e);
 
+/* code_native.c: what calls a function of an answer in C or C++. */
+typedef struct {
+    kd_buf answer;  /* by itself; in C with kd_entry, the function's address */
+    kd_buf program; /* C++: around the answer; C: beside it */
+    kd_buf tests;   /* tests.json */
+    kd_buf object;  /* C: the answer compiled; the caller's to fill */
+    bool found;     /* the function's name stands in the answer at all */
+} kd_native_program;
+/* t of kind FUNCTION. It tells as the harness does, and {"i":test,"unmapped":why} where arguments or results and the function's types do not meet. */
+kd_code kd_native(kd_native_program *p, kd_lang lang, const kd_tests *t, kd_str code, const char *mark, kd_err *e);
+void kd_native_clear(kd_native_program *p);
+
 #endif

@@ -15,6 +15,7 @@ typedef struct {
     kd_tests tests;
     kd_lang lang;
     kd_buf program, harness, steps, binary, input, text;
+    kd_native_program native;
     kd_box_result r;
     char mark[32];
     kd_err *e;
@@ -133,9 +134,10 @@ static kd_code run_program(judging *j, kd_str input, const char *main_name) {
     const char *const python[] = {"python3", "-B", main_name, NULL}, *const js[] = {"node", memory_word(j, word), main_name, NULL},
                       *const binary[] = {"/box/main", NULL};
     const bool compiled = j->lang == KD_LANG_C || j->lang == KD_LANG_CPP;
-    const kd_box_file file =
-        compiled ? (kd_box_file){"main", kd_buf_view(&j->binary), true} : (kd_box_file){main_name, kd_buf_view(&j->program), false};
-    return run(j, compiled ? binary : j->lang == KD_LANG_JS ? js : python, &file, 1, input, NULL);
+    const kd_box_file files[] = {compiled ? (kd_box_file){"main", kd_buf_view(&j->binary), true}
+                                          : (kd_box_file){main_name, kd_buf_view(&j->program), false},
+                                 {"tests.json", kd_buf_view(&j->native.tests), false}};
+    return run(j, compiled ? binary : j->lang == KD_LANG_JS ? js : python, files, j->native.tests.len ? 2 : 1, input, NULL);
 }
 
 static kd_code judge_stdin(judging *j) {
@@ -204,6 +206,11 @@ static bool told_right(judging *j, size_t i, const kd_json_node *told, const kd_
         say(j, KD_WRONG, false, where, "", error);
         return false;
     }
+    const kd_str unmapped = kd_json_string(kd_json_get(told, "unmapped"));
+    if (unmapped.data) {
+        say(j, KD_UNKNOWN, false, where, "its function cannot be called so: ", unmapped);
+        return false;
+    }
     if (!want) return true;
     const kd_json_node *value = kd_json_get(told, "value");
     if (result_same(want, value, j->tests.compare.tolerance)) return true;
@@ -241,7 +248,7 @@ static kd_code judge_harness(judging *j) {
     kd_code rc;
     if (j->lang == KD_LANG_C || j->lang == KD_LANG_CPP) {
         if ((rc = run_program(j, (kd_str){NULL, 0}, "main")) || j->r.end == KD_BOX_STOPPED) return rc;
-        if (!kd_json_count(j->tests.asserts)) { /* its own main: the exit status is the verdict */
+        if (j->tests.kind == KD_TESTS_ASSERT && !kd_json_count(j->tests.asserts)) { /* its own main: the exit status is the verdict */
             (void)ended_badly(j, "");
             return KD_OK;
         }
@@ -251,25 +258,83 @@ static kd_code judge_harness(judging *j) {
     return rc || j->r.end == KD_BOX_STOPPED ? rc : judge_told(j);
 }
 
-/* *ready false: the verdict is said. */
-static kd_code compile(judging *j, kd_str text, bool *ready) {
-    static const char *const c[] = {"gcc", "-x", "c", "-std=gnu17", "-O2", "-w", "-o", "main", "main.c", "-lm", NULL},
-                             *const cpp[] = {"g++", "-x", "c++", "-std=gnu++17", "-O2", "-w", "-o", "main", "main.c", "-lm", NULL};
-    const kd_box_file file = {"main.c", text, false};
+/* One call of a compiler: collect into *out; *ready false: it did not come to that. */
+static kd_code compile_once(judging *j, const char *const *argv, const kd_box_file *files, size_t n, const char *collect, kd_buf *out,
+                            bool *ready) {
     *ready = false;
-    kd_code rc = run(j, j->lang == KD_LANG_C ? c : cpp, &file, 1, (kd_str){NULL, 0}, "main");
-    if (rc || j->r.end == KD_BOX_STOPPED) return rc;
-    if (j->r.end == KD_BOX_EXIT && j->r.status == 0 && j->r.collected.len) {
-        *ready = true;
-        rc = kd_buf_append(&j->binary, j->r.collected.data, j->r.collected.len);
-        return rc ? kd_fail(j->e, rc, "code: no memory for a program") : KD_OK;
-    }
+    kd_code rc = run(j, argv, files, n, (kd_str){NULL, 0}, collect);
+    if (rc || j->r.end != KD_BOX_EXIT || j->r.status != 0 || !j->r.collected.len) return rc;
+    *ready = true;
+    out->len = 0;
+    rc = kd_buf_append(out, j->r.collected.data, j->r.collected.len);
+    return rc ? kd_fail(j->e, rc, "code: no memory for a program") : KD_OK;
+}
+
+/* Why the last call of a compiler made nothing. */
+static void say_uncompiled(judging *j) {
     if (j->r.end == KD_BOX_EXIT)
         say(j, KD_WRONG, false, "does not compile: ", "", complaint(kd_buf_view(&j->r.errors)));
     else if (j->r.end == KD_BOX_WALL || j->r.end == KD_BOX_BROKEN)
         (void)ended_badly(j, "compiling: ");
     else
         say(j, KD_WRONG, false, "does not compile within its limits", "", (kd_str){NULL, 0});
+}
+
+/* *ready false: the verdict is said. */
+static kd_code compile(judging *j, kd_str text, bool *ready) {
+    static const char *const c[] = {"gcc", "-x", "c", "-std=gnu17", "-O2", "-w", "-o", "main", "main.c", "-lm", NULL},
+                             *const cpp[] = {"g++", "-x", "c++", "-std=gnu++17", "-O2", "-w", "-o", "main", "main.c", "-lm", NULL};
+    kd_code rc = compile_once(j, j->lang == KD_LANG_C ? c : cpp, &(kd_box_file){"main.c", text, false}, 1, "main", &j->binary, ready);
+    if (!rc && !*ready && j->r.end != KD_BOX_STOPPED) say_uncompiled(j);
+    return rc;
+}
+
+/* The last call of a compiler failed over what calls the function, the answer itself being well. */
+static void say_uncalled(judging *j) {
+    if (j->r.end == KD_BOX_EXIT)
+        say(j, KD_UNKNOWN, false, "its function cannot be called: ", "", complaint(kd_buf_view(&j->r.errors)));
+    else
+        say_uncompiled(j);
+}
+
+/* What calls a function in C or C++. An answer that does not compile by itself is wrong; one that we cannot call cannot be told. */
+static kd_code compile_native(judging *j, bool *ready) {
+    static const char *const c[] = {"gcc", "-x", "c", "-std=gnu17", "-O2", "-w", "-c", "-o", "answer.o", "main.c", NULL},
+                             *const cpp[] = {"g++", "-x", "c++", "-std=gnu++17", "-O2", "-w", "-c", "-o", "answer.o", "main.c", NULL},
+                             *const beside[] = {"g++",  "-x",     "c++", "-std=gnu++17", "-O1",      "-w",  "-o",
+                                                "main", "main.c", "-x",  "none",         "answer.o", "-lm", NULL};
+    kd_native_program *p = &j->native;
+    const kd_box_file answer = {"main.c", kd_buf_view(&p->answer), false};
+    kd_code rc;
+    *ready = false;
+    if (!p->found) {
+        say(j, KD_WRONG, false, "no function named ", "", j->tests.name);
+        return KD_OK;
+    }
+    if (j->lang == KD_LANG_C) {
+        rc = compile_once(j, c, &answer, 1, "answer.o", &p->object, ready);
+        if (rc || j->r.end == KD_BOX_STOPPED) return rc;
+        if (!*ready) {
+            say_uncompiled(j);
+            return KD_OK;
+        }
+        const kd_box_file both[] = {{"main.c", kd_buf_view(&p->program), false}, {"answer.o", kd_buf_view(&p->object), false}};
+        rc = compile_once(j, beside, both, 2, "main", &j->binary, ready);
+        if (!rc && !*ready && j->r.end != KD_BOX_STOPPED) say_uncalled(j);
+        return rc;
+    }
+    rc = compile(j, kd_buf_view(&p->program), ready);
+    if (rc || *ready || j->r.end == KD_BOX_STOPPED) return rc;
+    char why[sizeof j->out->reason]; /* of the whole, should the answer by itself be well */
+    const bool ended = j->r.end == KD_BOX_EXIT;
+    memcpy(why, j->out->reason, sizeof why);
+    bool alone;
+    rc = compile_once(j, cpp, &answer, 1, "answer.o", &p->object, &alone);
+    if (rc || j->r.end == KD_BOX_STOPPED) return rc;
+    if (!alone)
+        say_uncompiled(j);
+    else if (ended)
+        say(j, KD_UNKNOWN, false, "its function cannot be called: ", "", kd_str_of(why + strlen("does not compile: ")));
     return KD_OK;
 }
 
@@ -282,8 +347,13 @@ static kd_code judge(judging *j, kd_str code) {
     bool ready = true;
     const bool compiled = j->lang == KD_LANG_C || j->lang == KD_LANG_CPP;
     kd_code rc = kd_program(&j->program, j->lang, t, code, j->e);
-    if (!rc && t->kind != KD_TESTS_STDIN) rc = kd_harness(&j->harness, &j->steps, j->lang, t, kd_buf_view(&j->program), j->mark, j->e);
-    if (!rc && compiled) rc = compile(j, kd_buf_view(t->kind == KD_TESTS_STDIN ? &j->program : &j->harness), &ready);
+    const bool native = compiled && t->kind == KD_TESTS_FUNCTION;
+    if (!rc && native)
+        rc = kd_native(&j->native, j->lang, t, kd_buf_view(&j->program), j->mark, j->e);
+    else if (!rc && t->kind != KD_TESTS_STDIN)
+        rc = kd_harness(&j->harness, &j->steps, j->lang, t, kd_buf_view(&j->program), j->mark, j->e);
+    if (!rc && native) rc = compile_native(j, &ready);
+    if (!rc && compiled && !native) rc = compile(j, kd_buf_view(t->kind == KD_TESTS_STDIN ? &j->program : &j->harness), &ready);
     if (rc || !ready || j->r.end == KD_BOX_STOPPED) return rc;
     (void)snprintf(j->out->reason, sizeof j->out->reason, "%zu test%s", t->n, t->n == 1 ? "" : "s");
     j->out->verdict = KD_RIGHT; /* until one says no */
@@ -296,8 +366,6 @@ static bool without_running(judging *j, kd_str code) {
         say(j, KD_WRONG, false, "no program in the answer", "", (kd_str){NULL, 0});
     else if (j->lang == KD_LANG_NONE)
         say(j, KD_UNKNOWN, false, "a program in a language that is not judged", "", (kd_str){NULL, 0});
-    else if (j->tests.kind == KD_TESTS_FUNCTION && j->lang != KD_LANG_PYTHON && j->lang != KD_LANG_JS)
-        say(j, KD_UNKNOWN, false, "tests of a function are judged in python and javascript only", "", (kd_str){NULL, 0});
     else if (!j->box || kd_sandbox_missing(j->box))
         say(j, KD_UNKNOWN, true, "no sandbox: ", "", kd_str_of(j->box ? kd_sandbox_missing(j->box) : "not asked for"));
     else if (!kd_sandbox_has(program_of(j->lang)))
@@ -329,6 +397,7 @@ kd_code kd_label_code(kd_judgement *out, kd_sandbox *b, kd_str answer, kd_str go
     kd_tests_clear(&j.tests);
     kd_buf *const bufs[] = {&j.program, &j.harness, &j.steps, &j.binary, &j.input, &j.text};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++) kd_buf_clear(bufs[i]);
+    kd_native_clear(&j.native);
     kd_box_clear(&j.r);
     return rc;
 }

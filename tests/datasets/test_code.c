@@ -1,9 +1,5 @@
 /* tests/datasets/test_code.c - programs out of answers, the tests that gold answers hold, and verdicts by running them. */
-#include "study_help.h"
-
-#include "datasets/code_int.h"
-
-static kd_sandbox *box;
+#include "code_help.h"
 
 static void test_extract(void **state) {
     (void)state;
@@ -121,12 +117,6 @@ static void test_tests(void **state) {
     }
 }
 
-typedef struct {
-    const char *gold, *answer;
-    kd_verdict verdict;
-    const char *reason;
-} verdict_row;
-
 #define ADD "{\"inputs\":[\"1 2\\n\",\"3 4 5\\n\"],\"outputs\":[\"3\",\"12\\n\"]"
 #define FN "{\"inputs\":[[1,2],[[3],[4]]],\"outputs\":[3,[[3,4]]],\"fn_name\":\"add\"}"
 static const verdict_row verdicts[] = {
@@ -154,7 +144,6 @@ static const verdict_row verdicts[] = {
     {"{\"inputs\":[\"[1, 2]\\n3\"],\"outputs\":[\"[1, 2, 3]\"],\"fn_name\":\"push\"}",
      "```python\ndef push(a, b): return tuple(a + [b])\n```", KD_RIGHT, "1 test"},
     {"{\"inputs\":[\"\\\"a\\\"\"],\"outputs\":[\"a\"],\"fn_name\":\"same\"}", "```python\ndef same(a): return a\n```", KD_RIGHT, "1 test"},
-    {FN, "```cpp\nint add(int a, int b);\n```", KD_UNKNOWN, "python and javascript only"},
     /* statements */
     {"[\"assert f(1) == 2\",\"assert f(2) == 4\"]", "```python\ndef f(x): return x * 2\n```", KD_RIGHT, "2 tests"},
     {"[\"assert f(1) == 2\",\"assert f(2) == 5\"]", "```python\ndef f(x): return x * 2\n```", KD_WRONG,
@@ -203,28 +192,6 @@ static const verdict_row node[] = {
     {ADD "}", "```js\nconst a = [];\nfor (;;) a.push(new Array(1e6).fill(1.5));\n```", KD_WRONG, ""},
 };
 
-static kd_pool *pool;
-typedef struct {
-    const verdict_row *row;
-    char said[400];
-} job;
-static void judge_row(void *ctx, size_t i, int worker) {
-    job *j = (job *)ctx + i;
-    kd_judgement v;
-    (void)worker;
-    OK(kd_label_code(&v, box, kd_str_of(j->row->answer), kd_str_of(j->row->gold), NULL, &e));
-    if (v.verdict != j->row->verdict || !strstr(v.reason, j->row->reason))
-        snprintf(j->said, sizeof j->said, "%s (%s)", kd_verdict_name(v.verdict), v.reason);
-}
-static void check_rows(const verdict_row *rows, size_t n) {
-    job *jobs = calloc(n, sizeof *jobs);
-    for (size_t i = 0; i < n; i++) jobs[i].row = &rows[i];
-    kd_pool_run(pool, judge_row, jobs, n);
-    for (size_t i = 0; i < n; i++)
-        if (jobs[i].said[0]) fail_msg("%s against %s: %s", rows[i].answer, rows[i].gold, jobs[i].said);
-    free(jobs);
-}
-
 static void test_python(void **state) {
     (void)state;
     check_rows(verdicts, sizeof verdicts / sizeof *verdicts);
@@ -232,14 +199,6 @@ static void test_python(void **state) {
 static void test_c(void **state) {
     (void)state;
     if (kd_sandbox_has("gcc")) check_rows(compiled, sizeof compiled / sizeof *compiled);
-}
-/* g++ and node may be absent: then there is no verdict, and the reason is said. */
-static void absent(const verdict_row *r, const char *what) {
-    kd_judgement v;
-    OK(kd_label_code(&v, box, kd_str_of(r->answer), kd_str_of(r->gold), NULL, &e));
-    assert_int_equal(v.verdict, KD_UNKNOWN);
-    assert_true(v.machine);
-    assert_non_null(strstr(v.reason, what));
 }
 static void test_cpp(void **state) {
     (void)state;
@@ -343,16 +302,6 @@ static void test_study(void **state) {
     }
     kd_sandbox_close(none);
     kd_study_close(s);
-}
-
-static int begin(void **state) {
-    kd_err e;
-    return make_tmp(state) || kd_pool_new(&pool, 4, &e);
-}
-static int finish(void **state) {
-    kd_pool_free(pool);
-    kd_sandbox_close(box);
-    return drop_tmp(state);
 }
 
 int main(void) {
