@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Our verdicts and those of the peer, math-verify (PyPI), on the same tables: agreement with what was decided by hand.
 math-verify has no third verdict: equal is right, not equal is wrong, an answer it cannot parse is counted as unknown.
-  python3 tests/datasets/compare_math_verify.py [-v] [DISTILL]     -v: every row where one of the two is not as decided by hand
+Every row where one of the two is not as decided has a comment that says why it was decided so; exit status 1: one has none.
+  python3 tests/datasets/compare_math_verify.py [-v] [DISTILL]     -v: print those rows
   python3 tests/datasets/compare_math_verify.py --bench            verdicts a second of math-verify on the rows of bench_math.c"""
 import json
 import os
@@ -61,12 +62,18 @@ if "--bench" in sys.argv:
     sys.exit()
 words = [a for a in sys.argv[1:] if not a.startswith("-")]
 distill = os.path.abspath(words[0] if words else "build/release/distill")
+bare = 0
 for table in TABLES:
     with open(table, encoding="utf-8") as f:
         rows = [line.rstrip("\n").replace("⏎", "\n").split("\t") for line in f if not line.startswith("#")]
     a, b = ours(distill, rows), [theirs(r[0], r[1]) for r in rows]
     print(f"{os.path.basename(table)}, {len(rows)} pairs\n  distill      {count(a, rows)}\n  math-verify  {count(b, rows)}")
-    if "-v" in sys.argv:
-        for r, x, y in zip(rows, a, b):
-            if x != r[2] or y != r[2]:
-                print(f"  {'us' if x != r[2] else '--'} {'them' if y != r[2] else '----'}  by hand {r[2]}, distill {x}, math-verify {y}: {r[0]} | {r[1][-70:]!r} {r[3]}")
+    apart = [(r, x, y) for r, x, y in zip(rows, a, b) if x != r[2] or y != r[2]]
+    without = [r for r, _, _ in apart if not r[3].strip()]
+    print(f"  {len(apart)} rows where one of the two is not as decided, {len(apart) - len(without)} with a comment")
+    for r in without:
+        print(f"  no comment: {r[0]} | {r[1][-70:]!r}")
+    bare += len(without)
+    for r, x, y in apart if "-v" in sys.argv else []:
+        print(f"  {'us' if x != r[2] else '--'} {'them' if y != r[2] else '----'}  by hand {r[2]}, distill {x}, math-verify {y}: {r[0]} | {r[1][-70:]!r} {r[3]}")
+sys.exit(bare > 0)
