@@ -2,6 +2,7 @@
 #include "datasets/evaluate.h"
 
 #include "datasets/label.h"
+#include "distill/base/json.h"
 #include "distill/base/rng.h"
 
 #include <math.h>
@@ -97,14 +98,25 @@ static kd_code close_question(tally *t, question *q, int k, kd_err *e) {
     return c;
 }
 
+/* The verdict on a program, as its label has it; unknown where it has none. */
+static kd_code code_verdict(kd_judgement *j, const kd_row *row, kd_err *e) {
+    kd_json *doc = NULL;
+    kd_code c = kd_json_parse(&doc, row->labels.data, row->labels.len, "labels", e);
+    const kd_str v = kd_json_string(kd_json_get(kd_json_root(doc), "code"));
+    j->verdict = kd_str_is(v, "right") ? KD_RIGHT : kd_str_is(v, "wrong") ? KD_WRONG : KD_UNKNOWN;
+    kd_json_free(doc);
+    return c;
+}
+
 static kd_code add_answer(tally *t, question *q, const kd_row *row, int k, kd_err *e) {
     kd_judgement j = {0};
     kd_code c = KD_OK;
     if (q->n >= (size_t)k) /* more samples than asked for: the first k count */
         return KD_OK;
     if (kd_grow((void **)&q->at, &q->cap, q->n + 1, sizeof *q->at)) return kd_fail(e, KD_ENOMEM, "eval: out of memory");
-    if (row->gold.data) c = kd_label_math(&j, row->answer, row->gold, e);
-    kd_str final = kd_math_final(row->answer, NULL);
+    const bool code = kd_str_is(row->task, "code");
+    if (row->gold.data) c = code ? code_verdict(&j, row, e) : kd_label_math(&j, row->answer, row->gold, e);
+    kd_str final = code ? (kd_str){NULL, 0} : kd_math_final(row->answer, NULL); /* programs have no votes */
     q->at[q->n] = (vote){.final = final.data ? kd_strndup(final.data, final.len) : NULL, .verdict = j.verdict};
     q->n++;
     *(j.verdict == KD_RIGHT ? &t->v->right : j.verdict == KD_WRONG ? &t->v->wrong : &t->v->unknown) += row->gold.data != NULL;

@@ -6,9 +6,10 @@
 #include "datasets/study.h"
 #include "distill/base/pool.h"
 
-/* Over the questions of one split that have a gold answer. Questions count alike, however many samples each has.
+/* Over the questions of one split that have a gold answer: answers are compared with it here, programs (task code) count by their label `code`, which must be there. Questions
+ * count alike, however many samples each has.
  *   pass1 = mean over questions of right / samples;  passk = share of questions with a right answer among k;
- *   consk = share whose most frequent answer is right (ties count as the share of tied answers that are right).
+ *   consk = share whose most frequent answer is right (ties count as the share of tied answers that are right; programs are never the same).
  * ci: 95 % of pass1: Wilson's interval on the effective number of questions, p(1-p) / (s^2/n), s^2 the variance of the questions' own means
  * (the number of questions itself where k = 1). Sources: Wilson 1927; Chen et al. 2021, arXiv:2107.03374 (pass@k); Wang et al. 2022, arXiv:2203.11171. */
 typedef struct {

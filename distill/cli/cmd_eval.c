@@ -1,12 +1,15 @@
 /* distill/cli/cmd_eval.c - how often a model is right on questions it never saw, alone and beside its base. Leans on teacher (asks), datasets (judges).
  * The answers are samples of the study like any others, under the settings of this model: an eval that was killed goes on. */
 #include "datasets/evaluate.h"
+#include "datasets/label.h"
+#include "datasets/sandbox.h"
 #include "distill/base/clock.h"
 #include "distill/cli/cli.h"
 #include "distill/cli/sampling_opts.h"
 #include "distill/model/source.h"
 #include "teacher/teacher.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const kd_opt options[] = {
@@ -18,6 +21,7 @@ static const kd_opt options[] = {
     {"split", 0, KD_OPT_STRING, "NAME", "test", "which questions", "Questions"},
     {"limit", 0, KD_OPT_INT, "N", NULL, "only the first N questions", "Questions", .min = 1, .max = 1e15},
     {"samples", 0, KD_OPT_INT, "K", "1", "answers to each question", "Questions", .min = 1, .max = 1e6},
+    {"sandbox", 0, KD_OPT_FLAG, NULL, NULL, "run the programs of questions of code, boxed in by bubblewrap", "Questions"},
     {"system", 0, KD_OPT_STRING, "TEXT", NULL, "a system turn, put first where a conversation has none", "Questions"},
     {"temperature", 0, KD_OPT_FLOAT, "T", NULL, "0 is greedy (0 for one sample, 0.7 for more)", "Sampling", .min = 0, .max = 100},
     {"top-p", 0, KD_OPT_FLOAT, "P", NULL, "keep the smallest set with this much probability (0.95)", "Sampling", .min = 0, .max = 1},
@@ -30,6 +34,28 @@ static const kd_opt options[] = {
     {"exact", 0, KD_OPT_FLAG, NULL, NULL, "f32 arithmetic instead of 8-bit activations", "Engine"},
     {"kv-type", 0, KD_OPT_ENUM, "f16|q8_0|f32", "f16", "type of keys and values", "Engine"},
     {0}};
+
+/* Programs among the answers under these settings are run. */
+static kd_code run_programs(kd_cli *cli, kd_study *s, int64_t settings, const char *split, kd_err *e) {
+    char where[80];
+    kd_label_opts o = {.select = where, .checks = "code"};
+    kd_label_report r = {0};
+    kd_select *q = NULL;
+    uint64_t programs = 0;
+    (void)snprintf(where, sizeof where, "settings = %lld AND task = 'code'", (long long)settings);
+    kd_code c = kd_select_open(&q, s, &(kd_select_opts){.select = where, .split = split}, e);
+    if (!c) c = kd_select_count(q, &programs, NULL, e);
+    kd_select_close(q);
+    if (c || !programs) return c;
+    if (!kd_opt_flag(cli, "sandbox"))
+        return kd_fail(e, KD_EINVAL, "eval: %llu answers are programs: --sandbox runs them, boxed in", (unsigned long long)programs);
+    c = kd_sandbox_open(&o.sandbox, NULL, e);
+    if (!c && kd_sandbox_missing(o.sandbox)) c = kd_fail(e, KD_EUNSUPPORTED, "eval: no sandbox: %s", kd_sandbox_missing(o.sandbox));
+    if (!c) c = kd_cli_pool(cli, &o.pool, e);
+    if (!c) c = kd_label_run(s, &o, cli->watch, &r, e);
+    kd_sandbox_close(o.sandbox);
+    return c;
+}
 
 /* One model's answers, there or asked for now, and what they say. */
 static kd_code ask(kd_cli *cli, kd_study *s, const char *model, const char *adapter, bool base, kd_eval *v, kd_teach_report *r, kd_err *e) {
@@ -60,6 +86,7 @@ static kd_code ask(kd_cli *cli, kd_study *s, const char *model, const char *adap
     kd_code c = kd_sampling_shape_into(&l, &shape, cli, e);
     if (!c) c = kd_teach_local(s, &o, &l, cli->watch, r, e);
     if (!c && !r->total) c = kd_fail(e, KD_ENOENT, "eval: %s has no questions of the split '%s'", kd_study_path(s), split);
+    if (!c) c = run_programs(cli, s, r->settings, split, e);
     if (!c) c = kd_evaluate(v, s, r->settings, split, (uint64_t)kd_opt_int(cli, "limit"), k, NULL, e);
     if (!c && !v->questions)
         c = kd_fail(e, KD_EFORMAT, "eval: none of the %llu questions of the split '%s' has an answer to check against",

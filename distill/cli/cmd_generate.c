@@ -1,5 +1,6 @@
 /* distill/cli/cmd_generate.c - ask a teacher: a model here, or an OpenAI-compatible endpoint. Leans on teacher. */
 #include "datasets/label.h"
+#include "datasets/sandbox.h"
 #include "distill/base/clock.h"
 #include "distill/cli/ask_opts.h"
 #include "distill/cli/sampling_opts.h"
@@ -16,6 +17,8 @@ static const kd_opt options[] = {
     {"until-correct", 0, KD_OPT_INT, "N", NULL, "ask a question until N of its answers are right, or --max-samples were given", "Questions",
      .min = 1, .max = 1e6},
     {"adaptive", 0, KD_OPT_FLAG, NULL, NULL, "beyond --samples, ask again where answers are as often right as wrong, up to --max-samples",
+     "Questions"},
+    {"sandbox", 0, KD_OPT_FLAG, NULL, NULL, "with --until-correct or --adaptive: run programs among the answers, boxed in by bubblewrap",
      "Questions"},
     {"max-samples", 0, KD_OPT_INT, "M", NULL, "answers to a question at most, with --until-correct or --adaptive", "Questions", .min = 1,
      .max = 1e6},
@@ -62,11 +65,12 @@ static kd_code ask_for_more(const kd_cli *cli, kd_work_opts *w, kd_err *e) {
 /* The teacher asks, datasets reads the verdict: labels for what these questions have that lacks one. */
 static kd_code judge(void *ctx, kd_study *s, int64_t settings, const int64_t *prompts, size_t n, kd_err *e) {
     kd_buf where = {0};
-    (void)ctx;
+    kd_sandbox *box = ctx;
     kd_code c = kd_buf_printf(&where, "settings = %lld", (long long)settings);
     for (size_t i = 0; i < n && !c; i++) c = kd_buf_printf(&where, "%s%lld", i ? "," : " AND prompt IN (", (long long)prompts[i]);
     if (!c && n) c = kd_buf_putc(&where, ')');
-    c = c ? kd_fail(e, KD_ENOMEM, "generate: out of memory") : kd_label_run(s, &(kd_label_opts){.select = where.data}, NULL, NULL, e);
+    c = c ? kd_fail(e, KD_ENOMEM, "generate: out of memory")
+          : kd_label_run(s, &(kd_label_opts){.select = where.data, .sandbox = box}, NULL, NULL, e);
     kd_buf_clear(&where);
     return c;
 }
@@ -231,7 +235,13 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
     if (!c && url) c = enough_files(cli, e);
     if (!c) c = kd_study_open(&s, cli->args[0], cli->dry_run ? KD_STUDY_READ : KD_STUDY_WRITE, e);
     if (c) return c;
+    kd_sandbox *box = NULL;
     if (o.work.until || o.work.adaptive) o.judge = judge;
+    if (kd_opt_flag(cli, "sandbox") && !o.judge)
+        c = kd_fail(e, KD_EINVAL, "--sandbox goes with --until-correct N or --adaptive; distill label --sandbox judges what is there");
+    if (!c && kd_opt_flag(cli, "sandbox")) c = kd_sandbox_open(&box, NULL, e);
+    if (box && kd_sandbox_missing(box)) c = kd_fail(e, KD_EUNSUPPORTED, "generate: no sandbox: %s", kd_sandbox_missing(box));
+    o.judge_ctx = box;
     kd_teach_report r = {0};
     kd_local_opts l = {.model = teacher,
                        .adapter = kd_opt_string(cli, "adapter"),
@@ -248,15 +258,16 @@ static kd_code generate(kd_cli *cli, kd_err *e) {
                        .now = kd_unix_ms() / 1000};
     kd_sampling_shape shape = {0};
     const char *mine = url ? kd_sampling_opts_given(cli) : NULL;
-    if (mine)
+    if (!c && mine)
         c = kd_fail(e, KD_EINVAL, "generate: --%s is for a teacher here; what an endpoint understands goes into --extra-body", mine);
-    else if (!url)
+    else if (!c && !url)
         c = kd_sampling_shape_into(&l, &shape, cli, e);
     if (!c && url)
         c = remote(cli, s, &o, &r, e);
     else if (!c)
         c = cli->dry_run ? plan(cli, s, &o, &l, e) : kd_teach_local(s, &o, &l, cli->watch, &r, e);
     c = told(cli, &r, c, e);
+    kd_sandbox_close(box);
     kd_sampling_shape_clear(&shape);
     kd_study_close(s);
     return c;

@@ -1,6 +1,8 @@
 /* tests/datasets/test_code.c - programs out of answers, the tests that gold answers hold, and verdicts by running them. */
 #include "code_help.h"
 
+#include "datasets/evaluate.h"
+
 static void test_extract(void **state) {
     (void)state;
     static const struct {
@@ -287,7 +289,17 @@ static void test_study(void **state) {
         assert_int_equal(r.unknown, 2);
     }
     if (!kd_sandbox_missing(box)) {
+        kd_eval v; /* programs count by their label, and not before they have one */
+        OK(kd_evaluate(&v, s, 0, "train", 0, 1, NULL, &e));
+        assert_int_equal(v.unknown, 2);
+        kd_eval_clear(&v);
         OK(kd_label_run(s, &(kd_label_opts){.sandbox = box, .checks = "code", .pool = pool}, NULL, &r, &e));
+        OK(kd_evaluate(&v, s, 0, "train", 0, 1, NULL, &e));
+        assert_int_equal(v.questions, 2);
+        assert_int_equal(v.right, 1);
+        assert_int_equal(v.wrong, 1);
+        assert_true(v.pass1 == 0.5 && v.ci[0] < 0.5 && v.ci[1] > 0.5);
+        kd_eval_clear(&v);
         assert_int_equal(r.right, 1);
         assert_int_equal(r.wrong, 1);
         OK(kd_label_run(s, &(kd_label_opts){.sandbox = box, .checks = "code"}, NULL, &r, &e));
