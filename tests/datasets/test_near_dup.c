@@ -213,8 +213,50 @@ static void test_study(void **state) {
     kd_study_close(s);
 }
 
+/* The same for the whole command over a study: what an earlier run told is replaced whole or not at all. */
+static void test_study_allocations(void **state) {
+    (void)state;
+    const char *bench = in_tmp("failing.jsonl");
+    kd_buf b = {0};
+    kd_dedup_report r;
+    bool clean = false;
+    OK(kd_buf_printf(&b, "{\"question\":\"%s\",\"answer\":\"72\"}\n", taken));
+    write_text(bench, b.data);
+    kd_study *s = study_of("failing.study", 3);
+    kd_import_report ir;
+    OK(kd_import_file(s, bench, NULL, NULL, &ir, &e));
+    const kd_dedup_opts o = {.against = &bench, .n_against = 1, .pair = pair};
+    int64_t set;
+    OK(kd_study_settings(s, &set, "{\"teacher\":\"t\"}", NULL, &e));
+    kd_answer a = answer_of(4, 0, "72");
+    OK(kd_study_commit(s, set, 0, &a, 1, NULL, 0, NULL, &e));
+    OK(kd_dedup_run(s, &o, NULL, &r, &e));
+    for (long at = 1; !clean && at < 3000; at++) {
+        kd_err e;
+        kd_err_clear(&e);
+        kd_alloc_fail_at(at);
+        const kd_code rc = kd_dedup_run(s, &o, NULL, &r, &e);
+        clean = kd_alloc_count() < at;
+        kd_alloc_fail_at(0);
+        if (rc != (clean ? KD_OK : KD_ENOMEM)) fail_msg("allocation %ld: code %d: %s", at, (int)rc, e.msg);
+        kd_select *q = NULL;
+        uint64_t rows = 0;
+        OK(kd_study_check(s, &e));
+        OK(kd_select_open(&q, s, &(kd_select_opts){.select = "contaminated = 1", .any = true}, &e));
+        OK(kd_select_count(q, &rows, NULL, &e));
+        kd_select_close(q);
+        assert_int_equal(rows, 1);
+    }
+    assert_true(clean);
+    assert_int_equal(r.prompts, 4);
+    assert_int_equal(r.contaminated, 1);
+    kd_buf_clear(&b);
+    kd_study_close(s);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_pairs), cmocka_unit_test(test_against), cmocka_unit_test(test_study),
-                                       cmocka_unit_test(test_long), cmocka_unit_test(test_allocations)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_pairs),   cmocka_unit_test(test_against),
+                                       cmocka_unit_test(test_study),       cmocka_unit_test(test_long),
+                                       cmocka_unit_test(test_allocations), cmocka_unit_test(test_study_allocations)};
     return cmocka_run_group_tests_name("near_dup", tests, make_tmp, drop_tmp);
 }

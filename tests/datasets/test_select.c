@@ -165,8 +165,40 @@ static void test_answers(void **state) {
     kd_study_close(s);
 }
 
+/* Each allocation of agreement and of the funnel failing in turn: no memory, or all of it; what was told before stays whole. */
+static void test_allocations(void **state) {
+    (void)state;
+    bool clean = false;
+    s = study_of("failing.study", 2);
+    OK(kd_study_settings(s, &set, "{\"teacher\":\"t\"}", NULL, &e));
+    answers(1, (const char *const[]){"\\boxed{0}", "so 0.0", "The answer is 7"}, 3);
+    answers(2, (const char *const[]){"\\boxed{9}", "#### 9", "9.0", "\\boxed{2}"}, 4);
+    OK(kd_label_run(s, &(kd_label_opts){.checks = "math,finished,repeats"}, NULL, NULL, &e));
+    for (long at = 1; !clean && at < 3000; at++) {
+        kd_agreement_report r = {0};
+        kd_buf b = {0};
+        kd_err e;
+        kd_err_clear(&e);
+        kd_alloc_fail_at(at);
+        kd_code rc = kd_agreement_run(s, true, NULL, &r, &e);
+        if (!rc) rc = kd_stats_json(&b, s, &(kd_select_opts){.select = "math = 'right' and repeats < 0.2", .per_question = 1}, &e);
+        clean = kd_alloc_count() < at;
+        kd_alloc_fail_at(0);
+        if (rc != (clean ? KD_OK : KD_ENOMEM)) fail_msg("allocation %ld: code %d: %s", at, (int)rc, e.msg);
+        if (clean) {
+            assert_int_equal(r.samples, 7);
+            assert_non_null(strstr(b.data, "\"taken of these\""));
+        }
+        kd_buf_clear(&b);
+    }
+    assert_true(clean);
+    if (count((kd_select_opts){.select = "agrees = 1"}) != 5) fail_msg("agreement is not as it was");
+    OK(kd_study_check(s, &e));
+    kd_study_close(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_answers), cmocka_unit_test(test_agreement), cmocka_unit_test(test_diverse),
-                                       cmocka_unit_test(test_funnel)};
+                                       cmocka_unit_test(test_funnel), cmocka_unit_test(test_allocations)};
     return cmocka_run_group_tests_name("select", tests, make_tmp, drop_tmp);
 }
