@@ -1,6 +1,8 @@
-/* datasets/language.c - languages by their small words and scripts, and phrases of doubt. Leans on language.h, language_words.h, base/utf8. */
+/* datasets/language.c - languages by their small words and scripts, and phrases of doubt. Leans on language.h, language_words.h, language_common.h,
+ * base/utf8. */
 #include "datasets/language.h"
 
+#include "datasets/language_common.h"
 #include "datasets/language_words.h"
 #include "distill/base/utf8.h"
 
@@ -10,7 +12,7 @@
 #include <emmintrin.h>
 #endif
 
-enum { LISTED = sizeof word_lists / sizeof *word_lists, BUCKETS = 1024, A_BUCKET = 8, ROWS = 2048, STRETCH = 24, FULL = 10 };
+enum { LISTED = sizeof word_lists / sizeof *word_lists, BUCKETS = 4096, A_BUCKET = 8, ROWS = 2048, STRETCH = 24, FULL = 10 };
 #define TURN (1u << 31)
 #define ROW 0xffffu
 static_assert(LISTED < 31, "a bit a language, and one for turns");
@@ -189,14 +191,21 @@ static bool add_listed(kd_lexicon *x, const char *s, size_t n, uint32_t mask) {
     return add(x, title, first + n - len, mask, 0);
 }
 
+static bool add_list(kd_lexicon *x, const char *words, int language) {
+    bool room = true;
+    for (const char *w = words; *w && room;) {
+        const size_t n = strcspn(w, " ");
+        room = add_listed(x, w, n, 1u << language);
+        w += n + (w[n] == ' ');
+    }
+    return room;
+}
+
 static bool fill(kd_lexicon *x) {
     bool room = true;
-    for (int i = 0; i < LISTED; i++)
-        for (const char *w = word_lists[i].words; *w && room;) {
-            const size_t n = strcspn(w, " ");
-            room = add_listed(x, w, n, 1u << i);
-            w += n + (w[n] == ' ');
-        }
+    for (int i = 0; i < LISTED && room; i++) room = add_list(x, word_lists[i].words, i);
+    for (size_t i = 0; i < sizeof common_lists / sizeof *common_lists && room; i++)
+        room = add_list(x, common_lists[i].words, kd_language_named(common_lists[i].code));
     for (uint32_t cp = 0x1ea0; cp <= 0x1ef9 && room; cp++) { /* letters of Vietnamese alone; each is a word to the scan */
         char s[4];
         room = add(x, s, kd_utf8_put(s, cp), 1u << kd_language_named("vi"), 0);
@@ -249,7 +258,7 @@ static void which_words(kd_lexicon *x) {
 kd_code kd_lexicon_new(kd_lexicon **out, kd_err *e) {
     kd_lexicon *x = *out = kd_aligned_alloc(64, sizeof *x);
     if (!x) return kd_fail(e, KD_ENOMEM, "no memory for the words of languages");
-    for (unsigned turn = 54;; turn--) {
+    for (unsigned turn = 52;; turn--) {
         memset(x, 0, sizeof *x);
         which_words(x);
         x->turn = turn;

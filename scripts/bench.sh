@@ -51,7 +51,9 @@ for b in "$build"/tests/*/bench_* "$build"/tests/*/*/bench_*; do
         ;;
     */bench_measures) # and its peers, where there is a Python
         if command -v "${PEER_PYTHON:-python3}" >/dev/null; then
-            "${PEER_PYTHON:-python3}" scripts/bench_labels.py "$b" || echo "bench_labels.py failed"
+            "${PEER_PYTHON:-python3}" scripts/bench_labels.py "$b" "${MAN_DIR:-/usr/share/man}" || echo "bench_labels.py failed"
+            echo "labels of a whole study, killed and gone on with (SCALE=\"SHORT LONG\" rows)"
+            "${PEER_PYTHON:-python3}" scripts/bench_scale.py "$build" ${SCALE:-1000000 50000} || echo "bench_scale.py failed"
         else
             "$b" || echo "$b failed"
         fi

@@ -81,11 +81,14 @@ def man_paragraphs(path):
 
 def paragraphs(man):
     found = {}
+    english = {p for path in glob.glob(os.path.join(man, "man*/*.gz")) if not os.path.islink(path) for p in man_paragraphs(path)}
     for folder in sorted(glob.glob(os.path.join(man, "*"))):
-        lang = {"nb": "no", "pt_BR": "pt"}.get(os.path.basename(folder), os.path.basename(folder))
+        lang = {"nb": "no", "pt_BR": "pt", "zh_CN": "zh", "zh_TW": "zh"}.get(os.path.basename(folder), os.path.basename(folder))
+        if lang == "sr":  # neither side knows Serbian
+            continue
         for path in sorted(glob.glob(folder + "/man*/*.gz")):
             if not os.path.islink(path):
-                found.setdefault(lang, []).extend(man_paragraphs(path))
+                found.setdefault(lang, []).extend(p for p in man_paragraphs(path) if p not in english)  # nobody translated those
     import pydoc_data.topics
 
     for text in pydoc_data.topics.topics.values():

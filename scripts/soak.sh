@@ -16,3 +16,5 @@ make -s B="$KD_BUILD" "$KD_BUILD/tests/teacher/test_machine"
 EVERY=1 "$KD_BUILD/tests/teacher/test_machine"
 # A real llama.cpp server, where there is one (PEER_PYTHON=PYTHON with xllamacpp): 1,000 questions x 4, killed ten times.
 "${PEER_PYTHON:-python3}" scripts/soak_llama.py "$KD_BUILD" "$(scripts/get_model.sh)" || [ $? -eq 77 ]
+# A funnel over answers of the demo's model to real questions (QUESTIONS_FILE=JSONL): labels made anew from raw bodies, export and import again.
+[ -z "${QUESTIONS_FILE:-}" ] || scripts/funnel_traces.sh "$KD_BUILD" "$QUESTIONS_FILE"
