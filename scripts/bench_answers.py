@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """K samples a question end to end: `distill generate` against llama.cpp's server, the same questions, file, threads, sampling and length of answers.
     scripts/bench_answers.py DISTILL MODEL [--data FILE.jsonl] [--questions 8] [--samples 8] [--prompt 256] [--tokens 64] [--threads 2] [--free]
+                             [--server LLAMA_SERVER]
 --data takes questions of a real file (members question or prompt) instead of made ones of --prompt tokens; answers are of just --tokens tokens, unless
---free lets them end by themselves. The server is llama.cpp's own, of the Python package xllamacpp, in a process of its own, with its prompt cache, continuous
-batching and a unified cache of keys and values, tried at several numbers of slots (--slots 8,32): the best counts. The questions come one after the other, so that
+--free lets them end by themselves. The server is llama.cpp's own, in a process of its own: the program --server (built for the machine), or what the Python
+package xllamacpp brings; with flash attention, its prompt cache, continuous batching and a unified cache of keys and values, tried at several numbers of slots (--slots 8,32): the best counts. The questions come one after the other, so that
 each finds its prompt in a slot. Its load is not counted, ours is."""
 import argparse
 import concurrent.futures
 import json
 import os
 import random
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +23,7 @@ a = argparse.ArgumentParser()
 a.add_argument("distill"), a.add_argument("model")
 for name, value in (("questions", 8), ("samples", 8), ("prompt", 256), ("tokens", 64), ("threads", os.cpu_count())):
     a.add_argument(f"--{name}", type=int, default=value)
-a.add_argument("--data"), a.add_argument("--slots", default="8,32"), a.add_argument("--free", action="store_true")
+a.add_argument("--server"), a.add_argument("--data"), a.add_argument("--slots", default="8,32"), a.add_argument("--free", action="store_true")
 a.add_argument("--ours-alone", action="store_true"), a.add_argument("--theirs-alone", action="store_true")
 a = a.parse_args()
 
@@ -77,11 +79,25 @@ def ask(url, body):
 
 def theirs(asked, slots):
     context = a.tokens + (a.prompt if not a.data else 400) + 64
-    p = subprocess.Popen([sys.executable, "-c", SERVER, a.model, str(a.threads), str(slots), str(context)], stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [sys.executable, "-c", SERVER, a.model, str(a.threads), str(slots), str(context)]
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    if a.server:
+        command = [a.server, "-m", a.model, "-t", str(a.threads), "-tb", str(a.threads), "-np", str(slots), "-c", str(slots * context), "--host", "127.0.0.1",
+                   "--port", str(port), "-fa", "on", "-kvu", "-cb"]
+    p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL if a.server else subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        url = p.stdout.readline().strip()
+        url = f"http://127.0.0.1:{port}" if a.server else p.stdout.readline().strip()
         url = url if url.startswith("http") else "http://" + url
+        while a.server: # until it has loaded
+            try:
+                urllib.request.urlopen(url + "/health", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.2)
+                if p.poll() is not None:
+                    sys.exit(f"  peer llama.cpp's server: it ended with {p.returncode}")
         body = lambda q, s: {"messages": [{"role": "user", "content": q}], "max_tokens": a.tokens, "temperature": 1, "top_p": 1, "top_k": 0, "min_p": 0,
                              "seed": s, "cache_prompt": True, "ignore_eos": not a.free}
         ask(url + "/v1/chat/completions", {**body("Hello", 0), "max_tokens": 1})
@@ -105,10 +121,13 @@ with tempfile.TemporaryDirectory() as folder:
     if not a.theirs_alone:
         seconds, (n, tokens) = ours(asked, folder)
         mine = say("distill generate", seconds, n, tokens)
-    try:
-        import xllamacpp
-    except ImportError:
-        sys.exit("  peer llama.cpp's server: absent (the Python package xllamacpp)")
+    if a.server and not os.access(a.server, os.X_OK):
+        a.server = None
+    if not a.server and not a.ours_alone:
+        try:
+            import xllamacpp
+        except ImportError:
+            sys.exit("  peer llama.cpp's server: absent (--server, or the Python package xllamacpp)")
     for slots in [] if a.ours_alone else map(int, a.slots.split(",")):
         seconds, (n, tokens) = theirs(asked, slots)
         best = max(best, say(f"llama.cpp's server, {slots} slots", seconds, n, tokens))

@@ -2,6 +2,7 @@
 # Everything that `make test` does not look at: all tests again under AddressSanitizer and UndefinedBehaviorSanitizer, clang-tidy, clang-format.
 #   scripts/check.sh            all of it
 #   scripts/check.sh tests|tidy|format   one part
+#   scripts/check.sh threads|memory      not in all: the engine and what it stands on under ThreadSanitizer (clang), under valgrind (make soak runs both)
 set -uo pipefail
 cd "$(dirname "$0")/.."
 scripts/setup.sh --check || exit 1
@@ -45,7 +46,30 @@ run_tidy() {
     [ -z "$found" ] || { echo "$found"; echo "check: clang-tidy found the above"; bad=1; }
 }
 
+# The tests of everything that runs on several threads below the trades: clang's ThreadSanitizer, since gcc's does not know of futexes' fences.
+run_threads() {
+    echo "check: the engine's tests under ThreadSanitizer"
+    TSAN_OPTIONS="exitcode=66 ${TSAN_OPTIONS:-}" make -s -j"$jobs" CC="${TSAN_CC:-clang}" MODE=tsan B=build/tsan test-distill/base test-distill/math test-distill/model test-distill/engine ||
+        { echo "check: tests under ThreadSanitizer failed"; bad=1; }
+}
+
+# valgrind 3.19 knows no AVX-512: the AVX2 kernels are what it sees.
+run_memory() {
+    local room test
+    echo "check: the engine's tests under valgrind"
+    make -s -j"$jobs" build-tests || { bad=1; return; }
+    for room in engine math model; do
+        for test in tests/distill/$room/test_*.c; do
+            case $test in */test_gemm*.c | */test_grad.c | */test_quant.c | */test_tokenizer.c | */test_template.c) continue ;; esac # training's, converters' and readers'
+            KD_CPU=avx2 valgrind -q --error-exitcode=99 --leak-check=full "build/release/${test%.c}" >"build/valgrind.log" 2>&1 &&
+                echo "  $(basename "$test" .c): no error" || { tail -40 build/valgrind.log; echo "check: valgrind: $test"; bad=1; }
+        done
+    done
+}
+
 case ${1:-all} in
+threads) run_threads ;;
+memory) run_memory ;;
 tests) run_tests ;;
 tidy) run_tidy ;;
 format) run_format ;;
@@ -55,7 +79,7 @@ all)
     run_tests
     ;;
 *)
-    echo "usage: scripts/check.sh [tests|tidy|format]" >&2
+    echo "usage: scripts/check.sh [tests|tidy|format|threads|memory]" >&2
     exit 64
     ;;
 esac

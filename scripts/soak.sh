@@ -14,6 +14,9 @@ make -s B="$KD_BUILD" "$KD_BUILD/tests/teacher/test_kills"
 # Every write and every allocation of a run fails in turn.
 make -s B="$KD_BUILD" "$KD_BUILD/tests/teacher/test_machine"
 EVERY=1 "$KD_BUILD/tests/teacher/test_machine"
+# The engine under ThreadSanitizer and under valgrind.
+scripts/check.sh threads
+scripts/check.sh memory
 # A real llama.cpp server, where there is one (PEER_PYTHON=PYTHON with xllamacpp): 1,000 questions x 4, killed ten times.
 "${PEER_PYTHON:-python3}" scripts/soak_llama.py "$KD_BUILD" "$(scripts/get_model.sh)" || [ $? -eq 77 ]
 # A funnel over answers of the demo's model to real questions (QUESTIONS_FILE=JSONL): labels made anew from raw bodies, export and import again.

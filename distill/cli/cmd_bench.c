@@ -46,20 +46,26 @@ static kd_code submit(bench *b, uint64_t sequence, size_t max_tokens, kd_err *e)
     return kd_engine_submit(b->engine, &r, NULL, e);
 }
 
-/* Seconds that n sequences from `first` on take for max_tokens each. */
-static kd_code timed(bench *b, uint64_t first, size_t n, size_t max_tokens, double *seconds, const kd_watch *w, kd_err *e) {
+typedef struct {
+    double seconds, attention; /* attention's share of them */
+} spent;
+
+/* What n sequences from `first` on take for max_tokens each. */
+static kd_code timed(bench *b, uint64_t first, size_t n, size_t max_tokens, spent *out, const kd_watch *w, kd_err *e) {
     kd_code c = KD_OK;
+    const uint64_t before = kd_engine_get_stats(b->engine).forward.attention;
     for (size_t i = 0; !c && i < n; i++) c = submit(b, first + i, max_tokens, e);
     double t = kd_now();
     if (!c) c = kd_engine_run(b->engine, w, e);
-    *seconds = kd_now() - t;
+    out->seconds = kd_now() - t;
+    out->attention = 1e-9 * (double)(kd_engine_get_stats(b->engine).forward.attention - before) / out->seconds;
     return c;
 }
 
 /* Panels are made, pages touched: a token behind a short prompt, so that no figure of the process counts a prompt twice. */
 static kd_code warm_up(bench *b, double began, const kd_watch *w, kd_err *e) {
     const size_t prompt = b->prompt;
-    double seconds;
+    spent seconds;
     if (b->prompt > 8) b->prompt = 8;
     kd_code c = timed(b, b->next++, 1, 1, &seconds, w, e);
     b->start = kd_now() - began;
@@ -77,9 +83,9 @@ static void costs(const kd_model *m, double *layers, double *head, double *bytes
         }
 }
 
-static kd_code print_point(kd_cli *cli, const bench *b, size_t parallel, double prefill, double decode, kd_err *e) {
+static kd_code print_point(kd_cli *cli, const bench *b, size_t parallel, spent prefill, spent decode, kd_err *e) {
     struct rusage u;
-    double pp = (double)(parallel * b->prompt) / prefill, tg = b->generate ? (double)(parallel * b->generate) / decode : 0;
+    double pp = (double)(parallel * b->prompt) / prefill.seconds, tg = b->generate ? (double)(parallel * b->generate) / decode.seconds : 0;
     getrusage(RUSAGE_SELF, &u);
     if (!cli->json) {
         char s[32];
@@ -97,23 +103,25 @@ static kd_code print_point(kd_cli *cli, const bench *b, size_t parallel, double 
     double layers, head, bytes;
     costs(b->model, &layers, &head, &bytes);
     kd_jsonw_key(j, "start_seconds"), kd_jsonw_double(j, b->start);
-    kd_jsonw_key(j, "prefill_gmac_per_second"), kd_jsonw_double(j, 1e-9 * (layers * pp + head * (double)parallel / prefill));
+    kd_jsonw_key(j, "prefill_gmac_per_second"), kd_jsonw_double(j, 1e-9 * (layers * pp + head * (double)parallel / prefill.seconds));
     kd_jsonw_key(j, "decode_gmac_per_second"), kd_jsonw_double(j, 1e-9 * (layers + head) * tg);
     kd_jsonw_key(j, "decode_weights_gb_per_second"), kd_jsonw_double(j, 1e-9 * bytes * tg / (double)parallel);
+    kd_jsonw_key(j, "prefill_attention_share"), kd_jsonw_double(j, prefill.attention);
+    kd_jsonw_key(j, "decode_attention_share"), kd_jsonw_double(j, decode.attention);
     kd_jsonw_end_object(j);
     return kd_out_json_end(cli, e);
 }
 
 static kd_code point(kd_cli *cli, bench *b, size_t parallel, kd_err *e) {
-    double prefill = 0, decode = 0;
+    spent prefill = {0}, decode = {0};
     for (int64_t r = 0; r < kd_opt_int(cli, "repeat"); r++) {
-        double p, d = 0;
+        spent p, d = {0};
         kd_code c = timed(b, b->next, parallel, 1, &p, cli->watch, e);
         if (!c && b->generate) c = timed(b, b->next, parallel, b->generate, &d, cli->watch, e);
         if (c) return c;
         b->next += parallel;
-        prefill = r == 0 || p < prefill ? p : prefill;
-        decode = r == 0 || d < decode ? d : decode;
+        if (r == 0 || p.seconds < prefill.seconds) prefill = p;
+        if (r == 0 || d.seconds < decode.seconds) decode = d;
     }
     return print_point(cli, b, parallel, prefill, decode, e);
 }

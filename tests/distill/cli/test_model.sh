@@ -42,6 +42,23 @@ b=$("$distill" chat --model "$KD_MODEL" -p "What is the capital of France?" --te
 [ -n "$a" ] && [ "$a" = "$b" ]
 result $? "chat answers, the same at one thread and at two"
 
+# --kv-type: what keys and values are kept in decides what they take, not (here, for most of an answer) what is said; the same type, the same answer.
+kv_ok=0
+for kv in f16 q8_0 f32; do
+    "$distill" bench --model "$KD_MODEL" --prompt 64 --generate 4 --parallel 2 --kv-type $kv -n >plan-$kv.txt 2>>err.txt || kv_ok=1
+    for t in 1 2; do
+        "$distill" chat --model "$KD_MODEL" -p "What is the capital of France?" --temperature 0 --max-tokens 8 --kv-type $kv --threads $t >kv-$kv-$t.txt 2>>err.txt || kv_ok=1
+    done
+    cmp -s kv-$kv-1.txt kv-$kv-2.txt && cmp -s kv-$kv-1.txt kv-f16-1.txt || kv_ok=1
+done
+result $kv_ok "--kv-type f16, q8_0 and f32 answer alike, at one thread and at two"
+kv_of() { grep -oE 'keys and values[^0-9]*[0-9.]+ [A-Za-z]+' "$1" | head -1; }
+[ -n "$(kv_of plan-f16.txt)" ] && [ "$(printf '%s\n' "$(kv_of plan-f16.txt)" "$(kv_of plan-q8_0.txt)" "$(kv_of plan-f32.txt)" | sort -u | wc -l)" = 3 ]
+result $? "their plans differ: $(kv_of plan-q8_0.txt), $(kv_of plan-f16.txt), $(kv_of plan-f32.txt)"
+"$distill" chat --model "$KD_MODEL" -p "x" --kv-type q4_0 >/dev/null 2>kv-err.txt
+[ $? = 64 ] && grep -q 'kv-type' kv-err.txt
+result $? "an unknown --kv-type is refused by name"
+
 # A study: killed while it generates, gone on with; every answer once, and the same as without the kill.
 for i in 1 2 3 4 5 6 7 8; do echo "{\"question\":\"Tom has $i apples and buys $((i + 1)) more. How many apples does he have now?\",\"answer\":\"$((2 * i + 1))\"}"; done >q.jsonl
 gen() { "$distill" generate "$1" --teacher "$KD_MODEL" --samples 4 --max-tokens 40 --temperature 0.8 --seed 3 -q "${@:2}"; }
