@@ -2,8 +2,8 @@
 # Training beside HF + PEFT, in float32 and in bfloat16: the same models of random weights, the same rows, the same threads, in one run.
 #   scripts/bench_train.sh BUILD_DIR [MODEL]     SHAPES="135m 0.5b 1.5b"  WORK="lora full padded"  ARITHMETIC="f32 bf16"  UPDATES=2  THREADS=N
 #   DIR=keep models here  BASE=TYPE (ours learns on the model converted to that type, q4_k for one; the peer stays)  NO_PEER=1
-# Prints a line a piece of work: useful tokens/s and peak memory of both, ratios, FLOPs by formula as a share of OpenBLAS's sgemm peak measured
-# in the same run. PEER_PYTHON (python3) needs torch, transformers, peft; without them models cannot be made and the peer is said to be absent.
+# Prints a line a piece of work: useful tokens/s and peak memory of both, ratios, and of both FLOPs by formula as a share of the machine's peak measured in the same run:
+# OpenBLAS's sgemm, and for bf16 what its dot products of bfloat16 reach out of registers. Nothing that multiplies so can be more than 100 % over the peer's share faster. PEER_PYTHON (python3) needs torch, transformers, peft; without them models cannot be made and the peer is said to be absent.
 # 1.5B is cut to LAYERS_1_5B layers for full training (the peer would need more than 24 GiB whole).
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -26,10 +26,10 @@ dir=${DIR:-$work}
 trap 'rm -rf "$work"' EXIT
 
 field() { "$python" -c 'import json,sys; d=json.loads(sys.stdin.readlines()[-1]); print(d.get(sys.argv[1], 0))' "$1"; }
-peak=0
-[ -x "$build/tests/distill/math/bench_gemm" ] && peak=$("$build/tests/distill/math/bench_gemm" peak "$threads")
-printf 'sgemm peak, OpenBLAS, %s threads: %s GFLOPS\n' "$threads" "$peak"
-printf '%-5s %-7s %-4s %9s %9s %6s %9s %9s %6s %8s\n' shape work "" ours/s peer/s ratio "ours MB" "peer MB" ratio "of peak"
+peak=0 dots=0
+[ -x "$build/tests/distill/math/bench_gemm" ] && read -r peak dots < <("$build/tests/distill/math/bench_gemm" peak "$threads")
+printf 'peaks, %s threads: %s GFLOPS sgemm of OpenBLAS, %s dot products of bfloat16\n' "$threads" "$peak" "$dots"
+printf '%-5s %-7s %-4s %9s %9s %6s %9s %9s %6s %8s %8s\n' shape work "" ours/s peer/s ratio "ours MB" "peer MB" ratio "of peak" "peer's"
 
 one() { # shape kind arithmetic
     local shape=$1 kind=$2 arithmetic=$3 layers= method=lora rows=packed batch=4 ours theirs line
@@ -63,12 +63,13 @@ PY
         line=$("$python" scripts/bench_train.py peer "$m" "$work/rows.jsonl" $method $batch "$updates" "$threads" "$arithmetic" 2>"$work/err") || line='{}'
     else line='{}'; fi
     theirs=$(echo "$line" | "$python" -c 'import json,sys; d=json.loads(sys.stdin.readlines()[-1]); print(d.get("tokens_per_second", 0), d.get("peak_rss_bytes", 0) / 1e6)')
-    echo "$shape $kind${layers:+-$layers} $arithmetic $ours $theirs $peak" | awk '{
-        speed = "-"; memory = "-"; share = "-"
+    echo "$shape $kind${layers:+-$layers} $arithmetic $ours $theirs $([ "$arithmetic" = bf16 ] && echo "$dots" || echo "$peak")" | awk '{
+        speed = "-"; memory = "-"; share = "-"; his = "-"
         if ($7 > 0) speed = sprintf("%.2f", $4 / $7)
         if ($8 > 0) memory = sprintf("%.2f", $6 / $8)
         if ($9 > 0) share = sprintf("%.0f%%", 100 * $5 / $9)
-        printf "%-5s %-7s %-4s %9.1f %9.1f %6s %9.0f %9.0f %6s %8s\n", $1, $2, $3, $4, $7, speed, $6, $8, memory, share
+        if ($9 > 0 && $7 > 0) his = sprintf("%.0f%%", 100 * $5 * $7 / $4 / $9)
+        printf "%-5s %-7s %-4s %9.1f %9.1f %6s %9.0f %9.0f %6s %8s %8s\n", $1, $2, $3, $4, $7, speed, $6, $8, memory, share, his
     }'
     [ -z "${DIR:-}" ] && rm -rf "$m"
     return 0

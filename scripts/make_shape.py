@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A model of random weights in the shape of Qwen2, for measuring speed where no real model is at hand: a Hugging Face folder in bf16 with a
 byte-level BPE vocabulary of invented words. Speed depends on shapes and types alone; nothing that it says means anything.
-    scripts/make_shape.py 0.5b|1.5b|small|tiny FOLDER [TEXT]        then: distill convert FOLDER model.gguf --type q4_k_m
+    scripts/make_shape.py 135m|0.5b|1.5b|small|tiny FOLDER [TEXT]        then: distill convert FOLDER model.gguf --type q4_k_m
 0.5b:48 is the 0.5b with 48 layers. With TEXT, a file, the vocabulary is learned from it instead (byte-level BPE), so that a small model can be trained on it.
 Python's standard library only."""
 import array
@@ -13,6 +13,7 @@ import struct
 import sys
 
 SHAPES = {  # hidden, layers, heads, kv heads, feed-forward, vocabulary rows
+    "135m": (576, 30, 9, 3, 1536, 49152),
     "0.5b": (896, 24, 14, 2, 4864, 151936),
     "1.5b": (1536, 28, 12, 2, 8960, 151936),
     "small": (256, 6, 4, 2, 768, 3000),

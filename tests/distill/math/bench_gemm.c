@@ -1,6 +1,8 @@
 /* Speed of the products of training beside OpenBLAS's sgemm on the same shapes, in processor time where other work shares the machine.
  *   bench_gemm                 a table by shape, one thread
- *   bench_gemm peak [THREADS]  GFLOPS of OpenBLAS on 1024^3, a caller a thread, by the clock: best of five */
+ *   bench_gemm peak [THREADS]  GFLOPS by the clock, best of five: of OpenBLAS on 1024^3, a caller a thread; and of the processor's bfloat16 dot products out of registers
+ *                              (0 where it has none) */
+#include "distill/base/cpu.h"
 #include "distill/base/clock.h"
 #include "distill/base/err.h"
 #include "distill/base/mem.h"
@@ -33,6 +35,43 @@ static void square_task(void *ctx, size_t task, int worker) {
     square *s = ctx;
     kd_sgemm(false, false, P, P, P, 1, s->a[task], P, s->b[task], P, 0, s->c[task], P);
 }
+/* Products of pairs of bfloat16 in as many chains as hide their latency. */
+enum { CHAINS = 16, TURNS = 1 << 23, FLOPS = 64 };
+#if defined(__x86_64__)
+#include <immintrin.h>
+__attribute__((target("avx512f,avx512bf16"))) static void dots_task(void *ctx, size_t task, int worker) {
+    (void)worker;
+    __m512 sum[CHAINS];
+    __m512bh x = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+#pragma GCC unroll 16
+    for (int c = 0; c < CHAINS; c++) sum[c] = _mm512_set1_ps((float)c); /* all different, or they are one to the compiler */
+    for (int i = 0; i < TURNS; i++) {
+#pragma GCC unroll 16
+        for (int c = 0; c < CHAINS; c++) sum[c] = _mm512_dpbf16_ps(sum[c], x, x);
+        __asm__ volatile("" : "+v"(x));
+    }
+    float s = 0;
+#pragma GCC unroll 16
+    for (int c = 0; c < CHAINS; c++) s += _mm512_reduce_add_ps(sum[c]);
+    ((float *)ctx)[task] = s;
+}
+#endif
+static double dots_peak(kd_pool *pool, int threads) {
+    double best = 0;
+#if defined(__x86_64__)
+    float sums[256];
+    for (int k = 0; k < 8 && kd_cpu_get()->avx512_bf16; k++) {
+        const double begin = kd_now();
+        kd_pool_run(pool, dots_task, sums, (size_t)threads);
+        const double rate = (double)CHAINS * TURNS * FLOPS * threads / (kd_now() - begin) / 1e9;
+        if (rate > best) best = rate;
+    }
+#else
+    (void)pool, (void)threads;
+#endif
+    return best;
+}
+
 static int peak(int threads) {
     kd_pool *pool = NULL;
     kd_err e;
@@ -47,7 +86,7 @@ static int peak(int threads) {
         const double rate = 4.0 * 2.0 * P * P * P * threads / (kd_now() - begin) / 1e9;
         if (rate > best) best = rate;
     }
-    printf("%.1f\n", best);
+    printf("%.1f %.1f\n", best, dots_peak(pool, threads));
     for (int i = 0; i < threads; i++) kd_free(s.a[i]), kd_free(s.b[i]), kd_free(s.c[i]);
     kd_pool_free(pool);
     return 0;
