@@ -52,7 +52,7 @@ kd_code kd_import_file(kd_study *s, const char *path, const kd_import_opts *o, c
 typedef struct {
     kd_row_form form; /* KD_ROW_SNIFF counts as messages; question is refused */
     kd_select_opts select;
-    bool bare; /* without the members "labels" and "lineage" */
+    bool bare;     /* without the members "labels" and "lineage" */
     bool logprobs; /* lineage has the log-probabilities that came with the answer, as the study holds them, or null; not with bare */
 } kd_export_opts;
 /* Writes the selected rows as JSON lines, gzip where the name ends in .gz; the file appears whole or not at all. "-" is refused (KD_EINVAL): cli

@@ -164,7 +164,8 @@ static kd_code pack_alternatives(packing *p, const kd_json_node *list, const sai
         if (!p->m++) memcpy(p->shape[1], shape, sizeof shape);
         if ((c = read_said(p, &x, a)) || p->v.odd) return c;
         ++*n;
-        if (!*own && x.word == token->word && memcmp(&x.value, &token->value, sizeof x.value) == 0) *own = *n;
+        if (!*own && x.word == token->word && x.value == token->value && signbit(x.value) == signbit(token->value))
+            *own = *n; /* 0.0 is not -0.0 */
         c = kd_buf_putc(&p->low, (char)(x.word & 255));
         if (!c) c = put_varint(&p->high, x.word >> 8);
         if (!c) c = put_value(p, &p->values, &x, before);

@@ -11,7 +11,7 @@ static void put(kd_jsonw *w, const kd_tokenizer *t, kd_buf *piece, int32_t id, f
     kd_jsonw_key(w, "token"), kd_jsonw_str(w, (kd_str){piece->data ? piece->data : "", piece->len});
     kd_jsonw_key(w, "bytes");
     kd_jsonw_array(w);
-    for (size_t i = 0; i < piece->len; i++) kd_jsonw_int(w, (unsigned char)piece->data[i]);
+    for (size_t i = 0; piece->data && i < piece->len; i++) kd_jsonw_int(w, (unsigned char)piece->data[i]);
     kd_jsonw_end_array(w);
     kd_jsonw_key(w, "logprob"), kd_jsonw_double(w, isfinite(logprob) ? (double)logprob : -9999.0);
 }

@@ -68,8 +68,8 @@ bool kd_gguf_bool(const kd_gguf *g, const char *key, bool *out);
 /* Element i of an array (or the scalar itself, i = 0); false if i is out of range or of another kind. */
 bool kd_gguf_elem_str(const kd_gguf_kv *kv, uint64_t i, kd_str *out);
 bool kd_gguf_elem_strs(const kd_gguf_kv *kv, uint64_t i, kd_str *out, size_t n); /* n >= 1 from i on, in one walk */
-bool kd_gguf_elem_i64(const kd_gguf_kv *kv, uint64_t i, int64_t *out); /* any integer type; bool as 0, 1 */
-bool kd_gguf_elem_f64(const kd_gguf_kv *kv, uint64_t i, double *out);  /* any number */
+bool kd_gguf_elem_i64(const kd_gguf_kv *kv, uint64_t i, int64_t *out);           /* any integer type; bool as 0, 1 */
+bool kd_gguf_elem_f64(const kd_gguf_kv *kv, uint64_t i, double *out);            /* any number */
 
 /* Writes one, streaming: new, keys and tensors, begin, put, commit. general.alignment is 32 unless set before (u32). split_bytes > 0 cuts
  * path "x.gguf", when the tensors exceed that, into x-00001-of-0000N.gguf, the keys in the first. Temporary until commit renames. */
